@@ -1,0 +1,30 @@
+#!/bin/sh
+# Second process of a guest with systemd: the working directory is the overlay's root, which becomes the
+# root of everything. The payload is DMTOOL_PAYLOAD, a script, run by a oneshot unit once the machine is up.
+: > etc/fstab
+for unit in systemd-resolved systemd-timesyncd systemd-networkd networking apt-daily.timer \
+    apt-daily-upgrade.timer systemd-firstboot getty@tty1 getty@tty0 serial-getty@ttyS0 console-getty \
+    systemd-logind e2scrub_reap systemd-update-utmp systemd-hwdb-update ldconfig \
+    systemd-modules-load systemd-random-seed systemd-pstore docker docker.socket containerd; do
+    case $unit in *.*) ;; *) unit=$unit.service ;; esac
+    case " $DMTOOL_UNITS " in *" $unit "*) continue ;; esac
+    ln -sfn /dev/null "etc/systemd/system/$unit"
+done
+mkdir -p etc/systemd/system/multi-user.target.wants
+cat > etc/systemd/system/dmtool-payload.service <<UNIT
+[Unit]
+After=multi-user.target
+[Service]
+Type=oneshot
+ExecStart=/bin/sh $DMTOOL_PAYLOAD
+StandardOutput=tty
+StandardError=tty
+TTYPath=/dev/console
+Environment=HOME=/root LC_ALL=C.UTF-8
+UNIT
+ln -sfn ../dmtool-payload.service etc/systemd/system/multi-user.target.wants/dmtool-payload.service
+mkdir -p .old
+umount /proc
+mount --make-rprivate /
+pivot_root . .old
+exec env -i PATH="$PATH" container= chroot . /lib/systemd/systemd --unit=multi-user.target --show-status=no --log-level=err
