@@ -1,1 +1,21 @@
-fn main() {}
+//! Parse, run, print the error once, exit status.
+
+use clap::Parser;
+use dmtool::cli::Cli;
+use dmtool::report;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return report::usage(&error),
+    };
+    let voice = cli.voice();
+    match cli.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            voice.problem(&problem);
+            problem.code()
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The executor: walks a plan step by step, stops between two steps on a signal and after a failure.
+
+use crate::exit::{Kind, Problem};
+use crate::observe::{Host, lvm};
+use crate::plan::Plan;
+use crate::plan::step::Step;
+use crate::sys::lvm2cmd::LvmError;
+use crate::sys::signal::Stop;
+use crate::sys::{exec, file, lock};
+use anyhow::Result;
+use serde::Serialize;
+
+/// What became of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    Done,
+    Already,
+    Planned,
+    Failed,
+    NotRun,
+}
+
+/// A step with what became of it.
+#[derive(Debug, Clone)]
+pub struct Applied {
+    pub step: Step,
+    pub status: Status,
+}
+
+/// Told to whoever shows progress.
+pub enum Event<'a> {
+    Begins(&'a Step),
+    Ended(&'a Step, Status),
+}
+
+/// Applies a plan. What LVM warned of on the way is added to `warnings`.
+///
+/// # Errors
+/// The step that failed, or that somebody asked for an end. What was done is in the list either way.
+pub fn apply(
+    plan: &Plan,
+    host: &mut Host,
+    stop: &Stop,
+    warnings: &mut Vec<String>,
+    mut tell: impl FnMut(Event<'_>),
+) -> (Vec<Applied>, Result<(), Problem>) {
+    let mut applied: Vec<Applied> = Vec::new();
+    let mut ended = Ok(());
+    for planned in &plan.steps {
+        let step = &planned.step;
+        let status = if planned.already {
+            Status::Already
+        } else if ended.is_err() {
+            Status::NotRun
+        } else if stop.asked() {
+            ended = Err(interrupted(&applied));
+            Status::NotRun
+        } else {
+            tell(Event::Begins(step));
+            match run(step, host, warnings) {
+                Ok(()) => Status::Done,
+                Err(error) => {
+                    ended = Err(failed(step, &applied, &error));
+                    Status::Failed
+                }
+            }
+        };
+        tell(Event::Ended(step, status));
+        applied.push(Applied { step: step.clone(), status });
+    }
+    (applied, ended)
+}
+
+/// The one match from a step to the wall.
+fn run(step: &Step, host: &mut Host, warnings: &mut Vec<String>) -> Result<()> {
+    match step {
+        Step::WipeDevice { device, .. } => exec::run("wipefs", &["--all", device]).map(drop),
+        Step::WriteProfile { path, text, .. } => file::replace(path, text, 0o644),
+        Step::CreateGroup { .. }
+        | Step::CreatePool { .. }
+        | Step::AttachProfile { .. }
+        | Step::Refresh { .. }
+        | Step::Monitor { .. }
+        | Step::Activate { .. } => {
+            let mut words = step.lvm_words().unwrap_or_default();
+            // Silent: a question of LVM's is answered no, never read from our standard input.
+            words.extend(["--config".to_owned(), lvm::config(step.devices(), "log/silent=1")?]);
+            let reply = host.lvm.change(&words, host.lock_limit)?;
+            warnings.extend(reply.warnings);
+            Ok(())
+        }
+    }
+}
+
+fn done_before(applied: &[Applied]) -> Option<String> {
+    let done: Vec<&str> =
+        applied.iter().filter(|applied| applied.status == Status::Done).map(|applied| applied.step.word()).collect();
+    (!done.is_empty()).then(|| format!("done before it: {}", done.join(", ")))
+}
+
+fn failed(step: &Step, applied: &[Applied], error: &anyhow::Error) -> Problem {
+    let mut problem = Problem::from_error(Kind::Failed, format!("the step '{}' failed", step.command()), error);
+    let done = done_before(applied);
+    let locked = error.downcast_ref::<LvmError>().and_then(LvmError::lock_file);
+    if let Some(file) = locked {
+        let holder = lock::holder_of(file).unwrap_or_else(|| "another LVM command".to_owned());
+        problem.causes.insert(0, format!("{holder} holds LVM's lock {file}"));
+        if done.is_none() {
+            problem.kind = Kind::Refused;
+        }
+    }
+    problem.causes.extend(done);
+    problem.hint("run the same command again: it goes on where this run stopped")
+}
+
+fn interrupted(applied: &[Applied]) -> Problem {
+    let mut problem = Problem::new(Kind::Interrupted, "stopped by a signal between two steps");
+    problem.causes.extend(done_before(applied));
+    problem.hint("run the same command again: it goes on where this run stopped")
+}

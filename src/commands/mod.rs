@@ -1,0 +1,234 @@
+//! One file per verb: its arguments, its request, its call of [`drive`], the pipeline that every verb which can
+//! change something passes through.
+
+pub mod completions;
+pub mod setup;
+pub mod status;
+
+use crate::apply::{self, Applied, Status};
+use crate::exit::{Kind, Problem};
+use crate::observe::Host;
+use crate::plan::Plan;
+use crate::plan::refusal::Refusal;
+use crate::report::json::{self, Change};
+use crate::report::{self, Voice};
+use crate::sys::lock;
+use crate::sys::signal::Stop;
+use serde_json::Value;
+use std::time::Duration;
+
+/// After a plan was applied the facts are looked at and planned for again: what LVM or udev left open is done then,
+/// and the plan that finds everything done is the proof. More rounds than this mean that something undoes it.
+const ROUNDS: usize = 3;
+
+/// What every verb is told by its global flags.
+#[derive(Debug, Clone)]
+pub struct Globals {
+    pub voice: Voice,
+    pub dry_run: bool,
+    pub yes: bool,
+    pub lock_limit: Duration,
+}
+
+/// A verb that can change things.
+pub trait Verb {
+    type Facts: PartialEq;
+    const NAME: &'static str;
+    /// Whether it asks before it begins.
+    const ASKS: bool;
+
+    /// What the host must have; looked at first, once.
+    ///
+    /// # Errors
+    /// The refusal that names what is missing.
+    fn preflight(&self) -> Result<(), Refusal>;
+    fn observe(&self, host: &mut Host) -> Self::Facts;
+    /// # Errors
+    /// Every reason why nothing is begun.
+    fn plan(&self, facts: &Self::Facts) -> Result<Plan, Refusal>;
+    /// The heading of its plan: "This makes the thin pool docker/thinpool:".
+    fn heading(&self) -> String;
+    /// The pool as JSON has it.
+    fn pool(&self, facts: &Self::Facts) -> Value;
+    /// What is true now, in a sentence or more.
+    fn success(&self, facts: &Self::Facts, changed: bool) -> String;
+    /// What the operator should know about what is there now.
+    fn advice(&self, _facts: &Self::Facts) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// What a run came to.
+struct Run<F> {
+    steps: Vec<Applied>,
+    warnings: Vec<String>,
+    facts: Option<F>,
+    ended: Result<(), Problem>,
+}
+
+/// The pipeline: facts, plan, dry run, question, apply, look again, report.
+///
+/// # Errors
+/// The problem, reported already where the voice is JSON (see [`crate::exit::Problem`]).
+pub fn drive<V: Verb>(verb: &V, globals: &Globals) -> Result<(), Problem> {
+    let voice = globals.voice;
+    let mut host = Host::new(globals.lock_limit);
+    let run = run(verb, globals, &mut host);
+    let changed = run.steps.iter().any(|step| step.status == Status::Done);
+    let mut warnings = run.warnings;
+    if let (Some(facts), Ok(()), false) = (&run.facts, &run.ended, globals.dry_run) {
+        voice.say(&verb.success(facts, changed));
+        warnings.extend(verb.advice(facts));
+    }
+    for warning in &warnings {
+        voice.warn(warning);
+    }
+    if voice.json {
+        voice.json(&json::change(&Change {
+            command: V::NAME,
+            dry_run: globals.dry_run,
+            steps: &run.steps,
+            warnings: &warnings,
+            pool: run.facts.as_ref().map_or(Value::Null, |facts| verb.pool(facts)),
+            problem: run.ended.as_ref().err(),
+        }));
+    }
+    run.ended
+}
+
+fn run<V: Verb>(verb: &V, globals: &Globals, host: &mut Host) -> Run<V::Facts> {
+    let mut run = Run { steps: Vec::new(), warnings: Vec::new(), facts: None, ended: Ok(()) };
+    run.ended = verb.preflight().map_err(Problem::from).and_then(|()| begin(verb, globals, host, &mut run));
+    run
+}
+
+fn begin<V: Verb>(
+    verb: &V,
+    globals: &Globals,
+    host: &mut Host,
+    run: &mut Run<V::Facts>,
+) -> Result<(), Problem> {
+    let voice = globals.voice;
+    let stop = Stop::listen().map_err(|why| Problem::from_error(Kind::Refused, "signals cannot be listened to", &why))?;
+    let (facts, plan, _lock) = if globals.dry_run || globals.yes || !V::ASKS {
+        let lock = if globals.dry_run { None } else { Some(lock_for::<V>(globals)?) };
+        let facts = verb.observe(host);
+        let plan = verb.plan(&facts)?;
+        (facts, plan, lock)
+    } else {
+        let before = verb.observe(host);
+        let plan = verb.plan(&before)?;
+        if plan.nothing_to_do() {
+            (before, plan, None)
+        } else {
+            ask(verb, &plan, globals)?;
+            let lock = lock_for::<V>(globals)?;
+            let facts = verb.observe(host);
+            if facts != before {
+                return Err(Problem::new(
+                    Kind::Refused,
+                    format!("{} stopped: something changed while the question stood", V::NAME),
+                )
+                .hint("run it again and look at the new plan"));
+            }
+            (facts, plan, Some(lock))
+        }
+    };
+    run.warnings.clone_from(&plan.warnings);
+    if globals.dry_run {
+        voice.plan(&plan, &verb.heading());
+        run.steps = plan
+            .steps
+            .into_iter()
+            .map(|planned| Applied {
+                status: if planned.already { Status::Already } else { Status::Planned },
+                step: planned.step,
+            })
+            .collect();
+        run.facts = Some(facts);
+        return Ok(());
+    }
+    carry_out(verb, globals, host, &stop, run, facts, plan)
+}
+
+/// Applies a plan and looks again until the plan finds everything done.
+fn carry_out<V: Verb>(
+    verb: &V,
+    globals: &Globals,
+    host: &mut Host,
+    stop: &Stop,
+    run: &mut Run<V::Facts>,
+    facts: V::Facts,
+    plan: Plan,
+) -> Result<(), Problem> {
+    let mut plan = plan;
+    let mut facts = facts;
+    for round in 0..=ROUNDS {
+        let progress = globals.voice.progress();
+        let nothing = plan.nothing_to_do();
+        let (applied, ended) =
+            apply::apply(&plan, host, stop, &mut run.warnings, |event| progress.show(&event));
+        let fresh = |applied: &Applied| round == 0 || applied.status != Status::Already;
+        run.steps.extend(applied.into_iter().filter(fresh));
+        if let Err(problem) = ended {
+            run.facts = Some(verb.observe(host));
+            return Err(problem);
+        }
+        if nothing {
+            run.facts = Some(facts);
+            return Ok(());
+        }
+        facts = verb.observe(host);
+        plan = verb.plan(&facts).map_err(|refusal| {
+            let mut problem = Problem::from(refusal);
+            problem.kind = Kind::Failed;
+            problem.message = format!("{} cannot be verified after its last step", V::NAME);
+            problem
+        })?;
+    }
+    let left: Vec<&str> =
+        plan.steps.iter().filter(|planned| !planned.already).map(|planned| planned.step.word()).collect();
+    run.facts = Some(facts);
+    Err(Problem::new(
+        Kind::Failed,
+        format!("{} did its steps, but {} still is not as it should be", V::NAME, left.join(", ")),
+    )
+    .hint("look at the pool with dmtool status POOL and at LVM's messages with journalctl -u dm-event"))
+}
+
+fn ask<V: Verb>(verb: &V, plan: &Plan, globals: &Globals) -> Result<(), Problem> {
+    let refused = |message: String| Problem::new(Kind::Refused, message);
+    if globals.voice.json || !report::can_ask() {
+        return Err(refused(format!("{} needs a yes, and there is no terminal to ask on", V::NAME))
+            .hint("look at the plan with --dry-run, then run it with --yes"));
+    }
+    globals.voice.plan(plan, &verb.heading());
+    for warning in &plan.warnings {
+        globals.voice.warn(warning);
+    }
+    let lost: Vec<String> = plan
+        .steps
+        .iter()
+        .filter(|planned| !planned.already)
+        .filter_map(|planned| planned.step.destroys())
+        .collect();
+    let question =
+        if lost.is_empty() { "Go on?".to_owned() } else { format!("This destroys {}. Go on?", lost.join(" and ")) };
+    match globals.voice.confirm(&question) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(refused(format!("{} was not confirmed, nothing was changed", V::NAME))),
+        Err(why) => Err(refused(format!("{} could not be confirmed: {why}", V::NAME))),
+    }
+}
+
+fn lock_for<V: Verb>(globals: &Globals) -> Result<lock::Lock, Problem> {
+    match lock::take(globals.lock_limit, V::NAME) {
+        Ok(Ok(lock)) => Ok(lock),
+        Ok(Err(lock::Held(holder))) => Err(Problem::new(
+            Kind::Refused,
+            format!("{} waited {} s in vain for {holder}", V::NAME, globals.lock_limit.as_secs()),
+        )
+        .hint("wait for it to end, or give more time with --lock-timeout SECONDS")),
+        Err(why) => Err(Problem::from_error(Kind::Refused, "dmtool's lock cannot be taken", &why)),
+    }
+}

@@ -1,0 +1,169 @@
+//! `dmtool setup`: a production thin pool on a disk.
+
+use super::{Globals, Verb, drive};
+use crate::exit::Problem;
+use crate::names::LvmName;
+use crate::observe::pools::{self, Pool};
+use crate::observe::{Host, Looked, device, host, looked, lvm, profile};
+use crate::plan::Plan;
+use crate::plan::preflight::{self, Needs};
+use crate::plan::refusal::Refusal;
+use crate::plan::setup::{Facts, Request, plan};
+use crate::report::json;
+use crate::sys::dm::Control;
+use crate::units::{Amount, Bytes, GIB, KIB, parse_amount, parse_size};
+use serde_json::Value;
+
+/// Make a thin pool on one or more disks
+///
+/// Makes a volume group on the devices, a thin pool in it, an autoextend profile that the kernel's table carries,
+/// and has dmeventd watch it. Run again it finishes what an earlier run, or somebody by hand, left half-done, and
+/// changes nothing where everything is done.
+///
+/// Everything on the devices is lost, so a device that is in use, belongs to a volume group, or carries any
+/// signature is refused; --wipe covers signatures and unused partitions, nothing else.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Disks or partitions for the pool
+    #[arg(required = true, value_name = "DEVICE")]
+    devices: Vec<String>,
+    /// Volume group and name of the pool
+    #[arg(long, value_name = "VG/LV", default_value = "docker/thinpool", value_parser = LvmName::parse)]
+    pool: LvmName,
+    /// Size of the data volume: a share of the group or a size
+    #[arg(long, value_name = "SIZE", default_value = "95%VG", value_parser = parse_amount)]
+    data: Amount,
+    /// Size of the metadata volume; the group's spare takes as much again
+    #[arg(long, value_name = "SIZE", default_value = "1%VG", value_parser = parse_amount)]
+    metadata: Amount,
+    /// Size of a chunk, the pool's unit: a multiple of 64K up to 1G [default: 512K]
+    #[arg(long, value_name = "SIZE", value_parser = parse_chunk)]
+    chunk_size: Option<Bytes>,
+    /// Extend the pool when it is this full, in percent, 50 to 100; 100 means never [default: 80]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u64).range(50..=100))]
+    autoextend_threshold: Option<u64>,
+    /// Extend it by this share of its size, in percent [default: 20]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    autoextend_percent: Option<u64>,
+    /// Do not extend the pool by itself (a threshold of 100)
+    #[arg(long, conflicts_with_all = ["autoextend_threshold", "autoextend_percent"])]
+    no_autoextend: bool,
+    /// Zero each new chunk before it is used
+    #[arg(long)]
+    zero: bool,
+    /// Take signatures and unused partitions off the devices
+    #[arg(long)]
+    wipe: bool,
+}
+
+/// Multiples of 64 KiB from 64 KiB to 1 GiB (lvmthin(7), "Chunk size").
+fn parse_chunk(text: &str) -> Result<Bytes, String> {
+    let chunk = parse_size(text)?;
+    let smallest = 64 * KIB;
+    if chunk.0.is_multiple_of(smallest) && (smallest..=GIB).contains(&chunk.0) {
+        Ok(chunk)
+    } else {
+        Err(format!("'{text}' is no chunk size: it must be a multiple of 64K, from 64K to 1G"))
+    }
+}
+
+/// # Errors
+/// The problem to report and to end with.
+pub fn run(args: Args, globals: &Globals) -> Result<(), Problem> {
+    let setup = Setup {
+        request: Request {
+            pool: args.pool,
+            data: args.data,
+            metadata: args.metadata,
+            chunk: args.chunk_size,
+            threshold: args.autoextend_threshold,
+            percent: args.autoextend_percent,
+            autoextend: !args.no_autoextend,
+            zero: args.zero,
+            wipe: args.wipe,
+        },
+        devices: args.devices,
+    };
+    drive(&setup, globals)
+}
+
+struct Setup {
+    request: Request,
+    devices: Vec<String>,
+}
+
+impl Setup {
+    fn find(&self, lvm: &lvm::Lvm) -> Looked<Option<Pool>> {
+        let active = looked(Control::open().and_then(|control| pools::active(&control)))?;
+        let name = self.request.pool.to_string();
+        Ok(pools::join(active, lvm).into_iter().find(|pool| pool.name == name))
+    }
+}
+
+impl Verb for Setup {
+    type Facts = Facts;
+    const NAME: &'static str = "setup";
+    const ASKS: bool = true;
+
+    fn preflight(&self) -> Result<(), Refusal> {
+        let needs = Needs { lvm2: true, dmeventd: true, thin_check: true };
+        preflight::check(Self::NAME, &host::abilities(), needs)
+    }
+
+    fn observe(&self, host: &mut Host) -> Facts {
+        let devices: Vec<_> = self.devices.iter().map(|given| device::look(given)).collect();
+        let lvm = lvm::look(host, &[]);
+        Facts {
+            pool: match &lvm {
+                Ok(lvm) => self.find(lvm),
+                Err(why) => Err(why.clone()),
+            },
+            devices,
+            lvm,
+            profile: profile::read(&self.request.pool.dm_name()),
+        }
+    }
+
+    fn plan(&self, facts: &Facts) -> Result<Plan, Refusal> {
+        plan(&self.request, facts)
+    }
+
+    fn heading(&self) -> String {
+        format!("Setup of the thin pool {} on {}:", self.request.pool, self.devices.join(", "))
+    }
+
+    fn pool(&self, facts: &Facts) -> Value {
+        match &facts.pool {
+            Ok(Some(pool)) => json::pool(pool),
+            _ => Value::Null,
+        }
+    }
+
+    fn success(&self, facts: &Facts, changed: bool) -> String {
+        let Ok(Some(pool)) = &facts.pool else { return String::new() };
+        let verb = if changed { "is ready" } else { "was set up already, nothing was changed" };
+        let size = pool.live.as_ref().map_or(Bytes(0), |live| live.length.bytes());
+        let mut text = format!("{} {verb}: {size}, active, monitored", pool.name);
+        if let Some(Ok(settings)) = pool.lvm.as_ref().map(|lvm| &lvm.autoextend) {
+            text.push_str(&if settings.threshold >= profile::NEVER {
+                ", not extended by itself.".to_owned()
+            } else {
+                format!(", extended at {}% by {}%.", settings.threshold, settings.percent)
+            });
+        }
+        text
+    }
+
+    fn advice(&self, facts: &Facts) -> Vec<String> {
+        let Ok(Some(Pool { lvm: Some(lvm), name, .. })) = &facts.pool else { return Vec::new() };
+        let Ok(settings) = &lvm.autoextend else { return Vec::new() };
+        if settings.threshold >= profile::NEVER || lvm.extensions_left(*settings) > 0 {
+            return Vec::new();
+        }
+        vec![format!(
+            "{} has no room for an extension of {name}: add a disk when it fills up \
+             (dmtool resize {name} --add-device DEV), or make it smaller from the start (--data 75%VG)",
+            lvm.row.vg_name
+        )]
+    }
+}

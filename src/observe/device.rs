@@ -1,0 +1,234 @@
+//! One block device as setup must know it: what it is, what is on it, and what uses it.
+
+use super::{Looked, looked};
+use crate::sys::blkid::{self, Signature};
+use crate::sys::block::{self, Node};
+use crate::sys::file;
+use crate::units::{Bytes, SECTOR, Sectors};
+use serde::Serialize;
+use std::path::Path;
+
+/// A device that the operator named.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Named {
+    /// As typed.
+    pub given: String,
+    pub is: Looked<What>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum What {
+    Missing,
+    /// Something else, in words: "a directory".
+    Other(String),
+    Device(Box<Device>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Device {
+    /// The node itself, behind all symlinks.
+    pub path: String,
+    pub major: u32,
+    pub minor: u32,
+    pub size: Bytes,
+    pub read_only: bool,
+    /// What the kernel prefers data on it to be aligned to, in bytes (0: nothing).
+    pub minimum_io: u64,
+    pub optimal_io: u64,
+    /// For a partition: the disk it is on.
+    pub disk: Option<String>,
+    pub uses: Looked<Vec<String>>,
+    pub partitions: Looked<Vec<Partition>>,
+    pub signatures: Looked<Vec<Signature>>,
+    /// The kernel would let us have it for ourselves.
+    pub free: Looked<bool>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Partition {
+    pub path: String,
+    pub size: Bytes,
+    pub uses: Vec<String>,
+}
+
+/// Looks at a device the operator named.
+pub fn look(given: &str) -> Named {
+    Named { given: given.to_owned(), is: looked(block::node(given)).and_then(what) }
+}
+
+fn what(node: Node) -> Looked<What> {
+    match node {
+        Node::Missing => Ok(What::Missing),
+        Node::Other(words) => Ok(What::Other(words.to_owned())),
+        Node::Block { path, major, minor } => device(path, major, minor).map(|device| What::Device(Box::new(device))),
+    }
+}
+
+fn device(path: String, major: u32, minor: u32) -> Looked<Device> {
+    let folder = block::sysfs(major, minor);
+    let number = |name: &str| looked(block::number(&folder.join(name)));
+    // A partition has no queue of its own.
+    let is_partition = folder.join("partition").exists();
+    let queue = if is_partition { folder.join("../queue") } else { folder.join("queue") };
+    let hint = |name: &str| block::number(&queue.join(name)).unwrap_or(0);
+    let usage = looked(Usage::read());
+    let disk = is_partition.then(|| std::fs::canonicalize(folder.join("..")).ok()).flatten();
+    Ok(Device {
+        size: Sectors(number("size")?).bytes(),
+        read_only: number("ro")? != 0,
+        minimum_io: hint("minimum_io_size"),
+        optimal_io: hint("optimal_io_size"),
+        disk: disk.and_then(|disk| disk.file_name().map(|name| format!("/dev/{}", name.to_string_lossy()))),
+        uses: usage.clone().and_then(|usage| looked(usage.of(&folder, 0))),
+        partitions: usage.and_then(|usage| looked(partitions(&folder, &usage))),
+        signatures: looked(blkid::signatures(&path)),
+        free: looked(block::is_free(&path)),
+        path,
+        major,
+        minor,
+    })
+}
+
+fn partitions(folder: &Path, usage: &Usage) -> anyhow::Result<Vec<Partition>> {
+    let mut found = Vec::new();
+    for name in block::entries(folder)? {
+        let inner = folder.join(&name);
+        if inner.join("partition").exists() {
+            found.push(Partition {
+                size: Bytes(block::number(&inner.join("size"))?.saturating_mul(SECTOR)),
+                uses: usage.of(&inner, 0)?,
+                path: format!("/dev/{name}"),
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// Mounts and swaps of the whole machine.
+#[derive(Debug, Clone)]
+struct Usage {
+    mounts: Vec<((u32, u32), String)>,
+    swaps: Vec<(u32, u32)>,
+}
+
+impl Usage {
+    fn read() -> anyhow::Result<Usage> {
+        let mountinfo = file::read(Path::new("/proc/self/mountinfo"))?.unwrap_or_default();
+        let swaps = file::read(Path::new("/proc/swaps"))?.unwrap_or_default();
+        let mut mounts = Vec::new();
+        for (number, source, place) in parse_mountinfo(&mountinfo) {
+            mounts.push((number, place.clone()));
+            // btrfs and overlayfs show a number of their own; the source then names the device.
+            if source.starts_with("/dev/")
+                && let Ok(Node::Block { major, minor, .. }) = block::node(&source)
+                && (major, minor) != number
+            {
+                mounts.push(((major, minor), place));
+            }
+        }
+        let swaps = parse_swaps(&swaps)
+            .iter()
+            .filter_map(|path| match block::node(path) {
+                Ok(Node::Block { major, minor, .. }) => Some((major, minor)),
+                _ => None,
+            })
+            .collect();
+        Ok(Usage { mounts, swaps })
+    }
+
+    /// What uses the device of this folder of sysfs, in words, through everything that stands on it.
+    fn of(&self, folder: &Path, depth: usize) -> anyhow::Result<Vec<String>> {
+        let number = block::dev_of(folder)?;
+        let mut uses: Vec<String> = Vec::new();
+        for (_, place) in self.mounts.iter().filter(|(mounted, _)| *mounted == number) {
+            uses.push(if place == "/" {
+                "holds the root file system of this host".to_owned()
+            } else {
+                format!("is mounted on {place}")
+            });
+        }
+        if self.swaps.contains(&number) {
+            uses.push("is in use as swap".to_owned());
+        }
+        for holder in block::entries(&folder.join("holders"))? {
+            let above = folder.join("holders").join(&holder);
+            let name = file::read(&above.join("dm/name"))?.map_or(holder, |name| name.trim().to_owned());
+            let further = if depth < 8 { self.of(&above, depth + 1)? } else { Vec::new() };
+            uses.push(match further.first() {
+                Some(further) => format!("is held by {name}, which {further}"),
+                None => format!("is held by {name}"),
+            });
+        }
+        uses.dedup();
+        Ok(uses)
+    }
+}
+
+/// Device number, source and place of every mount (proc_pid_mountinfo(5)).
+fn parse_mountinfo(text: &str) -> Vec<((u32, u32), String, String)> {
+    text.lines()
+        .filter_map(|line| {
+            let words: Vec<&str> = line.split(' ').collect();
+            let number = block::parse_dev(words.get(2)?).ok()?;
+            let dash = words.iter().position(|word| *word == "-")?;
+            Some((number, unescape(words.get(dash + 2)?), unescape(words.get(4)?)))
+        })
+        .collect()
+}
+
+/// The paths of /proc/swaps.
+fn parse_swaps(text: &str) -> Vec<String> {
+    text.lines().skip(1).filter_map(|line| line.split_whitespace().next()).map(unescape).collect()
+}
+
+/// Undoes the octal escapes of procfs (`\040` for a blank).
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let octal = tail.get(..3).filter(|_| first == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
+        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = tail.get(3..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_with_blanks_and_optional_fields() {
+        let text = "36 35 98:0 /mnt1 /mnt/a\\040b rw,noatime master:1 shared:2 - ext4 /dev/sda1 rw\n\
+                    40 35 0:52 / /btr rw - btrfs /dev/sdb rw\nnonsense\n";
+        assert_eq!(
+            parse_mountinfo(text),
+            [
+                ((98, 0), "/dev/sda1".to_owned(), "/mnt/a b".to_owned()),
+                ((0, 52), "/dev/sdb".to_owned(), "/btr".to_owned())
+            ]
+        );
+    }
+
+    #[test]
+    fn swaps() {
+        let text = "Filename\t\tType\t\tSize\tUsed\tPriority\n/dev/sda2  partition\t1\t0\t-2\n/swap\\040file file 1 0 -3\n";
+        assert_eq!(parse_swaps(text), ["/dev/sda2", "/swap file"]);
+        assert!(parse_swaps("").is_empty());
+    }
+
+    #[test]
+    fn a_cut_escape_is_left_as_it_is() {
+        assert_eq!(unescape("a\\04"), "a\\04");
+        assert_eq!(unescape("\\134"), "\\");
+        assert_eq!(unescape("\\999é"), "\\999é");
+    }
+}

@@ -1,0 +1,40 @@
+//! What this host has: the abilities that verbs need.
+
+use super::{Unseen, looked};
+use crate::plan::preflight::Abilities;
+use crate::sys::dm::Control;
+use crate::sys::{exec, file, lvm2cmd};
+use std::path::Path;
+
+const TARGET: &str = "thin-pool";
+
+/// Looks at all of it. The module of the target is loaded where it is there, as LVM would do at its first use.
+pub fn abilities() -> Abilities {
+    let root = rustix::process::geteuid().is_root();
+    let device_mapper = if root { looked(Control::open()) } else { Err(Unseen("not root".to_owned())) };
+    let thin_pool_target = device_mapper.as_ref().is_ok_and(has_target);
+    Abilities {
+        root,
+        thin_pool_target,
+        device_mapper: device_mapper.map(drop),
+        lvm2: lvm2cmd::is_installed(),
+        dmeventd: exec::find("dmeventd").is_some(),
+        thin_check: exec::find("thin_check").is_some(),
+        systems: systems(),
+    }
+}
+
+fn has_target(control: &Control) -> bool {
+    let known = || control.target_names().is_ok_and(|names| names.iter().any(|name| name == TARGET));
+    known() || (exec::run("modprobe", &["dm-thin-pool"]).is_ok() && known())
+}
+
+fn systems() -> Vec<String> {
+    let text = file::read(Path::new("/etc/os-release")).ok().flatten().unwrap_or_default();
+    text.lines()
+        .filter_map(|line| line.strip_prefix("ID=").or(line.strip_prefix("ID_LIKE=")))
+        .flat_map(|value| value.trim_matches('"').split_whitespace())
+        .map(str::to_owned)
+        .collect()
+}
+

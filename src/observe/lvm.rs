@@ -1,0 +1,337 @@
+//! What LVM says: physical volumes with their groups, and logical volumes, as rows of its JSON reports.
+//!
+//! Every command is given a filter that admits physical volumes and what the operator named, nothing else: with
+//! bare thin devices on a sick pool around, LVM would wait for them for ever.
+
+use super::{Host, Looked, Unseen, looked, profile};
+use crate::names::{VgName, dm_split};
+use crate::sys::{blkid, block, file};
+use crate::units::{Bytes, Extents};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long LVM may take for a report. On a quiet host it takes a tenth of a second.
+const READ_LIMIT: Duration = Duration::from_secs(20);
+/// How long udev may take to learn of what has just been made.
+const UDEV_LIMIT: Duration = Duration::from_secs(3);
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PvRow {
+    pub pv_name: String,
+    #[serde(deserialize_with = "figure")]
+    pub pv_major: u64,
+    #[serde(deserialize_with = "figure")]
+    pub pv_minor: u64,
+    /// Empty where the volume belongs to no group.
+    pub vg_name: String,
+    pub vg_uuid: String,
+    pub pv_missing: String,
+    pub vg_partial: String,
+    pub vg_exported: String,
+    #[serde(deserialize_with = "figure")]
+    pub vg_extent_size: u64,
+    #[serde(deserialize_with = "figure")]
+    pub vg_extent_count: u64,
+    #[serde(deserialize_with = "figure")]
+    pub vg_free_count: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LvRow {
+    pub vg_name: String,
+    /// Hidden ones without LVM's brackets.
+    #[serde(deserialize_with = "unbracketed")]
+    pub lv_name: String,
+    pub lv_uuid: String,
+    pub lv_attr: String,
+    pub lv_layout: String,
+    pub lv_role: String,
+    #[serde(deserialize_with = "figure")]
+    pub lv_size: u64,
+    pub segtype: String,
+    #[serde(deserialize_with = "unbracketed")]
+    pub data_lv: String,
+    #[serde(deserialize_with = "unbracketed")]
+    pub metadata_lv: String,
+    #[serde(deserialize_with = "unbracketed")]
+    pub pool_lv: String,
+    #[serde(deserialize_with = "figure")]
+    pub chunk_size: u64,
+    pub zero: String,
+    pub discards: String,
+    pub transaction_id: String,
+    pub lv_profile: String,
+    pub vg_profile: String,
+    pub seg_monitor: String,
+    pub lv_active: String,
+    pub lv_when_full: String,
+    pub lv_skip_activation: String,
+    pub devices: String,
+    #[serde(deserialize_with = "figure")]
+    pub vg_extent_size: u64,
+    #[serde(deserialize_with = "figure")]
+    pub vg_free_count: u64,
+}
+
+/// One look at all that LVM knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Lvm {
+    pub pvs: Vec<PvRow>,
+    pub lvs: Vec<LvRow>,
+    /// What LVM warned of while it looked.
+    pub warnings: Vec<String>,
+}
+
+/// A volume group, put together from the rows of its physical volumes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group<'a> {
+    pub pvs: Vec<&'a PvRow>,
+    pub extent: Bytes,
+    pub extents: Extents,
+    pub free: Extents,
+}
+
+fn figure<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    // A missing device has the number -1; nothing else of what is read here can be negative or empty.
+    if text.is_empty() || text == "-1" {
+        return Ok(0);
+    }
+    text.parse().map_err(|_| serde::de::Error::custom(format!("'{text}' is no number")))
+}
+
+fn unbracketed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Ok(text.trim_start_matches('[').trim_end_matches(']').to_owned())
+}
+
+const PV_FIELDS: &str = "pv_name,pv_major,pv_minor,vg_name,vg_uuid,pv_missing,vg_partial,vg_exported,vg_extent_size,\
+                         vg_extent_count,vg_free_count";
+const LV_FIELDS: &str = "vg_name,lv_name,lv_uuid,lv_attr,lv_layout,lv_role,lv_size,segtype,data_lv,metadata_lv,pool_lv,\
+                         chunk_size,zero,discards,transaction_id,lv_profile,vg_profile,seg_monitor,lv_active,\
+                         lv_when_full,lv_skip_activation,devices,vg_extent_size,vg_free_count";
+
+impl Lvm {
+    /// The group of that name.
+    pub fn group(&self, name: &VgName) -> Option<Group<'_>> {
+        let pvs: Vec<&PvRow> = self.pvs.iter().filter(|row| row.vg_name == name.as_str()).collect();
+        let first = pvs.first()?;
+        Some(Group {
+            extent: Bytes(first.vg_extent_size),
+            extents: Extents(first.vg_extent_count),
+            free: Extents(first.vg_free_count),
+            pvs,
+        })
+    }
+
+    /// The row of a physical volume on the device with that number.
+    pub fn pv_on(&self, major: u32, minor: u32) -> Option<&PvRow> {
+        self.pvs.iter().find(|row| row.pv_major == u64::from(major) && row.pv_minor == u64::from(minor))
+    }
+
+    /// The first row of a logical volume (one with several segments has several).
+    pub fn lv(&self, vg: &str, lv: &str) -> Option<&LvRow> {
+        self.lvs.iter().find(|row| row.vg_name == vg && row.lv_name == lv)
+    }
+}
+
+/// Asks LVM for everything. `named` are devices that the operator named and that LVM may look at too.
+///
+/// # Errors
+/// LVM is not there, is late, or says something that is no report.
+pub fn look(host: &mut Host, named: &[String]) -> Looked<Lvm> {
+    let (pvs, mut warnings) = report(host, &["pvs", "-o", PV_FIELDS], named)?;
+    let (lvs, more) = look_at_volumes(host, named)?;
+    warnings.extend(more);
+    warnings.dedup();
+    Ok(Lvm { pvs: rows(pvs, "pv")?, lvs, warnings })
+}
+
+/// Asks LVM for the volumes alone.
+///
+/// # Errors
+/// As for [`look`].
+pub fn look_at_volumes(host: &mut Host, named: &[String]) -> Looked<(Vec<LvRow>, Vec<String>)> {
+    let (lvs, warnings) = report(host, &["lvs", "-a", "-o", LV_FIELDS], named)?;
+    Ok((rows(lvs, "lv")?, warnings))
+}
+
+fn report(host: &mut Host, words: &[&str], named: &[String]) -> Looked<(serde_json::Value, Vec<String>)> {
+    let mut line: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+    line.extend(["--reportformat", "json", "--units", "b", "--nosuffix"].map(str::to_owned));
+    line.push("--config".to_owned());
+    // Hints are left alone by a look: ours would be made under our filter, and the operator's lvs would trust them.
+    line.push(config(named, "devices/hints=\"none\"")?);
+    let deadline = Instant::now() + host.lock_limit;
+    let reply = loop {
+        match host.lvm.read(&line, READ_LIMIT) {
+            Err(why)
+                if Instant::now() < deadline
+                    && why
+                        .downcast_ref::<crate::sys::lvm2cmd::LvmError>()
+                        .is_some_and(|error| error.lock_file().is_some()) =>
+            {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            answer => break looked(answer)?,
+        }
+    };
+    let value = serde_json::from_str(&reply.printed.join("\n"))
+        .map_err(|why| Unseen(format!("reading LVM's report of {}: {why}", words.first().unwrap_or(&""))))?;
+    Ok((value, reply.warnings))
+}
+
+fn rows<T: serde::de::DeserializeOwned>(mut report: serde_json::Value, section: &str) -> Looked<Vec<T>> {
+    let found = report.pointer_mut(&format!("/report/0/{section}")).map(serde_json::Value::take);
+    let found = found.ok_or_else(|| Unseen(format!("LVM's report has no section {section}")))?;
+    serde_json::from_value(found).map_err(|why| Unseen(format!("reading LVM's report of {section}: {why}")))
+}
+
+/// The `--config` of every LVM command: our filter, never waiting for a lock without end, and more settings.
+///
+/// # Errors
+/// The devices of this host cannot be listed.
+pub fn config(named: &[String], more: &str) -> Looked<String> {
+    let mut settings = vec!["global/wait_for_locks=0".to_owned()];
+    if !more.is_empty() {
+        settings.push(more.to_owned());
+    }
+    // LVM takes a device that passes both of its filters. Ours goes where the operator has none of his own; where
+    // he has both, his stand alone.
+    let taken = |key: &str| profile::global_setting(key).map(|value| value.is_some());
+    let key = if !taken("devices/filter")? {
+        Some("devices/filter")
+    } else if !taken("devices/global_filter")? {
+        Some("devices/global_filter")
+    } else {
+        None
+    };
+    if let Some(key) = key {
+        settings.push(format!("{key}={}", filter(named)?));
+    }
+    Ok(settings.join(" "))
+}
+
+fn filter(named: &[String]) -> Looked<String> {
+    let mut accepted: BTreeSet<String> = named.iter().cloned().collect();
+    for (major, minor) in physical_volumes()? {
+        accepted.extend(names_of(major, minor));
+    }
+    for path in named {
+        if let Ok(block::Node::Block { major, minor, .. }) = block::node(path) {
+            accepted.extend(names_of(major, minor));
+        }
+    }
+    // A name with other characters is left out: its device has others, its kernel name at least.
+    let plain = |name: &String| name.chars().all(|c| c.is_ascii_alphanumeric() || "/_-:.".contains(c));
+    let patterns: Vec<String> =
+        accepted.iter().filter(|name| plain(name)).map(|name| format!("\"a|^{}$|\"", name.replace('.', "[.]"))).collect();
+    Ok(format!("[{}]", patterns.into_iter().chain(["\"r|.*|\"".to_owned()]).collect::<Vec<_>>().join(",")))
+}
+
+/// Every name of a device under /dev, by udev's database; the kernel's name at least.
+fn names_of(major: u32, minor: u32) -> Vec<String> {
+    let mut names: Vec<String> = udev_entry(major, minor)
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|line| line.strip_prefix("S:"))
+        .map(|link| format!("/dev/{link}"))
+        .collect();
+    names.extend(block::kernel_name(major, minor).map(|name| format!("/dev/{name}")));
+    names
+}
+
+fn udev_entry(major: u32, minor: u32) -> Option<String> {
+    file::read(Path::new(&format!("/run/udev/data/b{major}:{minor}"))).ok().flatten()
+}
+
+/// The numbers of all devices that carry LVM's label, by udev; where there is no udev, by looking ourselves. What
+/// stands above a thin pool is never one of them.
+fn physical_volumes() -> Looked<Vec<(u32, u32)>> {
+    wait_for_udev();
+    let udev = Path::new("/run/udev/control").exists();
+    let mut found = Vec::new();
+    let folder = Path::new("/sys/class/block");
+    for name in looked(block::entries(folder))? {
+        let device = folder.join(&name);
+        // Gone between the listing and the look.
+        let Ok((major, minor)) = block::dev_of(&device) else { continue };
+        let labelled = match udev_entry(major, minor).filter(|_| udev) {
+            Some(entry) => entry.lines().any(|line| line == "E:ID_FS_TYPE=LVM2_member"),
+            None if udev => false,
+            None => label_without_udev(&device, &name),
+        };
+        if labelled && !above_a_pool(&device) {
+            found.push((major, minor));
+        }
+    }
+    Ok(found)
+}
+
+fn label_without_udev(device: &Path, name: &str) -> bool {
+    // A suspended device, and all that stands on a pool, would hold the reader for ever.
+    let suspended = block::number(&device.join("dm/suspended")).is_ok_and(|value| value == 1);
+    if suspended || above_a_pool(device) || block::number(&device.join("size")).unwrap_or(0) == 0 {
+        return false;
+    }
+    let path = format!("/dev/{}", name.replace('!', "/"));
+    blkid::signatures(&path).is_ok_and(|found| found.iter().any(|signature| signature.kind == "LVM2_member"))
+}
+
+/// Whether a device stands on a thin pool: two floors down from a thin volume are the pool's data and metadata, which
+/// LVM names so; a bare pool has exactly a pair of devices under the one device under the volume.
+fn above_a_pool(device: &Path) -> bool {
+    let below = block::entries(&device.join("slaves")).unwrap_or_default();
+    below.iter().any(|name| {
+        let lower = device.join("slaves").join(name);
+        let uuid = file::read(&lower.join("dm/uuid")).ok().flatten().unwrap_or_default();
+        let is_pool = uuid.trim().ends_with("-tpool")
+            || (!uuid.starts_with("LVM-") && block::entries(&lower.join("slaves")).is_ok_and(|pair| pair.len() == 2));
+        is_pool || above_a_pool(&lower)
+    })
+}
+
+/// Waits until udev has worked through what happened before; without udev there is nothing to wait for.
+fn wait_for_udev() {
+    let deadline = Instant::now() + UDEV_LIMIT;
+    while Path::new("/run/udev/queue").exists() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether LVM is not on this host at all: then it has no pools, which is no failure to look.
+pub fn is_installed() -> bool {
+    crate::sys::lvm2cmd::is_installed()
+}
+
+/// The volume group and volume behind an LVM device's name, its layer dropped.
+pub fn lvm_name(dm_name: &str) -> Option<String> {
+    dm_split(dm_name).map(|(vg, lv, _)| format!("{vg}/{lv}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_becomes_rows() {
+        let text = r#"{"report":[{"pv":[{"pv_name":"/dev/xvdf","pv_major":"98","pv_minor":"16","vg_name":"docker",
+            "vg_uuid":"u","pv_missing":"","vg_partial":"","vg_exported":"","vg_extent_size":"4194304",
+            "vg_extent_count":"1023","vg_free_count":"32"},{"pv_name":"[unknown]","pv_major":"-1","pv_minor":"-1",
+            "vg_name":"docker","vg_uuid":"u","pv_missing":"missing","vg_partial":"partial","vg_exported":"",
+            "vg_extent_size":"4194304","vg_extent_count":"1023","vg_free_count":"32"}]}]}"#;
+        let pvs: Vec<PvRow> = rows(serde_json::from_str(text).expect("JSON"), "pv").expect("rows");
+        let lvm = Lvm { pvs, ..Lvm::default() };
+        let group = lvm.group(&VgName::new("docker").expect("a name")).expect("the group");
+        assert_eq!((group.extents, group.free, group.pvs.len()), (Extents(1023), Extents(32), 2));
+        assert!(lvm.pv_on(98, 16).is_some() && lvm.pv_on(98, 32).is_none());
+    }
+
+    #[test]
+    fn a_report_without_its_section_is_no_empty_report() {
+        assert!(rows::<PvRow>(serde_json::json!({"report": [{}]}), "pv").is_err());
+        assert!(rows::<PvRow>(serde_json::json!({"report": [{"pv": [{"pv_name": "x"}]}]}), "pv").is_err());
+    }
+}

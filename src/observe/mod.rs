@@ -1,0 +1,47 @@
+//! Facts: what the machine is like now, as plain data. What could not be read is absent with its reason
+//! ([`Looked`]), never empty: "no volumes" and "could not ask" are different things.
+
+pub mod device;
+pub mod host;
+pub mod lvm;
+pub mod lvmconf;
+pub mod pools;
+pub mod profile;
+pub mod thin;
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Why something could not be looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Unseen(pub String);
+
+/// A fact, or why it is none.
+pub type Looked<T> = Result<T, Unseen>;
+
+impl fmt::Display for Unseen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unseen {}
+
+/// An error of the wall as the reason for an absent fact.
+pub fn looked<T>(result: anyhow::Result<T>) -> Looked<T> {
+    result.map_err(|why| Unseen(format!("{why:#}")))
+}
+
+/// The machine as far as one run has opened it.
+pub struct Host {
+    pub lvm: crate::sys::lvm2cmd::Lvm,
+    /// How long to wait for somebody else's lock.
+    pub lock_limit: std::time::Duration,
+}
+
+impl Host {
+    pub fn new(lock_limit: std::time::Duration) -> Host {
+        Host { lvm: crate::sys::lvm2cmd::Lvm::default(), lock_limit }
+    }
+}

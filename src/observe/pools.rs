@@ -1,0 +1,288 @@
+//! The thin pools of this host, whoever made them: from the kernel alone, and joined with what LVM knows.
+
+use super::lvm::{LvRow, Lvm, lvm_name};
+use super::lvmconf::{self, Value};
+use super::profile::{self, Autoextend};
+use super::thin::{Mode, PoolStatus, PoolTable, parse_pool_status, parse_pool_table};
+use super::{Looked, Unseen, looked};
+use crate::sys::dm::{Ask, Control};
+use crate::sys::{block, file};
+use crate::units::{Bytes, Extents, Sectors};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// What a pool stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A thin-pool volume of LVM.
+    Lvm,
+    /// Two files on loop devices under a bare table.
+    Loop,
+    /// A bare table on any other devices.
+    Raw,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Pool {
+    /// `VG/LV`, or the device-mapper name.
+    pub name: String,
+    pub kind: Kind,
+    /// Absent for an inactive pool.
+    pub live: Option<Live>,
+    /// Absent for a bare pool, and where LVM was not asked.
+    pub lvm: Option<LvmSide>,
+}
+
+/// A pool as the kernel has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Live {
+    /// The node with the thin-pool target.
+    pub dm_name: String,
+    pub major: u32,
+    pub minor: u32,
+    pub suspended: bool,
+    pub inactive_table: bool,
+    pub length: Sectors,
+    pub table: Looked<PoolTable>,
+    pub status: Looked<PoolStatus>,
+    /// Active thin volumes.
+    pub volumes: Looked<u64>,
+    pub data: Looked<Below>,
+    pub metadata: Looked<Below>,
+}
+
+/// A device right under a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Below {
+    /// The kernel's name: dm-1, loop0, sda2.
+    pub device: String,
+    /// For a loop device, the file behind it.
+    pub file: Option<String>,
+}
+
+/// A pool as LVM has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LvmSide {
+    pub row: LvRow,
+    pub autoextend: Looked<Autoextend>,
+    pub data_devices: Vec<String>,
+    pub metadata_devices: Vec<String>,
+    pub metadata_size: Bytes,
+}
+
+impl LvmSide {
+    pub fn profile(&self) -> Option<&str> {
+        [&self.row.lv_profile, &self.row.vg_profile].into_iter().find(|name| !name.is_empty()).map(String::as_str)
+    }
+
+    pub fn monitored(&self) -> bool {
+        self.row.seg_monitor == "monitored"
+    }
+
+    /// How many extensions by `autoextend` the free space of the group has room for, each step `percent` of the
+    /// size of then, rounded up to extents (lvm.conf(5), `thin_pool_autoextend_percent`).
+    pub fn extensions_left(&self, autoextend: Autoextend) -> u64 {
+        let extent = self.row.vg_extent_size.max(1);
+        extensions(Extents(self.row.lv_size / extent), Extents(self.row.vg_free_count), autoextend.percent)
+    }
+}
+
+fn extensions(mut size: Extents, mut free: Extents, percent: u64) -> u64 {
+    let mut count = 0;
+    while percent > 0 && size.0 > 0 {
+        let step = (size.0.saturating_mul(percent)).div_ceil(100);
+        if step > free.0 {
+            break;
+        }
+        free.0 -= step;
+        size.0 += step;
+        count += 1;
+    }
+    count
+}
+
+impl Pool {
+    pub fn mode(&self) -> Option<Mode> {
+        Some(self.live.as_ref()?.status.as_ref().ok()?.mode)
+    }
+
+    /// The device-mapper names that the operator may use for it.
+    pub fn dm_names(&self) -> Vec<&str> {
+        let live = self.live.as_ref().map(|live| live.dm_name.as_str());
+        live.into_iter().flat_map(|name| [name, name.strip_suffix("-tpool").unwrap_or(name)]).collect()
+    }
+}
+
+/// Every pool that is active, from device-mapper and sysfs alone, without a flush.
+///
+/// # Errors
+/// device-mapper cannot be asked at all.
+pub fn active(control: &Control) -> anyhow::Result<Vec<Pool>> {
+    let mut pools = Vec::new();
+    let mut thin = BTreeSet::new();
+    for entry in control.list()? {
+        // A device that went between the listing and the look is no error.
+        let Ok(device) = control.look(&entry.name, Ask::Status) else { continue };
+        match device.targets.as_slice() {
+            [target] if target.kind == "thin" => {
+                thin.insert((entry.major, entry.minor));
+            }
+            [target] if target.kind == "thin-pool" => {
+                let status = parse_pool_status(&target.params);
+                let table = table_of(control, &entry.name);
+                let below = |device: fn(&PoolTable) -> &str| match &table {
+                    Ok(table) => looked(below(device(table))),
+                    Err(why) => Err(why.clone()),
+                };
+                let live = Live {
+                    dm_name: entry.name.clone(),
+                    major: entry.major,
+                    minor: entry.minor,
+                    suspended: device.suspended,
+                    inactive_table: device.inactive_table,
+                    length: Sectors(target.length),
+                    data: below(|table| &table.data_device),
+                    metadata: below(|table| &table.metadata_device),
+                    table,
+                    status,
+                    volumes: Ok(0),
+                };
+                pools.push(named(live, &device.uuid));
+            }
+            _ => {}
+        }
+    }
+    for pool in &mut pools {
+        if let Some(live) = &mut pool.live {
+            live.volumes = volumes(live, &thin);
+        }
+    }
+    pools.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(pools)
+}
+
+fn table_of(control: &Control, name: &str) -> Looked<PoolTable> {
+    let device = looked(control.look(name, Ask::Table))?;
+    let target = device.targets.first().ok_or_else(|| Unseen(format!("{name} has no table any more")))?;
+    parse_pool_table(&target.params)
+}
+
+fn named(live: Live, uuid: &str) -> Pool {
+    let on_loop = |below: &Looked<Below>| below.as_ref().is_ok_and(|below| below.device.starts_with("loop"));
+    let lvm = if uuid.starts_with("LVM-") { lvm_name(&live.dm_name) } else { None };
+    let (name, kind) = match lvm {
+        Some(name) => (name, Kind::Lvm),
+        None if on_loop(&live.data) && on_loop(&live.metadata) => (live.dm_name.clone(), Kind::Loop),
+        None => (live.dm_name.clone(), Kind::Raw),
+    };
+    Pool { name, kind, live: Some(live), lvm: None }
+}
+
+fn below(number: &str) -> anyhow::Result<Below> {
+    let (major, minor) = block::parse_dev(number)?;
+    let device = block::kernel_name(major, minor).ok_or_else(|| anyhow::anyhow!("no device has the number {number}"))?;
+    let file = file::read(&block::sysfs(major, minor).join("loop/backing_file"))?;
+    Ok(Below { device, file: file.map(|path| path.trim_end_matches('\n').to_owned()) })
+}
+
+/// Each active thin volume holds its pool; LVM's own layer above the pool does too, and is none.
+fn volumes(live: &Live, thin: &BTreeSet<(u32, u32)>) -> Looked<u64> {
+    let folder = block::sysfs(live.major, live.minor).join("holders");
+    let mut count = 0;
+    for holder in looked(block::entries(&folder))? {
+        if block::dev_of(&folder.join(holder)).is_ok_and(|number| thin.contains(&number)) {
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+/// Joins what LVM knows to the active pools, and adds those that are inactive.
+pub fn join(mut pools: Vec<Pool>, lvm: &Lvm) -> Vec<Pool> {
+    for row in lvm.lvs.iter().filter(|row| row.segtype == "thin-pool") {
+        let name = format!("{}/{}", row.vg_name, row.lv_name);
+        let side = LvmSide {
+            autoextend: profile::effective(
+                [&row.lv_profile, &row.vg_profile].into_iter().find(|name| !name.is_empty()).map(String::as_str),
+            ),
+            data_devices: devices_of(lvm, &row.vg_name, &row.data_lv),
+            metadata_devices: devices_of(lvm, &row.vg_name, &row.metadata_lv),
+            metadata_size: Bytes(lvm.lv(&row.vg_name, &row.metadata_lv).map_or(0, |row| row.lv_size)),
+            row: row.clone(),
+        };
+        match pools.iter_mut().find(|pool| pool.kind == Kind::Lvm && pool.name == name) {
+            Some(pool) => pool.lvm = Some(side),
+            None => pools.push(Pool { name, kind: Kind::Lvm, live: None, lvm: Some(side) }),
+        }
+    }
+    pools.sort_by(|one, other| one.name.cmp(&other.name));
+    pools
+}
+
+/// The physical volumes under a logical volume: rows say `/dev/sda(0),/dev/sdb(17)`.
+fn devices_of(lvm: &Lvm, vg: &str, lv: &str) -> Vec<String> {
+    let mut devices: Vec<String> = lvm
+        .lvs
+        .iter()
+        .filter(|row| row.vg_name == vg && row.lv_name == lv)
+        .flat_map(|row| row.devices.split(','))
+        .filter_map(|device| device.rsplit_once('(').map(|(name, _)| name.to_owned()))
+        .collect();
+    devices.sort();
+    devices.dedup();
+    devices
+}
+
+/// The pools that LVM's backups of its metadata tell of, as `VG/LV`: a hint that LVM may know more pools than
+/// are active, at no cost of asking it.
+pub fn hinted() -> BTreeSet<String> {
+    let folder = Path::new("/etc/lvm/backup");
+    let mut found = BTreeSet::new();
+    for name in block::entries(folder).unwrap_or_default() {
+        let text = file::read(&folder.join(&name)).ok().flatten().unwrap_or_default();
+        if text.contains("\"thin-pool\"") {
+            found.extend(pools_in_backup(&text));
+        }
+    }
+    found
+}
+
+fn pools_in_backup(text: &str) -> Vec<String> {
+    let settings: BTreeMap<String, Value> = lvmconf::parse(text).unwrap_or_default();
+    settings
+        .iter()
+        .filter(|(_, value)| **value == Value::Text("thin-pool".to_owned()))
+        .filter_map(|(path, _)| {
+            let mut parts = path.split('/');
+            match (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?) {
+                (vg, "logical_volumes", lv, _, "type") => Some(format!("{vg}/{lv}")),
+                _ => None,
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_defaults_have_room_for_no_extension() {
+        // 95 % + 1 % + the spare of a 4 GiB disk: 971 + 10 + 10 of 1023 extents.
+        assert_eq!(extensions(Extents(971), Extents(32), 20), 0);
+        assert_eq!(extensions(Extents(971), Extents(195), 20), 1);
+        assert_eq!(extensions(Extents(971), Extents(194), 20), 0);
+        assert_eq!(extensions(Extents(100), Extents(44), 20), 2);
+        assert_eq!(extensions(Extents(100), Extents(44), 0), 0);
+    }
+
+    #[test]
+    fn a_backup_hints_at_its_pools() {
+        let text = "docker {\n logical_volumes {\n thinpool {\n segment1 {\n type = \"thin-pool\"\n } }\n v1 {\n \
+                    segment1 {\n type = \"thin\"\n } } } }\n";
+        assert_eq!(pools_in_backup(text), ["docker/thinpool"]);
+        assert!(pools_in_backup("garbage {").is_empty());
+    }
+}

@@ -1,0 +1,221 @@
+//! The words of the thin-pool and thin targets (linux/Documentation/admin-guide/device-mapper/
+//! thin-provisioning.rst). Tolerant where a newer kernel may say more, strict where a word decides something.
+
+use super::{Looked, Unseen};
+use crate::units::{Bytes, DataBlocks, MetaBlocks, Sectors};
+use serde::{Deserialize, Serialize};
+
+/// `thin-pool <metadata dev> <data dev> <chunk sectors> <low water blocks> [<n> <feature>…]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolTable {
+    /// `MAJ:MIN`
+    pub metadata_device: String,
+    pub data_device: String,
+    pub chunk: Sectors,
+    pub low_water: DataBlocks,
+    /// In the order of the table, words that we do not know among them.
+    pub features: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    Rw,
+    Ro,
+    OutOfDataSpace,
+    Fail,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Discard {
+    Passdown,
+    NoPassdown,
+    Ignore,
+}
+
+/// What a working pool says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolStatus {
+    pub mode: Mode,
+    /// Absent with mode `fail`, as all that follows.
+    pub figures: Option<PoolFigures>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolFigures {
+    pub transaction_id: u64,
+    pub metadata_used: MetaBlocks,
+    pub metadata_total: MetaBlocks,
+    pub data_used: DataBlocks,
+    pub data_total: DataBlocks,
+    /// The block of a held metadata snapshot.
+    pub held_root: Option<u64>,
+    pub discard: Discard,
+    pub error_if_no_space: bool,
+    pub needs_check: bool,
+    pub metadata_low_water: Option<MetaBlocks>,
+}
+
+impl PoolTable {
+    pub fn has(&self, feature: &str) -> bool {
+        self.features.iter().any(|word| word == feature)
+    }
+
+    pub fn chunk_bytes(&self) -> Bytes {
+        self.chunk.bytes()
+    }
+}
+
+fn bad(field: &str, word: &str) -> Unseen {
+    Unseen(format!("the kernel says '{}' for a thin pool's {field}", word.escape_debug()))
+}
+
+fn number(field: &str, word: Option<&&str>) -> Looked<u64> {
+    let word = word.ok_or_else(|| Unseen(format!("the kernel leaves out a thin pool's {field}")))?;
+    word.parse().map_err(|_| bad(field, word))
+}
+
+fn pair(field: &str, word: Option<&&str>) -> Looked<(u64, u64)> {
+    let word = word.ok_or_else(|| Unseen(format!("the kernel leaves out a thin pool's {field}")))?;
+    let (used, total) = word.split_once('/').ok_or_else(|| bad(field, word))?;
+    Ok((used.parse().map_err(|_| bad(field, word))?, total.parse().map_err(|_| bad(field, word))?))
+}
+
+/// Reads the parameters of a pool's table.
+///
+/// # Errors
+/// Names the field that is missing or is no such thing.
+pub fn parse_pool_table(params: &str) -> Looked<PoolTable> {
+    let words: Vec<&str> = params.split_whitespace().collect();
+    let device = |at: usize, field: &str| match words.get(at) {
+        Some(word) => Ok((*word).to_owned()),
+        None => Err(Unseen(format!("the kernel leaves out a thin pool's {field}"))),
+    };
+    let count = if words.len() > 4 { number("count of features", words.get(4))? } else { 0 };
+    let features: Vec<String> = words.iter().skip(5).map(|word| (*word).to_owned()).collect();
+    if features.len() as u64 != count {
+        return Err(bad("count of features", &count.to_string()));
+    }
+    Ok(PoolTable {
+        metadata_device: device(0, "metadata device")?,
+        data_device: device(1, "data device")?,
+        chunk: Sectors(number("chunk size", words.get(2))?),
+        low_water: DataBlocks(number("low-water mark", words.get(3))?),
+        features,
+    })
+}
+
+/// Reads the parameters of a pool's status.
+///
+/// # Errors
+/// Names the field that is missing or holds a word that decides something and is not known.
+pub fn parse_pool_status(params: &str) -> Looked<PoolStatus> {
+    let words: Vec<&str> = params.split_whitespace().collect();
+    if matches!(words.as_slice(), ["Fail" | "Error"]) {
+        return Ok(PoolStatus { mode: Mode::Fail, figures: None });
+    }
+    let (metadata_used, metadata_total) = pair("metadata use", words.get(1))?;
+    let (data_used, data_total) = pair("data use", words.get(2))?;
+    let held_root = match words.get(3) {
+        Some(&"-") => None,
+        word => Some(number("held metadata snapshot", word)?),
+    };
+    let mode = match words.get(4) {
+        Some(&"rw") => Mode::Rw,
+        Some(&"ro") => Mode::Ro,
+        Some(&"out_of_data_space") => Mode::OutOfDataSpace,
+        Some(word) => return Err(bad("mode", word)),
+        None => return Err(Unseen("the kernel leaves out a thin pool's mode".to_owned())),
+    };
+    let rest = words.get(5..).unwrap_or_default();
+    let discard = if rest.contains(&"ignore_discard") {
+        Discard::Ignore
+    } else if rest.contains(&"no_discard_passdown") {
+        Discard::NoPassdown
+    } else {
+        Discard::Passdown
+    };
+    Ok(PoolStatus {
+        mode,
+        figures: Some(PoolFigures {
+            transaction_id: number("transaction id", words.first())?,
+            metadata_used: MetaBlocks(metadata_used),
+            metadata_total: MetaBlocks(metadata_total),
+            data_used: DataBlocks(data_used),
+            data_total: DataBlocks(data_total),
+            held_root,
+            discard,
+            error_if_no_space: rest.contains(&"error_if_no_space"),
+            needs_check: rest.contains(&"needs_check"),
+            metadata_low_water: rest.last().and_then(|word| word.parse().ok()).map(MetaBlocks),
+        }),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_fresh_pool_of_lvm() {
+        let table = parse_pool_table("254:0 254:1 1024 1553 1 skip_block_zeroing ").expect("a table");
+        assert_eq!((table.chunk, table.low_water), (Sectors(1024), DataBlocks(1553)));
+        assert!(table.has("skip_block_zeroing") && !table.has("error_if_no_space"));
+        let status = parse_pool_status("0 1033/10240 0/7768 - rw no_discard_passdown queue_if_no_space - 1024 ");
+        let status = status.expect("a status");
+        assert_eq!(status.mode, Mode::Rw);
+        let figures = status.figures.expect("figures");
+        assert_eq!((figures.metadata_used, figures.data_total), (MetaBlocks(1033), DataBlocks(7768)));
+        assert_eq!(figures.discard, Discard::NoPassdown);
+        assert_eq!(figures.metadata_low_water, Some(MetaBlocks(1024)));
+        assert!(!figures.needs_check && figures.held_root.is_none());
+    }
+
+    #[test]
+    fn sick_pools() {
+        assert_eq!(parse_pool_status("Fail").map(|status| status.mode), Ok(Mode::Fail));
+        let status = parse_pool_status("7 9/10 20/20 88 out_of_data_space ignore_discard error_if_no_space needs_check 5");
+        let status = status.expect("a status");
+        assert_eq!(status.mode, Mode::OutOfDataSpace);
+        let figures = status.figures.expect("figures");
+        assert!(figures.needs_check && figures.error_if_no_space);
+        assert_eq!((figures.held_root, figures.discard), (Some(88), Discard::Ignore));
+    }
+
+    #[test]
+    fn a_kernel_that_says_more_or_less() {
+        // Linux 3.x ends after the mode and the discards; a later one may add words.
+        assert!(parse_pool_status("0 1/2 0/4 - ro discard_passdown").is_ok());
+        assert!(parse_pool_status("0 1/2 0/4 - rw discard_passdown queue_if_no_space - 3 new_word 9").is_ok());
+        assert!(parse_pool_table("7:1 7:0 128 32768").is_ok());
+        assert!(parse_pool_table("7:1 7:0 128 32768 2 skip_block_zeroing some_new_feature").is_ok());
+    }
+
+    #[test]
+    fn what_decides_something_is_named() {
+        for (params, field) in [
+            ("0 1/2 0/4 - rx", "mode"),
+            ("0 1/2 0/4 -", "mode"),
+            ("x 1/2 0/4 - rw", "transaction id"),
+            ("0 12 0/4 - rw", "metadata use"),
+            ("0 1/2 0/x - rw", "data use"),
+            ("0 1/2 0/4 ? rw", "held metadata snapshot"),
+            ("", "metadata use"),
+        ] {
+            let why = parse_pool_status(params).expect_err(params);
+            assert!(why.0.contains(field), "{params}: {why}");
+        }
+        assert!(parse_pool_table("7:1 7:0 128 x").expect_err("no number").0.contains("low-water"));
+        assert!(parse_pool_table("7:1 7:0 128 0 3 one").expect_err("miscounted").0.contains("features"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".*") {
+            let _ = parse_pool_table(&text);
+            let _ = parse_pool_status(&text);
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Plans: from a request and facts to a list of steps, by pure functions. Nothing here can fail on the machine.
+
+pub mod preflight;
+pub mod refusal;
+pub mod setup;
+pub mod sizing;
+pub mod step;
+
+use step::Step;
+
+/// A step with what the facts say about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    pub step: Step,
+    /// It was done before this run.
+    pub already: bool,
+}
+
+/// What a verb is about to do. The list that is printed is the list that runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    pub steps: Vec<Planned>,
+    /// What the operator should know before, and monitoring after: goes to `warnings` in JSON.
+    pub warnings: Vec<String>,
+}
+
+impl Plan {
+    pub fn todo(&mut self, step: Step) {
+        self.steps.push(Planned { step, already: false });
+    }
+
+    pub fn already(&mut self, step: Step) {
+        self.steps.push(Planned { step, already: true });
+    }
+
+    pub fn put(&mut self, step: Step, already: bool) {
+        self.steps.push(Planned { step, already });
+    }
+
+    pub fn nothing_to_do(&self) -> bool {
+        self.steps.iter().all(|planned| planned.already)
+    }
+}

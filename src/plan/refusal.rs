@@ -1,0 +1,41 @@
+//! Why a verb does not begin: every reason at once, before the first write.
+
+/// At least one reason, each a full sentence, and what to do about them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What was not done, as a sentence with the names in it.
+    pub message: String,
+    pub reasons: Vec<String>,
+    pub hint: Option<String>,
+}
+
+/// Reasons as they are found; a hint of the first one that has one.
+#[derive(Debug, Default)]
+pub struct Reasons {
+    reasons: Vec<String>,
+    hint: Option<String>,
+}
+
+impl Reasons {
+    pub fn add(&mut self, reason: impl Into<String>) {
+        self.reasons.push(reason.into());
+    }
+
+    pub fn add_with_hint(&mut self, reason: impl Into<String>, hint: impl Into<String>) {
+        self.reasons.push(reason.into());
+        self.hint.get_or_insert_with(|| hint.into());
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.reasons.is_empty()
+    }
+
+    /// # Errors
+    /// The refusal, where there is a reason for it.
+    pub fn settle(&mut self, message: impl Into<String>) -> Result<(), Refusal> {
+        if self.reasons.is_empty() {
+            return Ok(());
+        }
+        Err(Refusal { message: message.into(), reasons: std::mem::take(&mut self.reasons), hint: self.hint.take() })
+    }
+}

@@ -1,0 +1,109 @@
+//! The steps that verbs are made of: plain data that says which command it stands for.
+
+use crate::names::{LvmName, VgName};
+use crate::units::{Bytes, Extents, KIB};
+use std::path::PathBuf;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Takes every signature off a device, a partition table among them.
+    WipeDevice { device: String, found: Vec<String> },
+    /// Makes a volume group, and physical volumes of its devices.
+    CreateGroup { vg: VgName, devices: Vec<String> },
+    /// Writes a profile with autoextension settings.
+    WriteProfile { path: PathBuf, text: String, threshold: u64, percent: u64 },
+    /// Makes data, metadata, spare and pool in one command, active and monitored.
+    CreatePool { pool: LvmName, data: Extents, metadata: Bytes, chunk: Bytes, zero: bool, profile: String },
+    /// Names the profile in the pool's metadata; the live table keeps its low-water mark.
+    AttachProfile { pool: LvmName, profile: String },
+    /// Brings the profile's threshold into the live table as its low-water mark.
+    Refresh { pool: LvmName },
+    /// Has dmeventd watch the pool.
+    Monitor { pool: LvmName },
+    /// Brings the pool into the kernel.
+    Activate { pool: LvmName },
+}
+
+impl Step {
+    /// What it is called in JSON.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Step::WipeDevice { .. } => "wipe-device",
+            Step::CreateGroup { .. } => "create-volume-group",
+            Step::WriteProfile { .. } => "write-profile",
+            Step::CreatePool { .. } => "create-pool",
+            Step::AttachProfile { .. } => "attach-profile",
+            Step::Refresh { .. } => "refresh-table",
+            Step::Monitor { .. } => "monitor",
+            Step::Activate { .. } => "activate",
+        }
+    }
+
+    /// The words of the LVM command that it is, where it is one.
+    pub fn lvm_words(&self) -> Option<Vec<String>> {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        Some(match self {
+            Step::WipeDevice { .. } | Step::WriteProfile { .. } => return None,
+            Step::CreateGroup { vg, devices } => {
+                let mut line = words(&["vgcreate", vg.as_str()]);
+                line.extend(devices.iter().cloned());
+                line
+            }
+            Step::CreatePool { pool, data, metadata, chunk, zero, profile } => words(&[
+                // Yes to wiping what the free extents of the group still hold: they are nobody's.
+                "lvcreate",
+                "--yes",
+                "--type",
+                "thin-pool",
+                "--name",
+                pool.lv.as_str(),
+                "--extents",
+                &data.0.to_string(),
+                "--poolmetadatasize",
+                &format!("{}k", metadata.0 / KIB),
+                "--chunksize",
+                &format!("{}k", chunk.0 / KIB),
+                "--zero",
+                if *zero { "y" } else { "n" },
+                "--metadataprofile",
+                profile,
+                pool.vg.as_str(),
+            ]),
+            Step::AttachProfile { pool, profile } => {
+                words(&["lvchange", "--metadataprofile", profile, &pool.to_string()])
+            }
+            Step::Refresh { pool } => words(&["lvchange", "--refresh", &pool.to_string()]),
+            Step::Monitor { pool } => words(&["lvchange", "--monitor", "y", &pool.to_string()]),
+            Step::Activate { pool } => words(&["lvchange", "--activate", "y", &pool.to_string()]),
+        })
+    }
+
+    /// The command it stands for, as an operator would type it.
+    pub fn command(&self) -> String {
+        match self {
+            Step::WipeDevice { device, .. } => format!("wipefs --all {device}"),
+            Step::WriteProfile { path, threshold, percent, .. } => format!(
+                "write {}: thin_pool_autoextend_threshold={threshold}, thin_pool_autoextend_percent={percent}",
+                path.display()
+            ),
+            _ => self.lvm_words().unwrap_or_default().join(" "),
+        }
+    }
+
+    /// Devices that LVM has not seen yet and must be let see.
+    pub fn devices(&self) -> &[String] {
+        match self {
+            Step::CreateGroup { devices, .. } => devices,
+            _ => &[],
+        }
+    }
+
+    /// What is lost by it, for the question.
+    pub fn destroys(&self) -> Option<String> {
+        match self {
+            Step::WipeDevice { device, found } => Some(format!("{} on {device}", found.join(", "))),
+            Step::CreateGroup { devices, .. } => Some(format!("everything on {}", devices.join(", "))),
+            _ => None,
+        }
+    }
+}

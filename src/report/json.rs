@@ -1,0 +1,143 @@
+//! The JSON of every verb: the contract that scripts rely on.
+
+use crate::apply::Applied;
+use crate::exit::Problem;
+use crate::observe::Looked;
+use crate::observe::pools::{Below, Kind, LvmSide, Pool};
+use crate::observe::profile::NEVER;
+use crate::observe::thin::Mode;
+use crate::units::{Bytes, percent};
+use serde_json::{Value, json};
+
+/// The version of the format.
+pub const FORMAT: u64 = 1;
+
+/// The object of a verb that can change things.
+pub struct Change<'a> {
+    pub command: &'a str,
+    pub dry_run: bool,
+    pub steps: &'a [Applied],
+    pub warnings: &'a [String],
+    pub pool: Value,
+    pub problem: Option<&'a Problem>,
+}
+
+pub fn change(change: &Change<'_>) -> Value {
+    use crate::apply::Status;
+    let changed = change.steps.iter().any(|step| matches!(step.status, Status::Done | Status::Planned));
+    let steps: Vec<Value> = change
+        .steps
+        .iter()
+        .map(|applied| {
+            json!({"step": applied.step.word(), "command": applied.step.command(), "status": applied.status})
+        })
+        .collect();
+    let mut object = json!({
+        "dmtool": FORMAT,
+        "command": change.command,
+        "changed": changed,
+        "dry_run": change.dry_run,
+        "steps": steps,
+        "warnings": change.warnings,
+        "pool": change.pool,
+    });
+    if let Some(problem) = change.problem {
+        object["error"] = json!(problem);
+    }
+    object
+}
+
+/// The object of a verb that only looks, and of one that did not get as far as its own.
+pub fn failure(command: Option<&str>, problem: &Problem) -> Value {
+    json!({"dmtool": FORMAT, "command": command, "changed": false, "error": problem})
+}
+
+pub fn status(pools: &[Pool]) -> Value {
+    json!({"dmtool": FORMAT, "command": "status", "pools": pools.iter().map(pool).collect::<Vec<_>>()})
+}
+
+/// A POOL. What only a live pool knows is null for one that is down, and so is what could not be read.
+pub fn pool(pool: &Pool) -> Value {
+    let live = pool.live.as_ref();
+    let lvm = pool.lvm.as_ref();
+    let table = live.and_then(|live| live.table.as_ref().ok());
+    let figures = live.and_then(|live| live.status.as_ref().ok()?.figures.as_ref());
+    let chunk = table.map(|table| table.chunk_bytes()).or(lvm.map(|lvm| Bytes(lvm.row.chunk_size)));
+    let usage = |total: Option<Bytes>, used: Option<Bytes>| {
+        let share = total.zip(used).map(|(total, used)| percent(used.0, total.0));
+        json!({"total_bytes": total, "used_bytes": used, "percent": share})
+    };
+    let data_total = figures
+        .zip(chunk)
+        .map(|(figures, chunk)| figures.data_total.bytes(chunk))
+        .or(lvm.map(|lvm| Bytes(lvm.row.lv_size)));
+    let data_used = figures.zip(chunk).map(|(figures, chunk)| figures.data_used.bytes(chunk));
+    let metadata_total =
+        figures.map(|figures| figures.metadata_total.bytes()).or(lvm.map(|lvm| lvm.metadata_size));
+    let lower = |below: fn(&crate::observe::pools::Live) -> &Looked<Below>| {
+        live.and_then(|live| below(live).as_ref().ok())
+    };
+    let (data, metadata) = (lower(|live| &live.data), lower(|live| &live.metadata));
+    let devices = |ours: Option<&Below>, theirs: fn(&LvmSide) -> &Vec<String>| match (lvm, ours) {
+        (Some(lvm), _) => json!(theirs(lvm)),
+        (None, Some(below)) if pool.kind != Kind::Lvm => json!([format!("/dev/{}", below.device)]),
+        _ => Value::Null,
+    };
+    json!({
+        "name": pool.name,
+        "kind": pool.kind,
+        "dm_name": live.map(|live| &live.dm_name),
+        "active": live.is_some(),
+        "suspended": live.map(|live| live.suspended),
+        "mode": pool.mode(),
+        "needs_check": figures.map(|figures| figures.needs_check),
+        "transaction_id": figures.map(|figures| figures.transaction_id)
+            .or(lvm.and_then(|lvm| lvm.row.transaction_id.parse().ok())),
+        "chunk_bytes": chunk,
+        "zero": table.map(|table| !table.has("skip_block_zeroing"))
+            .or(lvm.map(|lvm| !lvm.row.zero.is_empty())),
+        "data": usage(data_total, data_used),
+        "metadata": usage(metadata_total, figures.map(|figures| figures.metadata_used.bytes())),
+        "discard": figures.map(|figures| json!(figures.discard)).or(lvm.and_then(discard_by_lvm)),
+        "when_full": table.map(|table| if table.has("error_if_no_space") { "error" } else { "queue" })
+            .or(lvm.map(|lvm| lvm.row.lv_when_full.as_str()).filter(|word| !word.is_empty())),
+        "volumes": live.and_then(|live| live.volumes.as_ref().ok()),
+        "autoextend": lvm.and_then(autoextend),
+        "data_devices": devices(data, |lvm| &lvm.data_devices),
+        "metadata_devices": devices(metadata, |lvm| &lvm.metadata_devices),
+        "data_file": data.and_then(|below| below.file.as_ref()),
+        "metadata_file": metadata.and_then(|below| below.file.as_ref()),
+    })
+}
+
+fn discard_by_lvm(lvm: &LvmSide) -> Option<Value> {
+    match lvm.row.discards.as_str() {
+        "passdown" => Some(json!("passdown")),
+        "nopassdown" => Some(json!("no_passdown")),
+        "ignore" => Some(json!("ignore")),
+        _ => None,
+    }
+}
+
+fn autoextend(lvm: &LvmSide) -> Option<Value> {
+    let settings = *lvm.autoextend.as_ref().ok()?;
+    Some(json!({
+        "enabled": settings.threshold < NEVER,
+        "threshold": settings.threshold,
+        "percent": settings.percent,
+        "profile": lvm.profile(),
+        "monitored": lvm.monitored(),
+        "free_bytes": lvm.row.vg_free_count.saturating_mul(lvm.row.vg_extent_size),
+        "extensions_left": lvm.extensions_left(settings),
+    }))
+}
+
+/// `rw`, `ro` …, as people and JSON read it.
+pub fn mode_word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Rw => "rw",
+        Mode::Ro => "ro",
+        Mode::OutOfDataSpace => "out_of_data_space",
+        Mode::Fail => "fail",
+    }
+}

@@ -1,0 +1,217 @@
+//! The only room that prints: text and JSON on standard output, everything else on standard error.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the room that prints")]
+
+pub mod json;
+pub mod page;
+pub mod table;
+
+use crate::apply::{Event, Status};
+use crate::exit::{Kind, Problem, USAGE};
+use crate::plan::Plan;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Color {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+/// How this run speaks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Voice {
+    pub json: bool,
+    pub quiet: bool,
+    pub verbose: bool,
+    pub color: Color,
+}
+
+/// A text made safe for a terminal: control characters of foreign names never reach it raw.
+pub fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
+impl Voice {
+    fn colored(self, terminal: bool) -> bool {
+        match self.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        }
+    }
+
+    fn paint(self, code: &str, text: &str, terminal: bool) -> String {
+        if self.colored(terminal) { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+
+    /// A result for people: standard output, or standard error where that carries JSON.
+    pub fn say(self, text: &str) {
+        if self.quiet {
+            return;
+        }
+        self.answer(text);
+    }
+
+    /// As [`Voice::say`], also when asked to be quiet: the answer to a question.
+    pub fn answer(self, text: &str) {
+        let text = clean(text);
+        // A reader that went away (head, less) is no error of ours.
+        let _ = if self.json {
+            writeln!(std::io::stderr(), "{text}")
+        } else {
+            writeln!(std::io::stdout(), "{text}")
+        };
+    }
+
+    pub fn warn(self, text: &str) {
+        let label = self.paint("1;33", "warning:", std::io::stderr().is_terminal());
+        let _ = writeln!(std::io::stderr(), "{label} {}", clean(text));
+    }
+
+    pub fn json(self, value: &Value) {
+        let _ = writeln!(std::io::stdout(), "{value:#}");
+    }
+
+    pub fn problem(self, problem: &Problem) {
+        let terminal = std::io::stderr().is_terminal();
+        let mut lines = vec![format!("{} {}", self.paint("1;31", "error:", terminal), clean(&problem.message))];
+        for cause in &problem.causes {
+            lines.push(format!("{} {}", self.paint("1", "caused by:", terminal), clean(cause)));
+        }
+        if let Some(hint) = &problem.hint {
+            lines.push(format!("{} {}", self.paint("1;36", "hint:", terminal), clean(hint)));
+        }
+        let _ = writeln!(std::io::stderr(), "{}", lines.join("\n"));
+    }
+
+    /// The steps of a plan, numbered, each with its command.
+    pub fn plan(self, plan: &Plan, heading: &str) {
+        if self.quiet {
+            return;
+        }
+        let mut lines = vec![heading.to_owned()];
+        for (at, planned) in plan.steps.iter().enumerate() {
+            let already = if planned.already { "   (done already)" } else { "" };
+            lines.push(format!("  {}. {}{already}", at + 1, wrapped(&planned.step.command())));
+        }
+        self.answer(&lines.join("\n"));
+    }
+
+    /// Asks on the terminal; the default is No.
+    ///
+    /// # Errors
+    /// The terminal went away.
+    pub fn confirm(self, question: &str) -> std::io::Result<bool> {
+        dialoguer::Confirm::new()
+            .with_prompt(clean(question))
+            .default(false)
+            .wait_for_newline(true)
+            .interact()
+            .map_err(|dialoguer::Error::IO(why)| why)
+    }
+
+    /// Shows the steps of a run as they begin and end: a moving line on a terminal, plain lines otherwise.
+    pub fn progress(self) -> Progress {
+        let moving = !self.quiet && std::io::stderr().is_terminal();
+        Progress { voice: self, bar: moving.then(ProgressBar::new_spinner) }
+    }
+}
+
+/// Bytes as they are, for scripts that others read.
+pub fn raw(bytes: &[u8]) {
+    let _ = std::io::stdout().write_all(bytes);
+}
+
+/// What clap says of the command line, with its exit status; as JSON too where that was asked for.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    let wrong = error.use_stderr();
+    if wrong && std::env::args_os().any(|word| word == "--json") {
+        let text = error.render().to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        let problem = Problem::new(Kind::Usage, message).hint("see dmtool --help");
+        Voice { json: true, ..Voice::default() }.json(&json::failure(None, &problem));
+    }
+    let _ = error.print();
+    if wrong { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
+}
+
+/// Whether a question can be asked here.
+pub fn can_ask() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+pub struct Progress {
+    voice: Voice,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    pub fn show(&self, event: &Event<'_>) {
+        match event {
+            Event::Begins(step) => {
+                if let Some(bar) = &self.bar {
+                    let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}");
+                    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+                    bar.set_message(clean(&step.command()));
+                    bar.enable_steady_tick(Duration::from_millis(100));
+                }
+            }
+            Event::Ended(step, status) => {
+                if let Some(bar) = &self.bar {
+                    bar.disable_steady_tick();
+                    bar.finish_and_clear();
+                }
+                let word = match status {
+                    Status::Done => "done",
+                    Status::Failed => "failed",
+                    Status::NotRun => "not run",
+                    Status::Already if self.voice.verbose => "already",
+                    Status::Already | Status::Planned => return,
+                };
+                self.voice.say(&format!("  {word:<8}{}", wrapped(&step.command())));
+            }
+        }
+    }
+}
+
+/// A command folded at 76 columns with a backslash, so that it can still be copied into a shell.
+fn wrapped(command: &str) -> String {
+    let mut lines: Vec<String> = vec![String::new()];
+    for word in command.split(' ') {
+        let fold = lines.last().is_some_and(|line| !line.is_empty() && line.len() + word.len() + 1 > 64);
+        if fold {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines.join(" \\\n          ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_command_stays_one_command() {
+        let command = "lvcreate --yes --type thin-pool --name thinpool --extents 4863 --poolmetadatasize 208896k docker";
+        let folded = wrapped(command);
+        assert!(folded.lines().all(|line| line.len() <= 78), "{folded}");
+        assert_eq!(folded.replace("\\\n          ", ""), command);
+    }
+
+    #[test]
+    fn escape_sequences_do_not_reach_the_terminal() {
+        assert_eq!(clean("a\u{1b}[31mb\nc"), "a\u{fffd}[31mb\nc");
+    }
+}

@@ -1,0 +1,39 @@
+//! Plain columns: aligned for people, one blank-separated row per thing for awk.
+
+/// One column's heading, and whether its cells stand at its right.
+pub struct Column {
+    pub heading: &'static str,
+    pub right: bool,
+}
+
+/// Heading and rows as lines; no cell holds a blank, so that a row can be taken apart.
+pub fn lines(columns: &[Column], rows: &[Vec<String>]) -> String {
+    let width = |at: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count());
+        cells.chain(columns.get(at).map(|column| column.heading.len())).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    let line = |cells: &[String]| {
+        let mut text = String::new();
+        for ((cell, column), width) in cells.iter().zip(columns).zip(&widths) {
+            let padded = if column.right { format!("{cell:>width$}") } else { format!("{cell:<width$}") };
+            text.push_str(&padded);
+            text.push_str("  ");
+        }
+        text.trim_end().to_owned()
+    };
+    let headings: Vec<String> = columns.iter().map(|column| column.heading.to_owned()).collect();
+    std::iter::once(&headings).chain(rows).map(|cells| line(cells)).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let columns = [Column { heading: "POOL", right: false }, Column { heading: "DATA", right: true }];
+        let rows = [vec!["docker/thinpool".to_owned(), "0.1%".to_owned()], vec!["l".to_owned(), "12.5%".to_owned()]];
+        assert_eq!(lines(&columns, &rows), "POOL              DATA\ndocker/thinpool   0.1%\nl                12.5%");
+    }
+}

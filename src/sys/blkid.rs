@@ -1,0 +1,50 @@
+//! Signatures on devices, through libblkid's low-level probing of the device itself (never its cache).
+
+use anyhow::{Context, Result, anyhow};
+use libblkid_rs::{BlkidProbe, BlkidProbeRet, BlkidSublks, BlkidSublksFlags};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::os::fd::AsRawFd;
+
+/// One thing that somebody wrote on a device for others to find.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signature {
+    /// As libblkid names it: ext4, xfs, `LVM2_member`, `crypto_LUKS`, swap, dos, gpt …
+    pub kind: String,
+    pub label: Option<String>,
+    pub uuid: Option<String>,
+    pub partition_table: bool,
+}
+
+/// Every signature on a device, partition tables among them; an empty list means that the device was read and
+/// has none.
+///
+/// # Errors
+/// The device could not be opened or read.
+pub fn signatures(path: &str) -> Result<Vec<Signature>> {
+    let file = File::open(path).with_context(|| format!("opening {path}"))?;
+    probe(&file).with_context(|| format!("looking for signatures on {path}"))
+}
+
+fn probe(file: &File) -> Result<Vec<Signature>> {
+    let mut probe = BlkidProbe::new()?;
+    probe.set_device(file.as_raw_fd(), 0, 0)?;
+    probe.enable_superblocks(true)?;
+    // A signature with a wrong checksum still is somebody's.
+    let wanted = vec![BlkidSublks::Label, BlkidSublks::Uuid, BlkidSublks::Type, BlkidSublks::Badcsum];
+    probe.set_superblock_flags(BlkidSublksFlags::new(wanted))?;
+    probe.enable_partitions(true)?;
+    let mut found = Vec::new();
+    while matches!(probe.do_probe()?, BlkidProbeRet::Success) {
+        let value = |name: &str| probe.lookup_value(name).ok();
+        let kind = value("TYPE");
+        let partition_table = kind.is_none();
+        found.push(Signature {
+            kind: kind.or(value("PTTYPE")).ok_or_else(|| anyhow!("libblkid found something it has no name for"))?,
+            label: value("LABEL"),
+            uuid: value("UUID").or(value("PTUUID")),
+            partition_table,
+        });
+    }
+    Ok(found)
+}

@@ -1,0 +1,128 @@
+//! What sysfs, procfs and the device nodes say of block devices. Reading only.
+
+use anyhow::{Context, Result, bail};
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// What stands at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Node {
+    Block { path: String, major: u32, minor: u32 },
+    Other(&'static str),
+    Missing,
+}
+
+/// Looks at a path the operator gave, through symlinks.
+///
+/// # Errors
+/// Where neither "there" nor "not there" can be said: no permission, a loop of symlinks.
+pub fn node(path: &str) -> Result<Node> {
+    let real = match fs::canonicalize(path) {
+        Ok(real) => real,
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(Node::Missing),
+        Err(why) => return Err(why).with_context(|| format!("looking at {path}")),
+    };
+    let metadata = fs::metadata(&real).with_context(|| format!("looking at {path}"))?;
+    let kind = metadata.file_type();
+    if kind.is_block_device() {
+        let (major, minor) = split_device_number(metadata.rdev());
+        return Ok(Node::Block { path: real.to_string_lossy().into_owned(), major, minor });
+    }
+    Ok(Node::Other(if kind.is_dir() {
+        "a directory"
+    } else if kind.is_char_device() {
+        "a character device"
+    } else if kind.is_file() {
+        "a file"
+    } else {
+        "no block device"
+    }))
+}
+
+/// A device number as major and minor.
+pub fn split_device_number(number: u64) -> (u32, u32) {
+    (rustix::fs::major(number), rustix::fs::minor(number))
+}
+
+/// The folder of a block device in sysfs.
+pub fn sysfs(major: u32, minor: u32) -> PathBuf {
+    PathBuf::from(format!("/sys/dev/block/{major}:{minor}"))
+}
+
+/// The kernel's name of a block device (`xvdf`, `dm-3`), `None` where sysfs does not know it.
+pub fn kernel_name(major: u32, minor: u32) -> Option<String> {
+    let target = fs::read_link(sysfs(major, minor)).ok()?;
+    // The kernel writes a slash in a name as an exclamation mark here (cciss!c0d0).
+    target.file_name().map(|name| name.to_string_lossy().replace('!', "/"))
+}
+
+/// A number in a file of sysfs.
+///
+/// # Errors
+/// The file is not there or holds something else.
+pub fn number(path: &Path) -> Result<u64> {
+    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    text.trim().parse().with_context(|| format!("reading {}", path.display()))
+}
+
+/// The entries of a folder of sysfs, sorted; none where there is no such folder.
+///
+/// # Errors
+/// The folder is there and cannot be read.
+pub fn entries(path: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    match fs::read_dir(path) {
+        Ok(folder) => {
+            for entry in folder {
+                let entry = entry.with_context(|| format!("reading {}", path.display()))?;
+                names.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => {}
+        Err(why) => return Err(why).with_context(|| format!("reading {}", path.display())),
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// The `MAJ:MIN` text of a device's `dev` file.
+///
+/// # Errors
+/// No such device in sysfs.
+pub fn dev_of(path: &Path) -> Result<(u32, u32)> {
+    let text = fs::read_to_string(path.join("dev")).with_context(|| format!("reading {}/dev", path.display()))?;
+    parse_dev(text.trim()).with_context(|| format!("reading {}/dev", path.display()))
+}
+
+/// `MAJ:MIN` as two numbers.
+///
+/// # Errors
+/// It has another form.
+pub fn parse_dev(text: &str) -> Result<(u32, u32)> {
+    let Some((major, minor)) = text.split_once(':') else { bail!("'{text}' is not a device number") };
+    Ok((major.parse()?, minor.parse()?))
+}
+
+/// Whether the kernel lets us have the device for ourselves: a mount in any namespace, swap, a device-mapper or
+/// md device above it all hold it against O_EXCL (open(2)).
+///
+/// # Errors
+/// Something else than "busy" is in the way.
+pub fn is_free(path: &str) -> Result<bool> {
+    let exclusive = i32::try_from(rustix::fs::OFlags::EXCL.bits()).context("the flag O_EXCL")?;
+    match OpenOptions::new().read(true).custom_flags(exclusive).open(path) {
+        Ok(_) => Ok(true),
+        Err(why) if why.kind() == std::io::ErrorKind::ResourceBusy => Ok(false),
+        Err(why) => Err(why).with_context(|| format!("opening {path} for ourselves alone")),
+    }
+}
+
+/// The device of the file system that holds a path.
+///
+/// # Errors
+/// No such path.
+pub fn device_under(path: &str) -> Result<(u32, u32)> {
+    let metadata = fs::metadata(path).with_context(|| format!("looking at {path}"))?;
+    Ok(split_device_number(metadata.dev()))
+}

@@ -1,0 +1,114 @@
+//! device-mapper's ioctls, through the raw calls of the `devicemapper` crate: its own thin-pool type wants linear
+//! devices underneath and refuses status words that real pools have.
+
+use anyhow::{Context, Result, anyhow};
+use devicemapper::{DM, DevId, DeviceInfo, DmFlags, DmName, DmOptions};
+use serde::{Deserialize, Serialize};
+
+/// One line of a table or of a status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    pub start: u64,
+    pub length: u64,
+    pub kind: String,
+    pub params: String,
+}
+
+/// A device as DM_TABLE_STATUS tells of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    pub name: String,
+    pub uuid: String,
+    pub major: u32,
+    pub minor: u32,
+    pub suspended: bool,
+    pub read_only: bool,
+    pub live_table: bool,
+    pub inactive_table: bool,
+    pub open_count: i32,
+    pub targets: Vec<Target>,
+}
+
+/// The name and number of a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub name: String,
+    pub major: u32,
+    pub minor: u32,
+}
+
+/// The control node, open.
+pub struct Control(DM);
+
+/// What a DM_TABLE_STATUS shall tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    Table,
+    /// Status without a flush: a flush commits metadata and can hang on a sick pool.
+    Status,
+}
+
+impl Control {
+    /// # Errors
+    /// Not root, or no device-mapper in the kernel.
+    pub fn open() -> Result<Control> {
+        DM::new().map(Control).map_err(|why| anyhow!("{why}")).context("opening device-mapper's control node /dev/mapper/control")
+    }
+
+    /// Every device, in the kernel's order.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn list(&self) -> Result<Vec<Entry>> {
+        let devices = self.0.list_devices().map_err(|why| anyhow!("{why}")).context("listing device-mapper devices")?;
+        Ok(devices
+            .into_iter()
+            .map(|(name, device, _)| Entry { name: name.to_string(), major: device.major, minor: device.minor })
+            .collect())
+    }
+
+    /// The table or the status of one device.
+    ///
+    /// # Errors
+    /// The kernel's, such as a device that is gone by now.
+    pub fn look(&self, name: &str, ask: Ask) -> Result<Device> {
+        let what = if ask == Ask::Table { "table" } else { "status" };
+        let context = || format!("reading the {what} of {name}");
+        let id = DmName::new(name).map_err(|why| anyhow!("{why}")).with_context(context)?;
+        let flags = if ask == Ask::Table { DmFlags::DM_STATUS_TABLE } else { DmFlags::DM_NOFLUSH };
+        let (info, targets) = self
+            .0
+            .table_status(&DevId::Name(id), DmOptions::default().set_flags(flags))
+            .map_err(|why| anyhow!("{why}"))
+            .with_context(context)?;
+        Ok(device(name, &info, targets))
+    }
+
+    /// The targets that the kernel knows now; modules not loaded are not among them.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn target_names(&self) -> Result<Vec<String>> {
+        let versions = self.0.list_versions().map_err(|why| anyhow!("{why}")).context("listing device-mapper's targets")?;
+        Ok(versions.into_iter().map(|(name, ..)| name).collect())
+    }
+}
+
+fn device(name: &str, info: &DeviceInfo, targets: Vec<(u64, u64, String, String)>) -> Device {
+    let flags = info.flags();
+    Device {
+        name: name.to_owned(),
+        uuid: info.uuid().map(ToString::to_string).unwrap_or_default(),
+        major: info.device().major,
+        minor: info.device().minor,
+        suspended: flags.contains(DmFlags::DM_SUSPEND),
+        read_only: flags.contains(DmFlags::DM_READONLY),
+        live_table: flags.contains(DmFlags::DM_ACTIVE_PRESENT),
+        inactive_table: flags.contains(DmFlags::DM_INACTIVE_PRESENT),
+        open_count: info.open_count(),
+        targets: targets
+            .into_iter()
+            .map(|(start, length, kind, params)| Target { start, length, kind, params })
+            .collect(),
+    }
+}

@@ -1,0 +1,57 @@
+//! Files: read with a reason, written atomically.
+
+use anyhow::{Context, Result, bail};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+/// The text of a file; `None` where there is none.
+///
+/// # Errors
+/// It is there and cannot be read, or is no UTF-8.
+pub fn read(path: &Path) -> Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(why) => Err(why).with_context(|| format!("reading {}", path.display())),
+    }
+}
+
+/// Replaces a file in one step: a reader sees the old text or the new one, also after a power cut. Owner and mode
+/// of the old file are kept; a new one gets `mode`. A symlink in its place is refused, not followed.
+///
+/// # Errors
+/// The folder cannot be made or written, or the path is a symlink or no file.
+pub fn replace(path: &Path, text: &str, mode: u32) -> Result<()> {
+    let context = || format!("writing {}", path.display());
+    let folder = path.parent().with_context(context)?;
+    fs::create_dir_all(folder).with_context(context)?;
+    let old = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() => Some(metadata),
+        Ok(_) => bail!("{} is a symlink or no file, so it is left alone", path.display()),
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => None,
+        Err(why) => return Err(why).with_context(context),
+    };
+    let name = path.file_name().with_context(context)?.to_string_lossy();
+    let temporary = folder.join(format!(".{name}.dmtool-{}", std::process::id()));
+    // A left-over of a killed run with our process id; create_new below refuses a planted link.
+    let _ = fs::remove_file(&temporary);
+    let written = (|| {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+        if let Some(old) = &old {
+            file.set_permissions(fs::Permissions::from_mode(old.mode()))?;
+            std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()))?;
+        } else {
+            file.set_permissions(fs::Permissions::from_mode(mode))?;
+        }
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        File::open(folder)?.sync_all()
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written.with_context(context)
+}

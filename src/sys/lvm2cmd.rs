@@ -1,0 +1,297 @@
+//! liblvm2cmd: LVM's commands in this process, at a third of what a process each would cost.
+//!
+//! The library is opened at first use with dlopen. Linking it would make every `status` pay for it and would
+//! bind loop and raw pools to hosts with LVM; the crate `lvm-sys2` links it at build time, keeps no messages and
+//! asks every command for JSON, so it is not used. One thread owns the one handle, since the library keeps its
+//! state in globals; a read that misses its deadline leaves that thread behind and the handle is given up.
+
+#![allow(unsafe_code, reason = "foreign functions of liblvm2cmd")]
+
+use anyhow::{Context, Result, anyhow, bail};
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW, Symbol};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+const SONAME: &str = "liblvm2cmd.so.2.03";
+// Return values and levels from lvm2cmd.h.
+const SUCCEEDED: c_int = 1;
+const LOG_WARN: c_int = 4; // LVM's own log.h: a warning is level 4 like printed text, told apart by its flag.
+const LOG_ERROR: c_int = 3;
+const LOG_PRINT: c_int = 4;
+const LOG_TO_STDERR: c_int = 0x80; // log.h: "_LOG_STDERR", or-ed to the level of what belongs on stderr.
+const LEVEL_MASK: c_int = 0x07;
+
+type LogFn = extern "C" fn(c_int, *const c_char, c_int, c_int, *const c_char);
+type Run = unsafe extern "C" fn(*mut c_void, *const c_char) -> c_int;
+
+/// What one command said and how it ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reply {
+    /// Lines of its report, or of what it says when it went well.
+    pub printed: Vec<String>,
+    pub warnings: Vec<String>,
+    pub errors: Vec<String>,
+    /// As in lvm2cmd.h: 1 succeeded, 2 no such command, 3 invalid parameters, 4 init failed, 5 failed.
+    pub status: i32,
+}
+
+/// A command that LVM did not carry out.
+#[derive(Debug)]
+pub struct LvmError {
+    pub command: String,
+    pub reply: Reply,
+}
+
+impl fmt::Display for LvmError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why = match self.reply.status {
+            2 => "LVM has no such command",
+            3 => "LVM did not take its parameters",
+            4 => "LVM could not start",
+            _ => "LVM refused or failed",
+        };
+        write!(f, "{}: {why}", self.command)?;
+        for line in &self.reply.errors {
+            write!(f, "\n{}", line.trim())?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for LvmError {}
+
+impl LvmError {
+    /// Whether it failed because somebody else holds one of LVM's locks, and which file that is.
+    pub fn lock_file(&self) -> Option<&str> {
+        self.reply.errors.iter().find_map(|line| line.trim().split_once(": flock failed: ").map(|(path, _)| path))
+    }
+}
+
+static LOG: Mutex<Vec<(c_int, String)>> = Mutex::new(Vec::new());
+
+extern "C" fn collect(level: c_int, _file: *const c_char, _line: c_int, _errno: c_int, message: *const c_char) {
+    if message.is_null() {
+        return;
+    }
+    // SAFETY: LVM hands over a string that ends in zero and lives during this call.
+    let text = unsafe { CStr::from_ptr(message) }.to_string_lossy().into_owned();
+    if let Ok(mut log) = LOG.lock() {
+        log.push((level, text));
+    }
+}
+
+struct Library2 {
+    _library: Library,
+    handle: *mut c_void,
+    run: Symbol<Run>,
+}
+
+impl Library2 {
+    fn open() -> Result<Library2> {
+        // SAFETY: the library is LVM's own; its initialisers touch nothing of ours.
+        unsafe {
+            let library = Library::open(Some(SONAME), RTLD_NOW | RTLD_LOCAL)
+                .with_context(|| format!("opening LVM's command library {SONAME}"))?;
+            let log_fn: Symbol<unsafe extern "C" fn(LogFn)> = library.get(b"lvm2_log_fn\0")?;
+            let init: Symbol<unsafe extern "C" fn() -> *mut c_void> = library.get(b"lvm2_init\0")?;
+            let log_level: Symbol<unsafe extern "C" fn(*mut c_void, c_int)> = library.get(b"lvm2_log_level\0")?;
+            let run: Symbol<Run> = library.get(b"lvm2_run\0")?;
+            log_fn(collect);
+            let handle = init();
+            if handle.is_null() {
+                let said = take_log().into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("; ");
+                bail!("LVM's command library could not start: {said}");
+            }
+            log_level(handle, LOG_PRINT);
+            Ok(Library2 { _library: library, handle, run })
+        }
+    }
+
+    fn run(&self, command: &CStr) -> Reply {
+        take_log();
+        // SAFETY: the handle is the one that lvm2_init gave, used by this thread alone; the command ends in zero.
+        let status = unsafe { (self.run)(self.handle, command.as_ptr()) };
+        let mut reply = Reply { status, ..Reply::default() };
+        for (level, text) in take_log() {
+            match level & LEVEL_MASK {
+                ..=LOG_ERROR => reply.errors.push(text),
+                LOG_WARN if level & LOG_TO_STDERR != 0 || text.trim_start().starts_with("WARNING: ") => {
+                    reply.warnings.push(text.trim().to_owned());
+                }
+                LOG_PRINT => reply.printed.push(text),
+                _ => {}
+            }
+        }
+        reply
+    }
+}
+
+fn take_log() -> Vec<(c_int, String)> {
+    LOG.lock().map(|mut log| std::mem::take(&mut *log)).unwrap_or_default()
+}
+
+/// Whether the library is on this host, without loading it.
+pub fn is_installed() -> bool {
+    const DIRECTORIES: [&str; 6] =
+        ["/lib64", "/usr/lib64", "/lib", "/usr/lib", "/lib/x86_64-linux-gnu", "/lib/aarch64-linux-gnu"];
+    let there = |folder: &&str| std::path::Path::new(folder).join(SONAME).exists();
+    // Other places are the dynamic linker's to know.
+    // SAFETY: the library is LVM's own; its initialisers touch nothing of ours.
+    DIRECTORIES.iter().any(|folder| there(&folder)) || unsafe { Library::open(Some(SONAME), RTLD_NOW | RTLD_LOCAL) }.is_ok()
+}
+
+type Job = (CString, Sender<Result<Reply>>);
+
+/// The one door to LVM. Nothing is opened before the first command.
+#[derive(Default)]
+pub struct Lvm {
+    worker: Option<Sender<Job>>,
+    lost: bool,
+}
+
+impl Lvm {
+    /// Runs a command that only reads, and gives up on it after `limit`.
+    ///
+    /// # Errors
+    /// [`LvmError`] where LVM refused, otherwise a sentence: late, lost, no library.
+    pub fn read(&mut self, words: &[String], limit: Duration) -> Result<Reply> {
+        let line = command_line(words)?;
+        let answer = self.send(&line)?;
+        let reply = match answer.recv_timeout(limit) {
+            Ok(reply) => reply?,
+            Err(RecvTimeoutError::Timeout) => {
+                self.lost = true;
+                self.worker = None;
+                bail!("LVM did not answer '{}' within {} s", shown(words), limit.as_secs());
+            }
+            Err(RecvTimeoutError::Disconnected) => bail!("the thread that runs LVM's commands ended"),
+        };
+        judge(words, reply)
+    }
+
+    /// Runs a command that changes something, to its end however long it takes. Another holder of LVM's lock is
+    /// waited for until `lock_limit` has passed.
+    ///
+    /// # Errors
+    /// [`LvmError`] where LVM refused or failed, otherwise a sentence.
+    pub fn change(&mut self, words: &[String], lock_limit: Duration) -> Result<Reply> {
+        let line = command_line(words)?;
+        let deadline = Instant::now() + lock_limit;
+        loop {
+            let answer = self.send(&line)?;
+            let reply = answer.recv().context("the thread that runs LVM's commands ended")??;
+            let outcome = judge(words, reply);
+            let locked = outcome
+                .as_ref()
+                .err()
+                .and_then(|error| error.downcast_ref::<LvmError>())
+                .is_some_and(|error| error.lock_file().is_some());
+            if !locked || Instant::now() >= deadline {
+                return outcome;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn send(&mut self, line: &CStr) -> Result<Receiver<Result<Reply>>> {
+        if self.lost {
+            bail!("LVM is not asked again after it did not answer in time");
+        }
+        let worker = self.worker.get_or_insert_with(start);
+        let (sender, receiver) = channel();
+        worker
+            .send((line.to_owned(), sender))
+            .map_err(|_| anyhow!("the thread that runs LVM's commands ended"))?;
+        Ok(receiver)
+    }
+}
+
+fn judge(words: &[String], reply: Reply) -> Result<Reply> {
+    if reply.status == SUCCEEDED { Ok(reply) } else { Err(LvmError { command: shown(words), reply }.into()) }
+}
+
+fn start() -> Sender<Job> {
+    let (sender, jobs) = channel::<Job>();
+    std::thread::spawn(move || {
+        let mut library = None;
+        for (line, answer) in jobs {
+            let opened = match &library {
+                Some(opened) => Ok(opened),
+                None => Library2::open().map(|opened| &*library.insert(opened)),
+            };
+            // Nobody listens any more to an answer that came too late.
+            let _ = answer.send(opened.map(|library| library.run(&line)));
+        }
+        // The handle is not given back: lvm2_exit would cost time and the process ends here.
+    });
+    sender
+}
+
+/// The command as an operator would type it, without what only this process needs.
+fn shown(words: &[String]) -> String {
+    let mut line = Vec::new();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if word == "--config" {
+            words.next();
+        } else {
+            line.push(word.as_str());
+        }
+    }
+    line.join(" ")
+}
+
+/// One string for `lvm2_run`, which splits it at blanks and knows quotes: each word is checked and quoted.
+fn command_line(words: &[String]) -> Result<CString> {
+    let mut line = String::new();
+    for word in words {
+        if let Some(bad) = word.chars().find(|c| c.is_control() || matches!(c, '\'' | '\\')) {
+            bail!("'{}' cannot be handed to LVM: it contains '{}'", word.escape_debug(), bad.escape_debug());
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/_.+-=:%,@[]".contains(c);
+        if !word.is_empty() && word.chars().all(plain) {
+            line.push_str(word);
+        } else {
+            line.push('\'');
+            line.push_str(word);
+            line.push('\'');
+        }
+    }
+    Ok(CString::new(line)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn words_are_quoted_or_refused() {
+        let line = command_line(&words(&["lvs", "--config", "devices{filter=[\"r|.*|\"]}", "vg/lv"]));
+        assert_eq!(line.expect("valid").to_str(), Ok("lvs --config 'devices{filter=[\"r|.*|\"]}' vg/lv"));
+        for bad in ["a'b", "a\nb", "a\\b", "a\0b"] {
+            assert!(command_line(&words(&[bad])).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_shown_command_leaves_the_filter_out() {
+        assert_eq!(shown(&words(&["lvs", "--config", "devices{}", "-a"])), "lvs -a");
+    }
+
+    #[test]
+    fn a_lock_names_its_file() {
+        let errors = vec!["  /run/lock/lvm/V_docker:aux: flock failed: Resource temporarily unavailable".to_owned()];
+        let error = LvmError { command: String::new(), reply: Reply { errors, status: 5, ..Reply::default() } };
+        assert_eq!(error.lock_file(), Some("/run/lock/lvm/V_docker:aux"));
+    }
+}

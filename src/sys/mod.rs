@@ -1,0 +1,11 @@
+//! The wall: the only room with unsafe code, ioctls, foreign functions, processes and writes. What comes out
+//! of it is plain data; what goes in has been validated by its type or is checked here once more.
+
+pub mod blkid;
+pub mod block;
+pub mod dm;
+pub mod exec;
+pub mod file;
+pub mod lock;
+pub mod lvm2cmd;
+pub mod signal;
