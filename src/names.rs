@@ -65,8 +65,8 @@ impl LvName {
     pub fn new(name: &str) -> Result<LvName, String> {
         const STARTS: [&str; 2] = ["snapshot", "pvmove"];
         const PARTS: [&str; 13] = [
-            "_cdata", "_cmeta", "_corig", "_cvol", "_mimage", "_mlog", "_pmspare", "_rimage", "_rmeta", "_tdata", "_tmeta",
-            "_vdata", "_vorigin",
+            "_cdata", "_cmeta", "_corig", "_cvol", "_mimage", "_mlog", "_pmspare", "_rimage", "_rmeta", "_tdata",
+            "_tmeta", "_vdata", "_vorigin",
         ];
         check_characters("volume", name)?;
         if let Some(word) = STARTS.iter().find(|word| name.starts_with(**word)) {
@@ -121,7 +121,9 @@ impl LvmName {
         let name = LvmName { vg: VgName::new(vg)?, lv: LvName::new(lv)? };
         let longest = name.dm_name().len() + LAYER.len();
         if longest >= DM_NAME_LEN {
-            return Err(format!("'{name}' is too long: its device's name would have {longest} characters, at most 127"));
+            return Err(format!(
+                "'{name}' is too long: its device's name would have {longest} characters, at most 127"
+            ));
         }
         Ok(name)
     }
@@ -178,7 +180,8 @@ mod tests {
     #[test]
     fn names_that_lvm_does_not_take() {
         let long = "x".repeat(200);
-        for name in ["", " ", "a b", "-a", ".", "..", "../x", "a\"b", "a'b", "a\nb", "ä", "a/b", "a$b", long.as_str()] {
+        for name in ["", " ", "a b", "-a", ".", "..", "../x", "a\"b", "a'b", "a\nb", "ä", "a/b", "a$b", long.as_str()]
+        {
             assert!(VgName::new(name).is_err(), "{name:?}");
             assert!(LvName::new(name).is_err(), "{name:?}");
         }
@@ -194,7 +197,10 @@ mod tests {
 
     #[test]
     fn device_names_take_apart() {
-        assert_eq!(dm_split("my--vg-thin--pool-tpool"), Some(("my-vg".into(), "thin-pool".into(), Some("tpool".into()))));
+        assert_eq!(
+            dm_split("my--vg-thin--pool-tpool"),
+            Some(("my-vg".into(), "thin-pool".into(), Some("tpool".into())))
+        );
         assert_eq!(dm_split("docker-thinpool"), Some(("docker".into(), "thinpool".into(), None)));
         assert_eq!(dm_split("loop"), None);
         assert_eq!(dm_split("docker-253:17-1835016-pool"), None);
@@ -203,7 +209,8 @@ mod tests {
     #[test]
     fn a_pool_answers_to_all_its_names() {
         let dm = ["docker-thinpool", "docker-thinpool-tpool"];
-        for typed in ["docker/thinpool", "/dev/docker/thinpool", "docker-thinpool", "/dev/mapper/docker-thinpool-tpool"] {
+        for typed in ["docker/thinpool", "/dev/docker/thinpool", "docker-thinpool", "/dev/mapper/docker-thinpool-tpool"]
+        {
             assert!(means(typed, "docker/thinpool", &dm), "{typed}");
         }
         assert!(!means("thinpool", "docker/thinpool", &dm));

@@ -210,7 +210,23 @@ mod tests {
         ] {
             assert_eq!(parse_size(text), Ok(Bytes(bytes)), "{text}");
         }
-        let wrong = ["", "G", "-5G", "+5G", "1e9", "1 G", "1.G", ".5G", "1..5G", "5X", "5ib", "0x10", "99999999999P", "5GBB", "٣G"];
+        let wrong = [
+            "",
+            "G",
+            "-5G",
+            "+5G",
+            "1e9",
+            "1 G",
+            "1.G",
+            ".5G",
+            "1..5G",
+            "5X",
+            "5ib",
+            "0x10",
+            "99999999999P",
+            "5GBB",
+            "٣G",
+        ];
         for text in wrong {
             assert!(parse_size(text).is_err(), "{text}");
         }

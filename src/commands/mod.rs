@@ -102,14 +102,10 @@ fn run<V: Verb>(verb: &V, globals: &Globals, host: &mut Host) -> Run<V::Facts> {
     run
 }
 
-fn begin<V: Verb>(
-    verb: &V,
-    globals: &Globals,
-    host: &mut Host,
-    run: &mut Run<V::Facts>,
-) -> Result<(), Problem> {
+fn begin<V: Verb>(verb: &V, globals: &Globals, host: &mut Host, run: &mut Run<V::Facts>) -> Result<(), Problem> {
     let voice = globals.voice;
-    let stop = Stop::listen().map_err(|why| Problem::from_error(Kind::Refused, "signals cannot be listened to", &why))?;
+    let stop =
+        Stop::listen().map_err(|why| Problem::from_error(Kind::Refused, "signals cannot be listened to", &why))?;
     let (facts, plan, _lock) = if globals.dry_run || globals.yes || !V::ASKS {
         let lock = if globals.dry_run { None } else { Some(lock_for::<V>(globals)?) };
         let facts = verb.observe(host);
@@ -166,8 +162,7 @@ fn carry_out<V: Verb>(
     for round in 0..=ROUNDS {
         let progress = globals.voice.progress();
         let nothing = plan.nothing_to_do();
-        let (applied, ended) =
-            apply::apply(&plan, host, stop, &mut run.warnings, |event| progress.show(&event));
+        let (applied, ended) = apply::apply(&plan, host, stop, &mut run.warnings, |event| progress.show(&event));
         let fresh = |applied: &Applied| round == 0 || applied.status != Status::Already;
         run.steps.extend(applied.into_iter().filter(fresh));
         if let Err(problem) = ended {
@@ -206,12 +201,8 @@ fn ask<V: Verb>(verb: &V, plan: &Plan, globals: &Globals) -> Result<(), Problem>
     for warning in &plan.warnings {
         globals.voice.warn(warning);
     }
-    let lost: Vec<String> = plan
-        .steps
-        .iter()
-        .filter(|planned| !planned.already)
-        .filter_map(|planned| planned.step.destroys())
-        .collect();
+    let lost: Vec<String> =
+        plan.steps.iter().filter(|planned| !planned.already).filter_map(|planned| planned.step.destroys()).collect();
     let question =
         if lost.is_empty() { "Go on?".to_owned() } else { format!("This destroys {}. Go on?", lost.join(" and ")) };
     match globals.voice.confirm(&question) {

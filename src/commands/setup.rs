@@ -13,6 +13,7 @@ use crate::report::json;
 use crate::sys::dm::Control;
 use crate::units::{Amount, Bytes, GIB, KIB, parse_amount, parse_size};
 use serde_json::Value;
+use std::fmt::Write;
 
 /// Make a thin pool on one or more disks
 ///
@@ -145,13 +146,13 @@ impl Verb for Setup {
         let size = pool.live.as_ref().map_or(Bytes(0), |live| live.length.bytes());
         let mut text = format!("{} {verb}: {size}, active, monitored", pool.name);
         if let Some(Ok(settings)) = pool.lvm.as_ref().map(|lvm| &lvm.autoextend) {
-            text.push_str(&if settings.threshold >= profile::NEVER {
-                ", not extended by itself.".to_owned()
+            if settings.threshold >= profile::NEVER {
+                text.push_str(", not extended by itself");
             } else {
-                format!(", extended at {}% by {}%.", settings.threshold, settings.percent)
-            });
+                let _ = write!(text, ", extended at {}% by {}%", settings.threshold, settings.percent);
+            }
         }
-        text
+        text + "."
     }
 
     fn advice(&self, facts: &Facts) -> Vec<String> {

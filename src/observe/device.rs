@@ -220,7 +220,8 @@ mod tests {
 
     #[test]
     fn swaps() {
-        let text = "Filename\t\tType\t\tSize\tUsed\tPriority\n/dev/sda2  partition\t1\t0\t-2\n/swap\\040file file 1 0 -3\n";
+        let text =
+            "Filename\t\tType\t\tSize\tUsed\tPriority\n/dev/sda2  partition\t1\t0\t-2\n/swap\\040file file 1 0 -3\n";
         assert_eq!(parse_swaps(text), ["/dev/sda2", "/swap file"]);
         assert!(parse_swaps("").is_empty());
     }

@@ -37,4 +37,3 @@ fn systems() -> Vec<String> {
         .map(str::to_owned)
         .collect()
 }
-

@@ -226,8 +226,11 @@ fn filter(named: &[String]) -> Looked<String> {
     }
     // A name with other characters is left out: its device has others, its kernel name at least.
     let plain = |name: &String| name.chars().all(|c| c.is_ascii_alphanumeric() || "/_-:.".contains(c));
-    let patterns: Vec<String> =
-        accepted.iter().filter(|name| plain(name)).map(|name| format!("\"a|^{}$|\"", name.replace('.', "[.]"))).collect();
+    let patterns: Vec<String> = accepted
+        .iter()
+        .filter(|name| plain(name))
+        .map(|name| format!("\"a|^{}$|\"", name.replace('.', "[.]")))
+        .collect();
     Ok(format!("[{}]", patterns.into_iter().chain(["\"r|.*|\"".to_owned()]).collect::<Vec<_>>().join(",")))
 }
 

@@ -136,7 +136,8 @@ mod tests {
 
     #[test]
     fn a_profile() {
-        let settings = parse("# by hand\nactivation {\n\tthin_pool_autoextend_threshold=80\n}\nallocation/x = \"a#b\"\n");
+        let settings =
+            parse("# by hand\nactivation {\n\tthin_pool_autoextend_threshold=80\n}\nallocation/x = \"a#b\"\n");
         let settings = settings.expect("a profile");
         assert_eq!(settings.get("activation/thin_pool_autoextend_threshold"), Some(&Value::Number(80)));
         assert_eq!(settings.get("allocation/x"), Some(&Value::Text("a#b".to_owned())));

@@ -29,6 +29,9 @@ impl fmt::Display for Unseen {
 impl std::error::Error for Unseen {}
 
 /// An error of the wall as the reason for an absent fact.
+///
+/// # Errors
+/// The same one, as a sentence.
 pub fn looked<T>(result: anyhow::Result<T>) -> Looked<T> {
     result.map_err(|why| Unseen(format!("{why:#}")))
 }

@@ -182,7 +182,8 @@ fn named(live: Live, uuid: &str) -> Pool {
 
 fn below(number: &str) -> anyhow::Result<Below> {
     let (major, minor) = block::parse_dev(number)?;
-    let device = block::kernel_name(major, minor).ok_or_else(|| anyhow::anyhow!("no device has the number {number}"))?;
+    let device =
+        block::kernel_name(major, minor).ok_or_else(|| anyhow::anyhow!("no device has the number {number}"))?;
     let file = file::read(&block::sysfs(major, minor).join("loop/backing_file"))?;
     Ok(Below { device, file: file.map(|path| path.trim_end_matches('\n').to_owned()) })
 }

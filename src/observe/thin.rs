@@ -176,7 +176,8 @@ mod tests {
     #[test]
     fn sick_pools() {
         assert_eq!(parse_pool_status("Fail").map(|status| status.mode), Ok(Mode::Fail));
-        let status = parse_pool_status("7 9/10 20/20 88 out_of_data_space ignore_discard error_if_no_space needs_check 5");
+        let status =
+            parse_pool_status("7 9/10 20/20 88 out_of_data_space ignore_discard error_if_no_space needs_check 5");
         let status = status.expect("a status");
         assert_eq!(status.mode, Mode::OutOfDataSpace);
         let figures = status.figures.expect("figures");

@@ -50,7 +50,10 @@ pub fn check(verb: &str, has: &Abilities, needs: Needs) -> Result<(), Refusal> {
     }
     let package = |debian: &'static str, others: &'static str| install(&has.systems, debian, others);
     if needs.lvm2 && !has.lvm2 {
-        reasons.add_with_hint("LVM's command library liblvm2cmd is not installed.", package("lvm2 liblvm2cmd2.03", "lvm2"));
+        reasons.add_with_hint(
+            "LVM's command library liblvm2cmd is not installed.",
+            package("lvm2 liblvm2cmd2.03", "lvm2"),
+        );
     }
     if needs.dmeventd && !has.dmeventd {
         reasons.add_with_hint(
@@ -118,7 +121,11 @@ mod tests {
             (Abilities { device_mapper: Err(Unseen("no".into())), ..complete() }, "device-mapper", "modprobe dm-mod"),
             (Abilities { thin_pool_target: false, ..complete() }, "thin-pool target", "modprobe dm-thin-pool"),
             (Abilities { lvm2: false, ..complete() }, "liblvm2cmd", "apt-get install lvm2"),
-            (Abilities { dmeventd: false, systems: systems("fedora"), ..complete() }, "dmeventd", "device-mapper-event"),
+            (
+                Abilities { dmeventd: false, systems: systems("fedora"), ..complete() },
+                "dmeventd",
+                "device-mapper-event",
+            ),
             (Abilities { thin_check: false, ..complete() }, "thin_check", "apt-get install thin-provisioning-tools"),
             (
                 Abilities { thin_check: false, systems: systems("rhel"), ..complete() },

@@ -71,12 +71,7 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
 }
 
 /// The named devices that are devices; every reason not to write on one of them is added.
-fn devices<'a>(
-    request: &Request,
-    facts: &'a Facts,
-    lvm: &Lvm,
-    reasons: &mut Reasons,
-) -> Vec<(&'a str, &'a Device)> {
+fn devices<'a>(request: &Request, facts: &'a Facts, lvm: &Lvm, reasons: &mut Reasons) -> Vec<(&'a str, &'a Device)> {
     let mut found: Vec<(&str, &Device)> = Vec::new();
     for named in &facts.devices {
         let given = named.given.as_str();
@@ -213,10 +208,8 @@ fn profile_step(
         .and_then(|lvm| lvm.autoextend.as_ref().ok())
         .copied()
         .unwrap_or(DEFAULT);
-    let wanted = Autoextend {
-        threshold: threshold.unwrap_or(kept.threshold),
-        percent: request.percent.unwrap_or(kept.percent),
-    };
+    let wanted =
+        Autoextend { threshold: threshold.unwrap_or(kept.threshold), percent: request.percent.unwrap_or(kept.percent) };
     let path = path(&request.pool.dm_name());
     let stands = profile
         .is_some_and(|profile| (profile.threshold, profile.percent) == (Some(wanted.threshold), Some(wanted.percent)));

@@ -82,10 +82,9 @@ impl Step {
     pub fn command(&self) -> String {
         match self {
             Step::WipeDevice { device, .. } => format!("wipefs --all {device}"),
-            Step::WriteProfile { path, threshold, percent, .. } => format!(
-                "write {}: thin_pool_autoextend_threshold={threshold}, thin_pool_autoextend_percent={percent}",
-                path.display()
-            ),
+            Step::WriteProfile { path, threshold, percent, .. } => {
+                format!("write {} (extend at {threshold}% by {percent}%)", path.display())
+            }
             _ => self.lvm_words().unwrap_or_default().join(" "),
         }
     }

@@ -5,7 +5,7 @@ use crate::exit::Problem;
 use crate::observe::Looked;
 use crate::observe::pools::{Below, Kind, LvmSide, Pool};
 use crate::observe::profile::NEVER;
-use crate::observe::thin::Mode;
+use crate::observe::thin::{Mode, PoolTable};
 use crate::units::{Bytes, percent};
 use serde_json::{Value, json};
 
@@ -28,9 +28,9 @@ pub fn change(change: &Change<'_>) -> Value {
     let steps: Vec<Value> = change
         .steps
         .iter()
-        .map(|applied| {
-            json!({"step": applied.step.word(), "command": applied.step.command(), "status": applied.status})
-        })
+        .map(
+            |applied| json!({"step": applied.step.word(), "command": applied.step.command(), "status": applied.status}),
+        )
         .collect();
     let mut object = json!({
         "dmtool": FORMAT,
@@ -41,8 +41,10 @@ pub fn change(change: &Change<'_>) -> Value {
         "warnings": change.warnings,
         "pool": change.pool,
     });
-    if let Some(problem) = change.problem {
-        object["error"] = json!(problem);
+    if let Some(problem) = change.problem
+        && let Some(fields) = object.as_object_mut()
+    {
+        fields.insert("error".to_owned(), json!(problem));
     }
     object
 }
@@ -62,7 +64,7 @@ pub fn pool(pool: &Pool) -> Value {
     let lvm = pool.lvm.as_ref();
     let table = live.and_then(|live| live.table.as_ref().ok());
     let figures = live.and_then(|live| live.status.as_ref().ok()?.figures.as_ref());
-    let chunk = table.map(|table| table.chunk_bytes()).or(lvm.map(|lvm| Bytes(lvm.row.chunk_size)));
+    let chunk = table.map(PoolTable::chunk_bytes).or(lvm.map(|lvm| Bytes(lvm.row.chunk_size)));
     let usage = |total: Option<Bytes>, used: Option<Bytes>| {
         let share = total.zip(used).map(|(total, used)| percent(used.0, total.0));
         json!({"total_bytes": total, "used_bytes": used, "percent": share})
@@ -72,11 +74,9 @@ pub fn pool(pool: &Pool) -> Value {
         .map(|(figures, chunk)| figures.data_total.bytes(chunk))
         .or(lvm.map(|lvm| Bytes(lvm.row.lv_size)));
     let data_used = figures.zip(chunk).map(|(figures, chunk)| figures.data_used.bytes(chunk));
-    let metadata_total =
-        figures.map(|figures| figures.metadata_total.bytes()).or(lvm.map(|lvm| lvm.metadata_size));
-    let lower = |below: fn(&crate::observe::pools::Live) -> &Looked<Below>| {
-        live.and_then(|live| below(live).as_ref().ok())
-    };
+    let metadata_total = figures.map(|figures| figures.metadata_total.bytes()).or(lvm.map(|lvm| lvm.metadata_size));
+    let lower =
+        |below: fn(&crate::observe::pools::Live) -> &Looked<Below>| live.and_then(|live| below(live).as_ref().ok());
     let (data, metadata) = (lower(|live| &live.data), lower(|live| &live.metadata));
     let devices = |ours: Option<&Below>, theirs: fn(&LvmSide) -> &Vec<String>| match (lvm, ours) {
         (Some(lvm), _) => json!(theirs(lvm)),

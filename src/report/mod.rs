@@ -62,11 +62,7 @@ impl Voice {
     pub fn answer(self, text: &str) {
         let text = clean(text);
         // A reader that went away (head, less) is no error of ours.
-        let _ = if self.json {
-            writeln!(std::io::stderr(), "{text}")
-        } else {
-            writeln!(std::io::stdout(), "{text}")
-        };
+        let _ = if self.json { writeln!(std::io::stderr(), "{text}") } else { writeln!(std::io::stdout(), "{text}") };
     }
 
     pub fn warn(self, text: &str) {
@@ -204,7 +200,8 @@ mod tests {
 
     #[test]
     fn a_long_command_stays_one_command() {
-        let command = "lvcreate --yes --type thin-pool --name thinpool --extents 4863 --poolmetadatasize 208896k docker";
+        let command =
+            "lvcreate --yes --type thin-pool --name thinpool --extents 4863 --poolmetadatasize 208896k docker";
         let folded = wrapped(command);
         assert!(folded.lines().all(|line| line.len() <= 78), "{folded}");
         assert_eq!(folded.replace("\\\n          ", ""), command);

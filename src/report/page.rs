@@ -35,8 +35,9 @@ fn row(pool: &Pool) -> Vec<String> {
         state(pool),
         size.map_or_else(absent, |size| size.to_string().replace(' ', "")),
         figures.map_or_else(absent, |figures| format!("{:.1}%", percent(figures.data_used.0, figures.data_total.0))),
-        figures
-            .map_or_else(absent, |figures| format!("{:.1}%", percent(figures.metadata_used.0, figures.metadata_total.0))),
+        figures.map_or_else(absent, |figures| {
+            format!("{:.1}%", percent(figures.metadata_used.0, figures.metadata_total.0))
+        }),
         live.and_then(|live| live.volumes.as_ref().ok()).map_or_else(absent, ToString::to_string),
     ]
 }

@@ -52,7 +52,10 @@ impl Control {
     /// # Errors
     /// Not root, or no device-mapper in the kernel.
     pub fn open() -> Result<Control> {
-        DM::new().map(Control).map_err(|why| anyhow!("{why}")).context("opening device-mapper's control node /dev/mapper/control")
+        DM::new()
+            .map(Control)
+            .map_err(|why| anyhow!("{why}"))
+            .context("opening device-mapper's control node /dev/mapper/control")
     }
 
     /// Every device, in the kernel's order.
@@ -89,7 +92,8 @@ impl Control {
     /// # Errors
     /// The kernel's.
     pub fn target_names(&self) -> Result<Vec<String>> {
-        let versions = self.0.list_versions().map_err(|why| anyhow!("{why}")).context("listing device-mapper's targets")?;
+        let versions =
+            self.0.list_versions().map_err(|why| anyhow!("{why}")).context("listing device-mapper's targets")?;
         Ok(versions.into_iter().map(|(name, ..)| name).collect())
     }
 }

@@ -137,10 +137,11 @@ fn take_log() -> Vec<(c_int, String)> {
 pub fn is_installed() -> bool {
     const DIRECTORIES: [&str; 6] =
         ["/lib64", "/usr/lib64", "/lib", "/usr/lib", "/lib/x86_64-linux-gnu", "/lib/aarch64-linux-gnu"];
-    let there = |folder: &&str| std::path::Path::new(folder).join(SONAME).exists();
+    let there = |folder: &str| std::path::Path::new(folder).join(SONAME).exists();
     // Other places are the dynamic linker's to know.
     // SAFETY: the library is LVM's own; its initialisers touch nothing of ours.
-    DIRECTORIES.iter().any(|folder| there(&folder)) || unsafe { Library::open(Some(SONAME), RTLD_NOW | RTLD_LOCAL) }.is_ok()
+    DIRECTORIES.iter().any(|folder| there(folder))
+        || unsafe { Library::open(Some(SONAME), RTLD_NOW | RTLD_LOCAL) }.is_ok()
 }
 
 type Job = (CString, Sender<Result<Reply>>);
@@ -202,9 +203,7 @@ impl Lvm {
         }
         let worker = self.worker.get_or_insert_with(start);
         let (sender, receiver) = channel();
-        worker
-            .send((line.to_owned(), sender))
-            .map_err(|_| anyhow!("the thread that runs LVM's commands ended"))?;
+        worker.send((line.to_owned(), sender)).map_err(|_| anyhow!("the thread that runs LVM's commands ended"))?;
         Ok(receiver)
     }
 }

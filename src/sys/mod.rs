@@ -1,6 +1,8 @@
 //! The wall: the only room with unsafe code, ioctls, foreign functions, processes and writes. What comes out
 //! of it is plain data; what goes in has been validated by its type or is checked here once more.
 
+#![allow(clippy::disallowed_methods, reason = "this is where the machine is changed")]
+
 pub mod blkid;
 pub mod block;
 pub mod dm;

@@ -45,7 +45,7 @@ pub fn in_kernel<F: FnOnce()>(body: F) {
         return inside(body);
     }
     if host_mode() {
-        let _one_at_a_time = HOST.lock().unwrap_or_else(|broken| broken.into_inner());
+        let _one_at_a_time = HOST.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         return inside(body);
     }
     if !must_boot(&name) {

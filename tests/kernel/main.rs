@@ -1,5 +1,17 @@
 //! Everything that needs a real kernel.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods
+)]
 
-mod guests;
 #[path = "../harness/mod.rs"]
 mod harness;
+
+mod guests;
+mod refusals;
+mod setup;
+mod status;

@@ -1,0 +1,110 @@
+//! The command line, without a kernel and as any user.
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use assert_cmd::Command;
+use predicates::prelude::*;
+use predicates::str::contains;
+
+fn dmtool(words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dmtool"));
+    command.args(words).env_remove("NO_COLOR");
+    command
+}
+
+/// Every verb, with words that are complete but for what each test is about.
+const VERBS: [&[&str]; 3] = [&["setup", "/dev/null"], &["status"], &["completions", "bash"]];
+
+#[test]
+fn every_verb_has_help_that_fits_80_columns() {
+    for words in std::iter::once(["help"].as_slice()).chain(VERBS) {
+        let mut command = if words == ["help"] { dmtool(&["--help"]) } else { dmtool(&[words[0], "--help"]) };
+        let output = command.assert().success().get_output().stdout.clone();
+        let text = String::from_utf8(output).expect("text");
+        assert!(text.contains("Usage:"), "{words:?}");
+        let wide: Vec<&str> = text.lines().filter(|line| line.chars().count() > 80).collect();
+        assert!(wide.is_empty(), "{words:?}: {wide:#?}");
+    }
+}
+
+#[test]
+fn the_version_is_the_packages() {
+    dmtool(&["--version"]).assert().success().stdout(format!("dmtool {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn wrong_usage_is_2_and_tells_the_word() {
+    for (words, said) in [
+        (["frobnicate"].as_slice(), "frobnicate"),
+        (&["setup"], "DEVICE"),
+        (&["setup", "/dev/null", "--frob"], "--frob"),
+        (&["setup", "/dev/null", "--data", "0%VG"], "1 to 100"),
+        (&["setup", "/dev/null", "--data", "101%VG"], "1 to 100"),
+        (&["setup", "/dev/null", "--data", "1e9"], "not a size"),
+        (&["setup", "/dev/null", "--data=-5G"], "not a size"),
+        (&["setup", "/dev/null", "--data", "99999999999P"], "larger than any device"),
+        (&["setup", "/dev/null", "--chunk-size", "63K"], "multiple of 64K"),
+        (&["setup", "/dev/null", "--chunk-size", "1.5G"], "multiple of 64K"),
+        (&["setup", "/dev/null", "--chunk-size", "100K"], "multiple of 64K"),
+        (&["setup", "/dev/null", "--autoextend-threshold", "0"], "50..=100"),
+        (&["setup", "/dev/null", "--autoextend-threshold", "49"], "50..=100"),
+        (&["setup", "/dev/null", "--autoextend-threshold", "101"], "50..=100"),
+        (&["setup", "/dev/null", "--no-autoextend", "--autoextend-percent", "9"], "cannot be used with"),
+        (&["setup", "/dev/null", "--pool", "docker"], "VG/LV"),
+        (&["setup", "/dev/null", "--pool", "a b/c"], "' ' is not allowed"),
+        (&["setup", "/dev/null", "--pool", "a\"b/c"], "not allowed"),
+        (&["setup", "/dev/null", "--pool=-a/c"], "begins with a hyphen"),
+        (&["setup", "/dev/null", "--pool", "../c"], "no name"),
+        (&["setup", "/dev/null", "--pool", "a\nb/c"], "not allowed"),
+        (&["setup", "/dev/null", "--pool", "vg/x_tmeta"], "for itself"),
+        (&["setup", "/dev/null", "--pool", "vg/snapshot0"], "for itself"),
+        (&["status", "--lock-timeout", "soon"], "soon"),
+        (&["status", "-q", "-v"], "cannot be used with"),
+    ] {
+        dmtool(words).assert().code(2).stdout("").stderr(contains(said));
+    }
+    let long = format!("{}/x", "v".repeat(200));
+    dmtool(&["setup", "/dev/null", "--pool", &long]).assert().code(2).stderr(contains("too long"));
+}
+
+#[test]
+fn wrong_usage_with_json_is_json() {
+    let output =
+        dmtool(&["setup", "--json", "/dev/null", "--data", "1e9"]).assert().code(2).get_output().stdout.clone();
+    let value: serde_json::Value = serde_json::from_slice(&output).expect("JSON");
+    assert_eq!(value["error"]["kind"], "usage");
+    assert_eq!((&value["dmtool"], &value["changed"]), (&1.into(), &false.into()));
+    assert!(value["error"]["message"].as_str().is_some_and(|text| text.contains("1e9")));
+}
+
+#[test]
+fn a_host_that_cannot_is_refused_in_words_and_json() {
+    // The machine that builds this has no device-mapper, or the user of these tests no right to it.
+    if std::path::Path::new("/dev/mapper/control").exists() {
+        return;
+    }
+    for words in &VERBS[..2] {
+        dmtool(words).assert().code(3).stdout("").stderr(
+            contains("error:").and(contains("caused by:")).and(contains("hint:")).and(contains("\u{1b}").not()),
+        );
+        let output = dmtool(words).arg("--json").assert().code(3).get_output().stdout.clone();
+        let value: serde_json::Value = serde_json::from_slice(&output).expect("JSON");
+        assert_eq!(value["command"], words[0]);
+        assert_eq!(value["error"]["kind"], "refused");
+    }
+}
+
+#[test]
+fn colour_is_asked_for_or_not() {
+    if std::path::Path::new("/dev/mapper/control").exists() {
+        return;
+    }
+    dmtool(&["status", "--color", "always"]).assert().code(3).stderr(contains("\u{1b}["));
+    dmtool(&["status", "--color", "auto"]).assert().code(3).stderr(contains("\u{1b}[").not());
+}
+
+#[test]
+fn a_completion_script_for_each_shell() {
+    for shell in ["bash", "zsh", "fish"] {
+        dmtool(&["completions", shell]).assert().success().stdout(contains("setup"));
+    }
+}
