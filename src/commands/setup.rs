@@ -112,8 +112,9 @@ impl Verb for Setup {
     }
 
     fn observe(&self, host: &mut Host) -> Facts {
+        host.named.clone_from(&self.devices);
         let devices: Vec<_> = self.devices.iter().map(|given| device::look(given)).collect();
-        let lvm = lvm::look(host, &[]);
+        let lvm = lvm::look(host);
         Facts {
             pool: match &lvm {
                 Ok(lvm) => self.find(lvm),

@@ -54,7 +54,7 @@ fn look(args: &Args, globals: &Globals) -> Result<Vec<Pool>, Problem> {
     let known = |name: &String| active.iter().any(|pool| &pool.name == name);
     let pools = if globals.voice.json || one || !pools::hinted().iter().all(known) {
         let mut host = Host::new(globals.lock_limit);
-        match lvm::look_at_volumes(&mut host, &[]) {
+        match lvm::look_at_volumes(&mut host) {
             Ok((lvs, warnings)) => {
                 for warning in warnings {
                     globals.voice.warn(&warning);

@@ -137,13 +137,13 @@ impl Lvm {
     }
 }
 
-/// Asks LVM for everything. `named` are devices that the operator named and that LVM may look at too.
+/// Asks LVM for everything.
 ///
 /// # Errors
 /// LVM is not there, is late, or says something that is no report.
-pub fn look(host: &mut Host, named: &[String]) -> Looked<Lvm> {
-    let (pvs, mut warnings) = report(host, &["pvs", "-o", PV_FIELDS], named)?;
-    let (lvs, more) = look_at_volumes(host, named)?;
+pub fn look(host: &mut Host) -> Looked<Lvm> {
+    let (pvs, mut warnings) = report(host, &["pvs", "-o", PV_FIELDS])?;
+    let (lvs, more) = look_at_volumes(host)?;
     warnings.extend(more);
     warnings.dedup();
     Ok(Lvm { pvs: rows(pvs, "pv")?, lvs, warnings })
@@ -153,17 +153,17 @@ pub fn look(host: &mut Host, named: &[String]) -> Looked<Lvm> {
 ///
 /// # Errors
 /// As for [`look`].
-pub fn look_at_volumes(host: &mut Host, named: &[String]) -> Looked<(Vec<LvRow>, Vec<String>)> {
-    let (lvs, warnings) = report(host, &["lvs", "-a", "-o", LV_FIELDS], named)?;
+pub fn look_at_volumes(host: &mut Host) -> Looked<(Vec<LvRow>, Vec<String>)> {
+    let (lvs, warnings) = report(host, &["lvs", "-a", "-o", LV_FIELDS])?;
     Ok((rows(lvs, "lv")?, warnings))
 }
 
-fn report(host: &mut Host, words: &[&str], named: &[String]) -> Looked<(serde_json::Value, Vec<String>)> {
+fn report(host: &mut Host, words: &[&str]) -> Looked<(serde_json::Value, Vec<String>)> {
     let mut line: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
     line.extend(["--reportformat", "json", "--units", "b", "--nosuffix"].map(str::to_owned));
     line.push("--config".to_owned());
     // Hints are left alone by a look: ours would be made under our filter, and the operator's lvs would trust them.
-    line.push(config(named, "devices/hints=\"none\"")?);
+    line.push(config(&host.named, "devices/hints=\"none\"")?);
     let deadline = Instant::now() + host.lock_limit;
     let reply = loop {
         match host.lvm.read(&line, READ_LIMIT) {

@@ -41,10 +41,13 @@ pub struct Host {
     pub lvm: crate::sys::lvm2cmd::Lvm,
     /// How long to wait for somebody else's lock.
     pub lock_limit: std::time::Duration,
+    /// Devices that the operator named: LVM may look at them although udev does not know them as physical volumes,
+    /// or not yet.
+    pub named: Vec<String>,
 }
 
 impl Host {
     pub fn new(lock_limit: std::time::Duration) -> Host {
-        Host { lvm: crate::sys::lvm2cmd::Lvm::default(), lock_limit }
+        Host { lvm: crate::sys::lvm2cmd::Lvm::default(), lock_limit, named: Vec::new() }
     }
 }

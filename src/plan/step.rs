@@ -89,14 +89,6 @@ impl Step {
         }
     }
 
-    /// Devices that LVM has not seen yet and must be let see.
-    pub fn devices(&self) -> &[String] {
-        match self {
-            Step::CreateGroup { devices, .. } => devices,
-            _ => &[],
-        }
-    }
-
     /// What is lost by it, for the question.
     pub fn destroys(&self) -> Option<String> {
         match self {

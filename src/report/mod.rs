@@ -9,6 +9,7 @@ pub mod table;
 use crate::apply::{Event, Status};
 use crate::exit::{Kind, Problem, USAGE};
 use crate::plan::Plan;
+use crate::plan::step::Step;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 use std::io::{IsTerminal, Write};
@@ -94,7 +95,7 @@ impl Voice {
         let mut lines = vec![heading.to_owned()];
         for (at, planned) in plan.steps.iter().enumerate() {
             let already = if planned.already { "   (done already)" } else { "" };
-            lines.push(format!("  {}. {}{already}", at + 1, wrapped(&planned.step.command())));
+            lines.push(format!("  {}. {}{already}", at + 1, folded(&planned.step)));
         }
         self.answer(&lines.join("\n"));
     }
@@ -170,10 +171,16 @@ impl Progress {
                     Status::Already if self.voice.verbose => "already",
                     Status::Already | Status::Planned => return,
                 };
-                self.voice.say(&format!("  {word:<8}{}", wrapped(&step.command())));
+                self.voice.say(&format!("  {word:<8}{}", folded(step)));
             }
         }
     }
+}
+
+/// A step's command for a line of its own; what is no command of a shell is left in one piece.
+fn folded(step: &Step) -> String {
+    let command = step.command();
+    if step.lvm_words().is_some() { wrapped(&command) } else { command }
 }
 
 /// A command folded at 76 columns with a backslash, so that it can still be copied into a shell.

@@ -40,7 +40,7 @@ fn signature(make: &str, reason: &str) {
 fn mounted() {
     in_kernel(|| {
         refused_until_gone(
-            "mkfs.ext4 -q /dev/xvdi && mount /dev/xvdi /mnt",
+            "mkfs.ext4 -q /dev/xvdi && mount -o ro /dev/xvdi /mnt",
             "/dev/xvdi is mounted on /mnt.",
             "umount /mnt",
         );
@@ -51,7 +51,7 @@ fn mounted() {
 fn mounted_in_another_namespace() {
     in_kernel(|| {
         refused_until_gone(
-            "mkfs.ext4 -q /dev/xvdi; unshare -m sh -c 'mount /dev/xvdi /mnt; exec sleep 1000' >/dev/null 2>&1 & sleep 2",
+            "mkfs.ext4 -q /dev/xvdi; unshare -m sh -c 'mount -o ro /dev/xvdi /mnt; exec sleep 1000' >/dev/null 2>&1 & sleep 2",
             "/dev/xvdi is in use: the kernel does not give it to us alone",
             "pkill -x sleep; sleep 1",
         );
@@ -61,7 +61,7 @@ fn mounted_in_another_namespace() {
 #[test]
 fn root_disk() {
     in_kernel(|| {
-        sh("mkfs.ext4 -q /dev/xvdi && mount /dev/xvdi /mnt");
+        sh("mkfs.ext4 -q /dev/xvdi && mount -o ro /dev/xvdi /mnt");
         sh(
             "cd /; for d in $(ls -d */ | grep -v -e mnt -e tmp -e lost); do mkdir -p /mnt/$d; mount --rbind /$d /mnt/$d; done",
         );
@@ -88,7 +88,7 @@ fn swap() {
 fn held() {
     in_kernel(|| {
         refused_until_gone(
-            "dmsetup create above --table '0 2048 linear /dev/xvdi 0' && mkfs.ext2 -q /dev/mapper/above && mount /dev/mapper/above /mnt",
+            "dmsetup create above --table '0 2048 linear /dev/xvdi 0' && mkfs.ext2 -q /dev/mapper/above && mount -o ro /dev/mapper/above /mnt",
             "/dev/xvdi is held by above, which is mounted on /mnt.",
             "umount /mnt; dmsetup remove above",
         );
@@ -110,7 +110,7 @@ fn partitioned() {
 fn a_partition_in_use_is_not_covered_by_wipe() {
     in_kernel(|| {
         sh(
-            "parted -s /dev/xvdi mklabel msdos mkpart primary 1MiB 100MiB && udevadm settle && mkfs.ext4 -q /dev/ubde1 && mount /dev/ubde1 /mnt",
+            "parted -s /dev/xvdi mklabel msdos mkpart primary 1MiB 100MiB && udevadm settle && mkfs.ext4 -q /dev/ubde1 && mount -o ro /dev/ubde1 /mnt",
         );
         let before = print_of(DISK);
         dmtool("setup /dev/xvdi --wipe --yes")

@@ -45,9 +45,9 @@ fn all_three_kinds_side_by_side() {
         sh("dd if=/dev/urandom of=/dev/mapper/thin0 bs=64k count=16 oflag=direct status=none; sync");
         dmtool("status").assert().success().stdout(
             "POOL                        KIND  STATE     SIZE  DATA   META  VOLUMES\n\
-             docker-253:17-1835016-pool  loop  ok        2GiB  0.0%   0.1%        0\n\
+             docker-253:17-1835016-pool  loop  ok        2GiB  0.0%  10.1%        0\n\
              docker/thinpool             lvm   ok     3.79GiB  0.0%  10.1%        0\n\
-             rawpool                     raw   ok        1GiB  0.1%   0.1%        1\n",
+             rawpool                     raw   ok        1GiB  0.1%  10.1%        1\n",
         );
         let (_, value) = json("status");
         let pools = value["pools"].as_array().expect("pools");
