@@ -23,7 +23,7 @@ test:
 # The kernel tests on this machine itself, as root, on loop devices: for a host with device-mapper.
 test-host:
 	@tests/packages.sh build kernel
-	DMTOOL_TEST_HOST=1 $(CARGO) test --locked --no-fail-fast --test kernel -- --test-threads=1
+	tests/host.sh $(CARGO) test --locked --no-fail-fast --test kernel -- --test-threads=1
 
 lint:
 	@tests/packages.sh build lint

@@ -17,7 +17,7 @@ for what in "$@"; do
     esac
 done
 command -v dpkg-query >/dev/null || {
-    echo "This is no Debian system; what is needed, by its Debian names:" $wanted
+    echo "This is no Debian system; what is needed, by its Debian names: $wanted"
     exit 0
 }
 missing=""

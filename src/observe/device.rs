@@ -35,6 +35,8 @@ pub struct Device {
     /// What the kernel prefers data on it to be aligned to, in bytes (0: nothing).
     pub minimum_io: u64,
     pub optimal_io: u64,
+    /// Its other names under /dev, by udev.
+    pub links: Vec<String>,
     /// For a partition: the disk it is on.
     pub disk: Option<String>,
     pub uses: Looked<Vec<String>>,
@@ -78,6 +80,7 @@ fn device(path: String, major: u32, minor: u32) -> Looked<Device> {
         read_only: number("ro")? != 0,
         minimum_io: hint("minimum_io_size"),
         optimal_io: hint("optimal_io_size"),
+        links: super::udev_links(major, minor),
         disk: disk.and_then(|disk| disk.file_name().map(|name| format!("/dev/{}", name.to_string_lossy()))),
         uses: usage.clone().and_then(|usage| looked(usage.of(&folder, 0))),
         partitions: usage.and_then(|usage| looked(partitions(&folder, &usage))),

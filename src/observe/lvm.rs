@@ -3,7 +3,7 @@
 //! Every command is given a filter that admits physical volumes and what the operator named, nothing else: with
 //! bare thin devices on a sick pool around, LVM would wait for them for ever.
 
-use super::{Host, Looked, Unseen, looked, profile};
+use super::{Host, Looked, Unseen, looked, profile, udev_entry, udev_links};
 use crate::names::{VgName, dm_split};
 use crate::sys::{blkid, block, file};
 use crate::units::{Bytes, Extents};
@@ -236,18 +236,9 @@ fn filter(named: &[String]) -> Looked<String> {
 
 /// Every name of a device under /dev, by udev's database; the kernel's name at least.
 fn names_of(major: u32, minor: u32) -> Vec<String> {
-    let mut names: Vec<String> = udev_entry(major, minor)
-        .unwrap_or_default()
-        .lines()
-        .filter_map(|line| line.strip_prefix("S:"))
-        .map(|link| format!("/dev/{link}"))
-        .collect();
+    let mut names = udev_links(major, minor);
     names.extend(block::kernel_name(major, minor).map(|name| format!("/dev/{name}")));
     names
-}
-
-fn udev_entry(major: u32, minor: u32) -> Option<String> {
-    file::read(Path::new(&format!("/run/udev/data/b{major}:{minor}"))).ok().flatten()
 }
 
 /// The numbers of all devices that carry LVM's label, by udev; where there is no udev, by looking ourselves. What

@@ -9,8 +9,10 @@ pub mod pools;
 pub mod profile;
 pub mod thin;
 
+use crate::sys::file;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::path::Path;
 
 /// Why something could not be looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +36,17 @@ impl std::error::Error for Unseen {}
 /// The same one, as a sentence.
 pub fn looked<T>(result: anyhow::Result<T>) -> Looked<T> {
     result.map_err(|why| Unseen(format!("{why:#}")))
+}
+
+/// What udev's database says of a block device (/run/udev/data, as systemd and eudev write it).
+fn udev_entry(major: u32, minor: u32) -> Option<String> {
+    file::read(Path::new(&format!("/run/udev/data/b{major}:{minor}"))).ok().flatten()
+}
+
+/// The symlinks that udev keeps for a block device, with /dev in front.
+fn udev_links(major: u32, minor: u32) -> Vec<String> {
+    let entry = udev_entry(major, minor).unwrap_or_default();
+    entry.lines().filter_map(|line| line.strip_prefix("S:")).map(|link| format!("/dev/{link}")).collect()
 }
 
 /// The machine as far as one run has opened it.

@@ -234,9 +234,10 @@ fn profile_step(
 }
 
 fn group_step(request: &Request, devices: &[(&str, &Device)]) -> Step {
+    // LVM knows a device by its own name and by udev's; another symlink is nothing to it.
     let usable = |given: &str, device: &Device| {
         let plain = given.chars().all(|c| c.is_ascii_alphanumeric() || "/_.+-=:@".contains(c));
-        if plain && given.starts_with("/dev/") { given.to_owned() } else { device.path.clone() }
+        if plain && device.links.iter().any(|link| link == given) { given.to_owned() } else { device.path.clone() }
     };
     Step::CreateGroup {
         vg: request.pool.vg.clone(),

@@ -224,7 +224,8 @@ fn start() -> Sender<Job> {
             // Nobody listens any more to an answer that came too late.
             let _ = answer.send(opened.map(|library| library.run(&line)));
         }
-        // The handle is not given back: lvm2_exit would cost time and the process ends here.
+        // Neither lvm2_exit nor dlclose: both would race with the end of the process, which frees everything.
+        std::mem::forget(library);
     });
     sender
 }

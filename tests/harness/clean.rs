@@ -3,30 +3,10 @@
 use super::{host_mode, sh, try_sh};
 use std::sync::OnceLock;
 
-const HOST_SIZES: [&str; 6] = ["4G", "4G", "4G", "1G", "300M", "3T"];
-
-/// The disks that tests may write to.
+/// The disks that tests may write to. On a host tests/host.sh has made them, with the same names.
 pub fn disks() -> &'static [String] {
     static DISKS: OnceLock<Vec<String>> = OnceLock::new();
-    DISKS.get_or_init(|| {
-        if host_mode() {
-            return host_disks();
-        }
-        ["f", "g", "h", "i", "j", "k"].iter().map(|letter| format!("/dev/xvd{letter}")).collect()
-    })
-}
-
-/// On a host: loop devices over sparse files, unlinked at once so that they go with their loop devices.
-fn host_disks() -> Vec<String> {
-    assert!(try_sh("vgs docker").1.is_empty(), "this host has a volume group docker, which the tests use");
-    HOST_SIZES
-        .iter()
-        .map(|size| {
-            sh(&format!(
-                "f=$(mktemp ${{DMTOOL_TEST_DIR:-/var/tmp}}/dmtool-disk-XXXXXX) && truncate -s {size} $f && losetup -f --show $f && rm $f"
-            ))
-        })
-        .collect()
+    DISKS.get_or_init(|| ["f", "g", "h", "i", "j", "k"].iter().map(|letter| format!("/dev/xvd{letter}")).collect())
 }
 
 pub fn before() {

@@ -41,9 +41,16 @@ pub fn try_sh(script: &str) -> (bool, String, String) {
     (output.status.success(), text(output.stdout), text(output.stderr))
 }
 
-/// The path of blank disk number `at`: 0 to 2 hold 4 GiB, 3 holds 1 GiB, 4 holds 300 MiB, 5 holds 3 TiB.
+/// The path of blank disk number `at`: 0 to 2 hold 4 GiB, 3 holds 512 MiB, 4 holds 300 MiB, 5 holds 3 TiB.
 pub fn disk(at: usize) -> String {
     clean::disks()[at].clone()
+}
+
+/// The node that partition number `number` of a disk has, there or not.
+pub fn partition(disk: &str, number: u32) -> String {
+    let node = sh(&format!("readlink -f {disk}"));
+    let between = if node.ends_with(|c: char| c.is_ascii_digit()) { "p" } else { "" };
+    format!("{node}{between}{number}")
 }
 
 /// A disk as the bytes on it and as the sectors written to it so far.
@@ -53,7 +60,7 @@ pub struct Print {
     written: String,
 }
 
-/// For "nothing was written": compare one from before with one from after. Meant for the 1 GiB disk.
+/// For "nothing was written": compare one from before with one from after. Meant for the 512 MiB disk.
 pub fn print_of(path: &str) -> Print {
     sh("sync");
     let name = sh(&format!("basename $(readlink -f {path})"));

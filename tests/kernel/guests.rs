@@ -9,7 +9,7 @@ fn has_device_mapper_udev_and_blank_disks() {
         for at in 0..6 {
             assert!(sh(&format!("lsblk -ndo FSTYPE {}", disk(at))).is_empty());
         }
-        assert_eq!(sh(&format!("blockdev --getsize64 {}", disk(3))), (1_u64 << 30).to_string());
+        assert_eq!(sh(&format!("blockdev --getsize64 {}", disk(3))), (512_u64 << 20).to_string());
     });
 }
 
@@ -61,6 +61,25 @@ fn boots_with_systemd() {
             sh("systemctl start dm-event.service && systemctl is-active dm-event.service");
             assert!(sh("dmsetup targets").contains("striped"));
             assert!(sh("ls -l /dev/xvdf").contains("ubdb"));
+        });
+    });
+}
+
+#[test]
+fn host_mode_works_where_there_is_device_mapper() {
+    boots(|machine| {
+        machine.boot(|| {
+            sh("mkfs.ext4 -q -E lazy_itable_init=1,nodiscard /dev/xvdf && mkdir -p /run/host && mount /dev/xvdf /run/host");
+            // The names are for the loop devices now.
+            sh("rm /etc/udev/rules.d/01-dmtool-disks.rules; udevadm control --reload; udevadm trigger --settle -s block");
+            let said = sh(&format!(
+                "unset DMTOOL_INSIDE DMTOOL_STAGE; DMTOOL_TEST_DIR=/run/host tests/host.sh {} --test-threads=1 \
+                 setup::a_second_run refusals::partitioned refusals::mounted status::no_pools guests::disks_survive 2>&1",
+                std::env::current_exe().expect("the path of this test").display()
+            ));
+            assert!(said.contains("test result: ok. 6 passed"), "{said}");
+            assert!(said.contains("skipped on a host"), "{said}");
+            assert_eq!(sh("losetup -a; ls /run/udev/rules.d; ls /run/host | grep -v lost"), "");
         });
     });
 }

@@ -61,7 +61,7 @@ fn mounted_in_another_namespace() {
 #[test]
 fn root_disk() {
     in_kernel(|| {
-        sh("mkfs.ext4 -q /dev/xvdi && mount -o ro /dev/xvdi /mnt");
+        sh("mkfs.ext4 -q /dev/xvdi && mount /dev/xvdi /mnt");
         sh(
             "cd /; for d in $(ls -d */ | grep -v -e mnt -e tmp -e lost); do mkdir -p /mnt/$d; mount --rbind /$d /mnt/$d; done",
         );
@@ -100,7 +100,11 @@ fn partitioned() {
     in_kernel(|| {
         refused_until_gone(
             "parted -s /dev/xvdi mklabel gpt mkpart a 1MiB 100MiB mkpart b 100MiB 200MiB",
-            "/dev/xvdi has a partition table (gpt: /dev/ubde1 99 MiB, /dev/ubde2 100 MiB).",
+            &format!(
+                "/dev/xvdi has a partition table (gpt: {} 99 MiB, {} 100 MiB).",
+                partition(DISK, 1),
+                partition(DISK, 2)
+            ),
             "parted -s /dev/xvdi rm 1 rm 2",
         );
     });
@@ -109,18 +113,20 @@ fn partitioned() {
 #[test]
 fn a_partition_in_use_is_not_covered_by_wipe() {
     in_kernel(|| {
-        sh(
-            "parted -s /dev/xvdi mklabel msdos mkpart primary 1MiB 100MiB && udevadm settle && mkfs.ext4 -q /dev/ubde1 && mount -o ro /dev/ubde1 /mnt",
-        );
+        let first = partition(DISK, 1);
+        sh(&format!(
+            "parted -s /dev/xvdi mklabel msdos mkpart primary 1MiB 100MiB && udevadm settle && \
+             mkfs.ext4 -q {first} && mount -o ro {first} /mnt"
+        ));
         let before = print_of(DISK);
         dmtool("setup /dev/xvdi --wipe --yes")
             .assert()
             .code(3)
-            .stderr(contains("/dev/ubde1, a partition of /dev/xvdi, is mounted on /mnt."));
+            .stderr(contains(format!("{first}, a partition of /dev/xvdi, is mounted on /mnt.")));
         assert_eq!(print_of(DISK), before);
         sh("umount /mnt");
         dmtool("setup /dev/xvdi --wipe --yes").assert().success();
-        assert_eq!(sh("lsblk -nro NAME /dev/xvdi | grep -c ubde1 || true"), "0");
+        assert_eq!(sh("lsblk -nro TYPE /dev/xvdi | grep -c part || true"), "0");
     });
 }
 
@@ -197,7 +203,10 @@ fn too_small() {
     in_kernel(|| {
         sh("parted -s /dev/xvdi mklabel gpt mkpart a 1MiB 9MiB && udevadm settle");
         let before = print_of(DISK);
-        dmtool("setup /dev/ubde1 --yes").assert().code(3).stderr(contains("too small for a pool"));
+        dmtool(&format!("setup {} --yes", partition(DISK, 1)))
+            .assert()
+            .code(3)
+            .stderr(contains("too small for a pool"));
         assert_eq!(print_of(DISK), before);
     });
 }
@@ -206,13 +215,13 @@ fn too_small() {
 fn no_room_for_the_spare_names_what_fits() {
     in_kernel(|| {
         let before = print_of(DISK);
-        dmtool("setup /dev/xvdi --yes --data 99%VG")
+        dmtool("setup /dev/xvdi --yes --data 99%VG --metadata 2%VG")
             .assert()
             .code(3)
-            .stderr(contains("the largest that fits is --data 98%VG"));
+            .stderr(contains("the largest that fits is --data 96%VG"));
         dmtool("setup /dev/xvdi --yes --metadata 6%VG").assert().code(3).stderr(contains("the largest that fits is"));
         assert_eq!(print_of(DISK), before);
-        dmtool("setup /dev/xvdi --yes --data 98%VG").assert().success();
+        dmtool("setup /dev/xvdi --yes --data 96%VG --metadata 2%VG").assert().success();
     });
 }
 
@@ -237,7 +246,7 @@ fn no_block_device() {
 fn the_same_device_twice() {
     in_kernel(|| {
         let before = print_of(DISK);
-        for second in ["/dev/xvdi", "/dev/ubde"] {
+        for second in ["/dev/xvdi", sh("readlink -f /dev/xvdi").as_str()] {
             dmtool(&format!("setup /dev/xvdi {second} --yes"))
                 .assert()
                 .code(3)
