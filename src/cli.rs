@@ -3,18 +3,46 @@
 use crate::commands::{Globals, completions, setup, status};
 use crate::exit::Problem;
 use crate::report::{Color, Voice};
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Args as _, Command, FromArgMatches};
 use std::time::Duration;
 
-/// Provision and maintain LVM and device-mapper thin pools
-#[derive(Debug, Parser)]
-#[command(name = "dmtool", version, max_term_width = 80, after_help = AFTER)]
+/// The command line, read.
+#[derive(Debug)]
 pub struct Cli {
-    #[command(subcommand)]
     verb: Verb,
-    #[command(flatten)]
     flags: Flags,
 }
+
+/// One verb: its name, its line in the help, its arguments (filled in only when it is the one: `status` is run every
+/// minute and shall not pay for the others), and how they are read.
+struct Entry {
+    name: &'static str,
+    about: &'static str,
+    arguments: fn(Command) -> Command,
+    read: fn(&ArgMatches) -> Result<Verb, clap::Error>,
+}
+
+const VERBS: [Entry; 3] = [
+    Entry {
+        name: "setup",
+        about: "Make a thin pool on one or more disks",
+        arguments: setup::Args::augment_args,
+        read: |matches| setup::Args::from_arg_matches(matches).map(Verb::Setup),
+    },
+    Entry {
+        name: "status",
+        about: "Show the pools of this host, a line each, or the page of one",
+        arguments: status::Args::augment_args,
+        read: |matches| status::Args::from_arg_matches(matches).map(Verb::Status),
+    },
+    Entry {
+        name: "completions",
+        about: "Print the completion script for a shell",
+        arguments: completions::Args::augment_args,
+        read: |matches| completions::Args::from_arg_matches(matches).map(Verb::Completions),
+    },
+];
 
 const AFTER: &str = "\
 A SIZE is a number with k, m, g, t or p, all powers of 1024 (200GB is 200 GiB).
@@ -48,14 +76,40 @@ struct Flags {
     lock_timeout: u32,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug)]
 enum Verb {
     Setup(setup::Args),
     Status(status::Args),
     Completions(completions::Args),
 }
 
+/// The whole command line, as clap has it: for parsing, completions and the manual.
+pub fn command() -> Command {
+    let command = Command::new("dmtool")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Provision and maintain LVM and device-mapper thin pools")
+        .max_term_width(80)
+        .after_help(AFTER)
+        .subcommand_required(true)
+        .arg_required_else_help(true);
+    let verbs = VERBS.iter().map(|verb| Command::new(verb.name).about(verb.about).defer(verb.arguments));
+    Flags::augment_args(command).subcommands(verbs)
+}
+
 impl Cli {
+    /// Reads the words of this process.
+    ///
+    /// # Errors
+    /// What clap says of them: wrong usage, or the help or version that was asked for.
+    pub fn parse() -> Result<Cli, clap::Error> {
+        let matches = command().try_get_matches()?;
+        let (name, arguments) =
+            matches.subcommand().ok_or_else(|| command().error(ErrorKind::MissingSubcommand, "no verb"))?;
+        let verb = VERBS.iter().find(|verb| verb.name == name);
+        let verb = verb.ok_or_else(|| command().error(ErrorKind::InvalidSubcommand, "no such verb"))?;
+        Ok(Cli { flags: Flags::from_arg_matches(arguments)?, verb: (verb.read)(arguments)? })
+    }
+
     /// How to speak of what this run comes to.
     pub fn voice(&self) -> Voice {
         let Flags { json, quiet, verbose, color, .. } = self.flags;
@@ -79,5 +133,25 @@ impl Cli {
                 Ok(())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_in_the_list_is_the_head_of_the_page() {
+        for verb in VERBS {
+            let page = (verb.arguments)(Command::new(verb.name));
+            assert_eq!(page.get_about().map(ToString::to_string).as_deref(), Some(verb.about), "{}", verb.name);
+        }
+    }
+
+    #[test]
+    fn clap_finds_no_fault() {
+        let mut command = command();
+        command.build();
+        command.debug_assert();
     }
 }

@@ -1,12 +1,11 @@
 //! Parse, run, print the error once, exit status.
 
-use clap::Parser;
 use dmtool::cli::Cli;
 use dmtool::report;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::parse() {
         Ok(cli) => cli,
         Err(error) => return report::usage(&error),
     };

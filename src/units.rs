@@ -88,30 +88,38 @@ impl MetaBlocks {
 }
 
 impl fmt::Display for Bytes {
-    /// For people: the largest unit that leaves at least one before the point, three digits or so.
-    #[expect(clippy::cast_precision_loss, reason = "a rounded figure for people")]
+    /// For people: in the largest unit that leaves at least one before the point, rounded to two places. In whole
+    /// numbers, since floating point would load a library that `status` otherwise does without.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
         if self.0 < KIB {
             return write!(f, "{} B", self.0);
         }
-        let mut value = self.0 as f64 / 1024.0;
-        let mut unit = UNITS[0];
-        for next in &UNITS[1..] {
-            if value < 1023.995 {
-                break;
+        let bytes = u128::from(self.0);
+        let mut shift = 0;
+        for unit in UNITS {
+            shift += 10;
+            let hundredths = ((bytes * 100) + (1 << (shift - 1))) >> shift;
+            if hundredths < 102_400 || unit == "EiB" {
+                return if bytes.trailing_zeros() >= shift {
+                    write!(f, "{} {unit}", bytes >> shift)
+                } else {
+                    write!(f, "{}.{:02} {unit}", hundredths / 100, hundredths % 100)
+                };
             }
-            value /= 1024.0;
-            unit = next;
         }
-        if value.fract() == 0.0 { write!(f, "{value:.0} {unit}") } else { write!(f, "{value:.2} {unit}") }
+        Ok(())
     }
 }
 
 /// A share of a whole in percent with one decimal; of nothing it is 0.
-#[expect(clippy::cast_precision_loss, reason = "a rounded figure for people and monitors")]
+#[expect(clippy::cast_precision_loss, reason = "a tenth of a percent, at most a few thousand")]
 pub fn percent(used: u64, total: u64) -> f64 {
-    if total == 0 { 0.0 } else { (used as f64 * 1000.0 / total as f64).round() / 10.0 }
+    if total == 0 {
+        return 0.0;
+    }
+    let tenths = (u128::from(used) * 1000 + u128::from(total) / 2) / u128::from(total);
+    tenths as f64 / 10.0
 }
 
 /// Reads a SIZE: an integer or decimal with an optional unit (k, m, g, t, p, also as kb or kib; case does not
@@ -251,7 +259,7 @@ mod tests {
             (GIB + GIB / 2, "1.50 GiB"),
             (20 * GIB, "20 GiB"),
             (GIB - 1, "1.00 GiB"),
-            (u64::MAX, "16 EiB"),
+            (u64::MAX, "16.00 EiB"),
         ] {
             assert_eq!(Bytes(bytes).to_string(), text);
         }

@@ -1,8 +1,7 @@
 //! The manual pages in man/ are made from the same source as the help: `make man` writes them, this test pins them.
 #![allow(clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
-use clap::CommandFactory;
-use dmtool::cli::Cli;
+use dmtool::cli;
 use std::fs;
 use std::path::Path;
 
@@ -46,7 +45,7 @@ const EXAMPLES: [(&str, &str); 3] = [
 ];
 
 fn pages() -> Vec<(String, String)> {
-    let mut command = Cli::command().disable_help_subcommand(true);
+    let mut command = cli::command().disable_help_subcommand(true);
     command.build();
     let mut pages = vec![(command.get_name().to_owned(), render(&command, ""))];
     for verb in command.get_subcommands() {

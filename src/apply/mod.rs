@@ -85,7 +85,7 @@ fn run(step: &Step, host: &mut Host, warnings: &mut Vec<String>) -> Result<()> {
         | Step::Activate { .. } => {
             let mut words = step.lvm_words().unwrap_or_default();
             // Silent: a question of LVM's is answered no, never read from our standard input.
-            words.extend(["--config".to_owned(), lvm::config(&host.named, "log/silent=1")?]);
+            words.extend(["--config".to_owned(), lvm::config(host, "log/silent=1")?]);
             let reply = host.lvm.change(&words, host.lock_limit)?;
             warnings.extend(reply.warnings);
             Ok(())

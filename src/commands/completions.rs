@@ -1,8 +1,7 @@
 //! `dmtool completions`: a completion script for a shell.
 
-use crate::cli::Cli;
+use crate::cli;
 use crate::report;
-use clap::CommandFactory;
 
 /// Print the completion script for a shell
 #[derive(Debug, clap::Args)]
@@ -12,6 +11,6 @@ pub struct Args {
 
 pub fn run(args: &Args) {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "dmtool", &mut script);
+    clap_complete::generate(args.shell, &mut cli::command(), "dmtool", &mut script);
     report::raw(&script);
 }

@@ -10,7 +10,6 @@ use crate::plan::preflight::{self, Needs};
 use crate::plan::refusal::Refusal;
 use crate::plan::setup::{Facts, Request, plan};
 use crate::report::json;
-use crate::sys::dm::Control;
 use crate::units::{Amount, Bytes, GIB, KIB, parse_amount, parse_size};
 use serde_json::Value;
 use std::fmt::Write;
@@ -94,10 +93,10 @@ struct Setup {
 }
 
 impl Setup {
-    fn find(&self, lvm: &lvm::Lvm) -> Looked<Option<Pool>> {
-        let active = looked(Control::open().and_then(|control| pools::active(&control)))?;
+    fn find(&self, active: Looked<Vec<Pool>>, lvm: &Looked<lvm::Lvm>) -> Looked<Option<Pool>> {
+        let lvm = lvm.as_ref().map_err(Clone::clone)?;
         let name = self.request.pool.to_string();
-        Ok(pools::join(active, lvm).into_iter().find(|pool| pool.name == name))
+        Ok(pools::join(active?, lvm).into_iter().find(|pool| pool.name == name))
     }
 }
 
@@ -114,16 +113,9 @@ impl Verb for Setup {
     fn observe(&self, host: &mut Host) -> Facts {
         host.named.clone_from(&self.devices);
         let devices: Vec<_> = self.devices.iter().map(|given| device::look(given)).collect();
+        let active = looked(host.active_pools());
         let lvm = lvm::look(host);
-        Facts {
-            pool: match &lvm {
-                Ok(lvm) => self.find(lvm),
-                Err(why) => Err(why.clone()),
-            },
-            devices,
-            lvm,
-            profile: profile::read(&self.request.pool.dm_name()),
-        }
+        Facts { pool: self.find(active, &lvm), devices, lvm, profile: profile::read(&self.request.pool.dm_name()) }
     }
 
     fn plan(&self, facts: &Facts) -> Result<Plan, Refusal> {

@@ -6,7 +6,6 @@ use crate::names::means;
 use crate::observe::pools::{self, Pool};
 use crate::observe::{Host, lvm};
 use crate::report::{json, page};
-use crate::sys::dm::Control;
 
 /// Show the pools of this host, a line each, or the page of one
 ///
@@ -48,12 +47,11 @@ fn look(args: &Args, globals: &Globals) -> Result<Vec<Pool>, Problem> {
             problem.hint("run it as root: sudo dmtool status")
         }
     };
-    let control = Control::open().map_err(refused)?;
-    let active = pools::active(&control).map_err(refused)?;
+    let mut host = Host::new(globals.lock_limit);
+    let active = host.active_pools().map_err(refused)?;
     let one = args.pools.len() == 1;
     let known = |name: &String| active.iter().any(|pool| &pool.name == name);
     let pools = if globals.voice.json || one || !pools::hinted().iter().all(known) {
-        let mut host = Host::new(globals.lock_limit);
         match lvm::look_at_volumes(&mut host) {
             Ok((lvs, warnings)) => {
                 for warning in warnings {

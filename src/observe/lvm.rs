@@ -163,7 +163,11 @@ fn report(host: &mut Host, words: &[&str]) -> Looked<(serde_json::Value, Vec<Str
     line.extend(["--reportformat", "json", "--units", "b", "--nosuffix"].map(str::to_owned));
     line.push("--config".to_owned());
     // Hints are left alone by a look: ours would be made under our filter, and the operator's lvs would trust them.
-    line.push(config(&host.named, "devices/hints=\"none\"")?);
+    if !host.udev_settled {
+        wait_for_udev();
+        host.udev_settled = true;
+    }
+    line.push(config(host, "devices/hints=\"none\"")?);
     let deadline = Instant::now() + host.lock_limit;
     let reply = loop {
         match host.lvm.read(&line, READ_LIMIT) {
@@ -193,7 +197,7 @@ fn rows<T: serde::de::DeserializeOwned>(mut report: serde_json::Value, section: 
 ///
 /// # Errors
 /// The devices of this host cannot be listed.
-pub fn config(named: &[String], more: &str) -> Looked<String> {
+pub fn config(host: &Host, more: &str) -> Looked<String> {
     let mut settings = vec!["global/wait_for_locks=0".to_owned()];
     if !more.is_empty() {
         settings.push(more.to_owned());
@@ -209,17 +213,17 @@ pub fn config(named: &[String], more: &str) -> Looked<String> {
         None
     };
     if let Some(key) = key {
-        settings.push(format!("{key}={}", filter(named)?));
+        settings.push(format!("{key}={}", filter(host)?));
     }
     Ok(settings.join(" "))
 }
 
-fn filter(named: &[String]) -> Looked<String> {
-    let mut accepted: BTreeSet<String> = named.iter().cloned().collect();
-    for (major, minor) in physical_volumes()? {
+fn filter(host: &Host) -> Looked<String> {
+    let mut accepted: BTreeSet<String> = host.named.iter().cloned().collect();
+    for (major, minor) in physical_volumes(&host.above_pools)? {
         accepted.extend(names_of(major, minor));
     }
-    for path in named {
+    for path in &host.named {
         if let Ok(block::Node::Block { major, minor, .. }) = block::node(path) {
             accepted.extend(names_of(major, minor));
         }
@@ -243,12 +247,14 @@ fn names_of(major: u32, minor: u32) -> Vec<String> {
 
 /// The numbers of all devices that carry LVM's label, by udev; where there is no udev, by looking ourselves. What
 /// stands above a thin pool is never one of them.
-fn physical_volumes() -> Looked<Vec<(u32, u32)>> {
-    wait_for_udev();
+fn physical_volumes(above_pools: &BTreeSet<String>) -> Looked<Vec<(u32, u32)>> {
     let udev = Path::new("/run/udev/control").exists();
     let mut found = Vec::new();
     let folder = Path::new("/sys/class/block");
     for name in looked(block::entries(folder))? {
+        if above_pools.contains(&name) {
+            continue;
+        }
         let device = folder.join(&name);
         // Gone between the listing and the look.
         let Ok((major, minor)) = block::dev_of(&device) else { continue };

@@ -11,6 +11,7 @@ pub mod thin;
 
 use crate::sys::file;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
@@ -57,10 +58,31 @@ pub struct Host {
     /// Devices that the operator named: LVM may look at them although udev does not know them as physical volumes,
     /// or not yet.
     pub named: Vec<String>,
+    /// The kernel's names of what stands on thin pools: no physical volumes, and never to be touched.
+    pub above_pools: BTreeSet<String>,
+    /// Whether udev has been waited for: once is enough, since what this run makes it knows itself.
+    udev_settled: bool,
 }
 
 impl Host {
     pub fn new(lock_limit: std::time::Duration) -> Host {
-        Host { lvm: crate::sys::lvm2cmd::Lvm::default(), lock_limit, named: Vec::new() }
+        Host {
+            lvm: crate::sys::lvm2cmd::Lvm::default(),
+            lock_limit,
+            named: Vec::new(),
+            above_pools: BTreeSet::new(),
+            udev_settled: false,
+        }
+    }
+    /// Every active pool; what stands on them is left out of all that LVM is let see from then on.
+    ///
+    /// # Errors
+    /// device-mapper cannot be asked.
+    pub fn active_pools(&mut self) -> anyhow::Result<Vec<pools::Pool>> {
+        let active = pools::active(&crate::sys::dm::Control::open()?)?;
+        for holders in active.iter().filter_map(|pool| pool.live.as_ref()?.holders.as_ref().ok()) {
+            self.above_pools.extend(holders.iter().cloned());
+        }
+        Ok(active)
     }
 }

@@ -1,7 +1,6 @@
 //! The thin pools of this host, whoever made them: from the kernel alone, and joined with what LVM knows.
 
 use super::lvm::{LvRow, Lvm, lvm_name};
-use super::lvmconf::{self, Value};
 use super::profile::{self, Autoextend};
 use super::thin::{Mode, PoolStatus, PoolTable, parse_pool_status, parse_pool_table};
 use super::{Looked, Unseen, looked};
@@ -9,7 +8,7 @@ use crate::sys::dm::{Ask, Control};
 use crate::sys::{block, file};
 use crate::units::{Bytes, Extents, Sectors};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// What a pool stands on.
@@ -49,6 +48,8 @@ pub struct Live {
     pub status: Looked<PoolStatus>,
     /// Active thin volumes.
     pub volumes: Looked<u64>,
+    /// The kernel's names of all that stands right on it: thin volumes, and LVM's layer over a pool.
+    pub holders: Looked<Vec<String>>,
     pub data: Looked<Below>,
     pub metadata: Looked<Below>,
 }
@@ -127,7 +128,7 @@ pub fn active(control: &Control) -> anyhow::Result<Vec<Pool>> {
         let Ok(device) = control.look(&entry.name, Ask::Status) else { continue };
         match device.targets.as_slice() {
             [target] if target.kind == "thin" => {
-                thin.insert((entry.major, entry.minor));
+                thin.insert(format!("dm-{}", entry.minor));
             }
             [target] if target.kind == "thin-pool" => {
                 let status = parse_pool_status(&target.params);
@@ -148,6 +149,7 @@ pub fn active(control: &Control) -> anyhow::Result<Vec<Pool>> {
                     table,
                     status,
                     volumes: Ok(0),
+                    holders: looked(block::entries(&block::sysfs(entry.major, entry.minor).join("holders"))),
                 };
                 pools.push(named(live, &device.uuid));
             }
@@ -156,7 +158,7 @@ pub fn active(control: &Control) -> anyhow::Result<Vec<Pool>> {
     }
     for pool in &mut pools {
         if let Some(live) = &mut pool.live {
-            live.volumes = volumes(live, &thin);
+            live.volumes = live.holders.as_ref().map(|holders| count(holders, &thin)).map_err(Clone::clone);
         }
     }
     pools.sort_by(|one, other| one.name.cmp(&other.name));
@@ -184,20 +186,17 @@ fn below(number: &str) -> anyhow::Result<Below> {
     let (major, minor) = block::parse_dev(number)?;
     let device =
         block::kernel_name(major, minor).ok_or_else(|| anyhow::anyhow!("no device has the number {number}"))?;
-    let file = file::read(&block::sysfs(major, minor).join("loop/backing_file"))?;
+    let file = if device.starts_with("loop") {
+        file::read(&block::sysfs(major, minor).join("loop/backing_file"))?
+    } else {
+        None
+    };
     Ok(Below { device, file: file.map(|path| path.trim_end_matches('\n').to_owned()) })
 }
 
 /// Each active thin volume holds its pool; LVM's own layer above the pool does too, and is none.
-fn volumes(live: &Live, thin: &BTreeSet<(u32, u32)>) -> Looked<u64> {
-    let folder = block::sysfs(live.major, live.minor).join("holders");
-    let mut count = 0;
-    for holder in looked(block::entries(&folder))? {
-        if block::dev_of(&folder.join(holder)).is_ok_and(|number| thin.contains(&number)) {
-            count += 1;
-        }
-    }
-    Ok(count)
+fn count(holders: &[String], thin: &BTreeSet<String>) -> u64 {
+    holders.iter().filter(|holder| thin.contains(*holder)).count() as u64
 }
 
 /// Joins what LVM knows to the active pools, and adds those that are inactive.
@@ -250,19 +249,23 @@ pub fn hinted() -> BTreeSet<String> {
     found
 }
 
+/// LVM writes its backups with each section's head and end on a line of its own, so that this needs no parser: `status`
+/// pays for it on each run.
 fn pools_in_backup(text: &str) -> Vec<String> {
-    let settings: BTreeMap<String, Value> = lvmconf::parse(text).unwrap_or_default();
-    settings
-        .iter()
-        .filter(|(_, value)| **value == Value::Text("thin-pool".to_owned()))
-        .filter_map(|(path, _)| {
-            let mut parts = path.split('/');
-            match (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?) {
-                (vg, "logical_volumes", lv, _, "type") => Some(format!("{vg}/{lv}")),
-                _ => None,
-            }
-        })
-        .collect()
+    let mut found = Vec::new();
+    let mut sections: Vec<&str> = Vec::new();
+    for line in text.lines().map(str::trim) {
+        if let Some(name) = line.strip_suffix(" {") {
+            sections.push(name);
+        } else if line == "}" {
+            sections.pop();
+        } else if line == "type = \"thin-pool\""
+            && let [vg, "logical_volumes", lv, ..] = sections.as_slice()
+        {
+            found.push(format!("{vg}/{lv}"));
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -281,8 +284,8 @@ mod tests {
 
     #[test]
     fn a_backup_hints_at_its_pools() {
-        let text = "docker {\n logical_volumes {\n thinpool {\n segment1 {\n type = \"thin-pool\"\n } }\n v1 {\n \
-                    segment1 {\n type = \"thin\"\n } } } }\n";
+        let text = "contents = \"x\"\ndocker {\n\tlogical_volumes {\n\n\t\tthinpool {\n\t\t\tsegment1 {\n\t\t\t\ttype = \"thin-pool\"\n\
+                    \t\t\t}\n\t\t}\n\t\tv1 {\n\t\t\tsegment1 {\n\t\t\t\ttype = \"thin\"\n\t\t\t}\n\t\t}\n\t}\n}\n";
         assert_eq!(pools_in_backup(text), ["docker/thinpool"]);
         assert!(pools_in_backup("garbage {").is_empty());
     }

@@ -43,7 +43,11 @@ impl Voice {
         match self.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            Color::Auto => {
+                let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+                    || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+                terminal && !plain
+            }
         }
     }
 
@@ -61,9 +65,14 @@ impl Voice {
 
     /// As [`Voice::say`], also when asked to be quiet: the answer to a question.
     pub fn answer(self, text: &str) {
-        let text = clean(text);
-        // A reader that went away (head, less) is no error of ours.
-        let _ = if self.json { writeln!(std::io::stderr(), "{text}") } else { writeln!(std::io::stdout(), "{text}") };
+        // In one piece: standard output would be written line by line. A reader that went away (head, less) is no
+        // error of ours.
+        let text = clean(text) + "\n";
+        let _ = if self.json {
+            std::io::stderr().write_all(text.as_bytes())
+        } else {
+            std::io::stdout().write_all(text.as_bytes())
+        };
     }
 
     pub fn warn(self, text: &str) {

@@ -73,7 +73,7 @@ fn host_mode_works_where_there_is_device_mapper() {
             // The names are for the loop devices now.
             sh("rm /etc/udev/rules.d/01-dmtool-disks.rules; udevadm control --reload; udevadm trigger --settle -s block");
             let said = sh(&format!(
-                "unset DMTOOL_INSIDE DMTOOL_STAGE; DMTOOL_TEST_DIR=/run/host tests/host.sh {} --test-threads=1 \
+                "unset DMTOOL_INSIDE DMTOOL_STAGE; DMTOOL_TEST_DIR=/run/host tests/host.sh {} --test-threads=1 --show-output \
                  setup::a_second_run refusals::partitioned refusals::mounted status::no_pools guests::disks_survive 2>&1",
                 std::env::current_exe().expect("the path of this test").display()
             ));
