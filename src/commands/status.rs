@@ -52,12 +52,12 @@ fn look(args: &Args, globals: &Globals) -> Result<Vec<Pool>, Problem> {
     let one = args.pools.len() == 1;
     let known = |name: &String| active.iter().any(|pool| &pool.name == name);
     let pools = if globals.voice.json || one || !pools::hinted().iter().all(known) {
-        match lvm::look_at_volumes(&mut host) {
-            Ok((lvs, warnings)) => {
-                for warning in warnings {
-                    globals.voice.warn(&warning);
+        match lvm::look(&mut host) {
+            Ok(lvm) => {
+                for warning in &lvm.warnings {
+                    globals.voice.warn(warning);
                 }
-                pools::join(active, &lvm::Lvm { lvs, ..lvm::Lvm::default() })
+                pools::join(active, &lvm)
             }
             Err(_) if !lvm::is_installed() => active,
             Err(why) => {

@@ -5,9 +5,11 @@
 
 use super::{Host, Looked, Unseen, looked, profile, udev_entry, udev_links};
 use crate::names::{VgName, dm_split};
+use crate::sys::lvm2cmd::LvmError;
 use crate::sys::{blkid, block, file};
 use crate::units::{Bytes, Extents};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -24,17 +26,21 @@ pub struct PvRow {
     pub pv_major: u64,
     #[serde(deserialize_with = "figure")]
     pub pv_minor: u64,
-    /// Empty where the volume belongs to no group.
-    pub vg_name: String,
-    pub vg_uuid: String,
     pub pv_missing: String,
+    /// Empty where the volume belongs to no group, as all that follows.
+    #[serde(default)]
+    pub vg_name: String,
+    #[serde(default)]
+    pub vg_uuid: String,
+    #[serde(default)]
     pub vg_partial: String,
+    #[serde(default)]
     pub vg_exported: String,
-    #[serde(deserialize_with = "figure")]
+    #[serde(default, deserialize_with = "figure")]
     pub vg_extent_size: u64,
-    #[serde(deserialize_with = "figure")]
+    #[serde(default, deserialize_with = "figure")]
     pub vg_extent_count: u64,
-    #[serde(deserialize_with = "figure")]
+    #[serde(default, deserialize_with = "figure")]
     pub vg_free_count: u64,
 }
 
@@ -107,11 +113,12 @@ fn unbracketed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::
     Ok(text.trim_start_matches('[').trim_end_matches(']').to_owned())
 }
 
-const PV_FIELDS: &str = "pv_name,pv_major,pv_minor,vg_name,vg_uuid,pv_missing,vg_partial,vg_exported,vg_extent_size,\
-                         vg_extent_count,vg_free_count";
-const LV_FIELDS: &str = "vg_name,lv_name,lv_uuid,lv_attr,lv_layout,lv_role,lv_size,segtype,data_lv,metadata_lv,pool_lv,\
-                         chunk_size,zero,discards,transaction_id,lv_profile,vg_profile,seg_monitor,lv_active,\
-                         lv_when_full,lv_skip_activation,devices,vg_extent_size,vg_free_count";
+const VG_FIELDS: &str =
+    "vg_name,vg_uuid,vg_partial,vg_exported,vg_profile,vg_extent_size,vg_extent_count,vg_free_count";
+const PV_FIELDS: &str = "pv_name,pv_major,pv_minor,pv_missing";
+const LV_FIELDS: &str = "lv_name,lv_uuid,lv_attr,lv_layout,lv_role,lv_size,data_lv,metadata_lv,pool_lv,lv_profile,\
+                         lv_active,lv_when_full,lv_skip_activation";
+const SEGMENT_FIELDS: &str = "lv_name,segtype,chunk_size,zero,discards,transaction_id,seg_monitor,devices";
 
 impl Lvm {
     /// The group of that name.
@@ -137,60 +144,82 @@ impl Lvm {
     }
 }
 
-/// Asks LVM for everything.
+/// Asks LVM for everything, in one command and so with one scan of the devices.
 ///
 /// # Errors
 /// LVM is not there, is late, or says something that is no report.
 pub fn look(host: &mut Host) -> Looked<Lvm> {
-    let (pvs, mut warnings) = report(host, &["pvs", "-o", PV_FIELDS])?;
-    let (lvs, more) = look_at_volumes(host)?;
-    warnings.extend(more);
-    warnings.dedup();
-    Ok(Lvm { pvs: rows(pvs, "pv")?, lvs, warnings })
-}
-
-/// Asks LVM for the volumes alone.
-///
-/// # Errors
-/// As for [`look`].
-pub fn look_at_volumes(host: &mut Host) -> Looked<(Vec<LvRow>, Vec<String>)> {
-    let (lvs, warnings) = report(host, &["lvs", "-a", "-o", LV_FIELDS])?;
-    Ok((rows(lvs, "lv")?, warnings))
-}
-
-fn report(host: &mut Host, words: &[&str]) -> Looked<(serde_json::Value, Vec<String>)> {
-    let mut line: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+    let parts =
+        [("vg", VG_FIELDS), ("pv", PV_FIELDS), ("lv", LV_FIELDS), ("seg", SEGMENT_FIELDS), ("pvseg", "pv_name")];
+    let mut line = vec!["fullreport".to_owned(), "--all".to_owned()];
+    for (part, fields) in parts {
+        line.extend(["--configreport", part, "-o", fields].map(str::to_owned));
+    }
     line.extend(["--reportformat", "json", "--units", "b", "--nosuffix"].map(str::to_owned));
-    line.push("--config".to_owned());
-    // Hints are left alone by a look: ours would be made under our filter, and the operator's lvs would trust them.
     if !host.udev_settled {
         wait_for_udev();
         host.udev_settled = true;
     }
+    line.push("--config".to_owned());
+    // Hints are left alone by a look: ours would be made under our filter, and the operator's lvs would trust them.
     line.push(config(host, "devices/hints=\"none\"")?);
     let deadline = Instant::now() + host.lock_limit;
     let reply = loop {
         match host.lvm.read(&line, READ_LIMIT) {
-            Err(why)
-                if Instant::now() < deadline
-                    && why
-                        .downcast_ref::<crate::sys::lvm2cmd::LvmError>()
-                        .is_some_and(|error| error.lock_file().is_some()) =>
-            {
-                std::thread::sleep(Duration::from_millis(100));
-            }
+            Err(why) if Instant::now() < deadline && is_locked(&why) => std::thread::sleep(Duration::from_millis(100)),
             answer => break looked(answer)?,
         }
     };
-    let value = serde_json::from_str(&reply.printed.join("\n"))
-        .map_err(|why| Unseen(format!("reading LVM's report of {}: {why}", words.first().unwrap_or(&""))))?;
-    Ok((value, reply.warnings))
+    let mut lvm = parse_full_report(&reply.printed.join("\n"))?;
+    lvm.warnings = reply.warnings;
+    Ok(lvm)
 }
 
-fn rows<T: serde::de::DeserializeOwned>(mut report: serde_json::Value, section: &str) -> Looked<Vec<T>> {
-    let found = report.pointer_mut(&format!("/report/0/{section}")).map(serde_json::Value::take);
-    let found = found.ok_or_else(|| Unseen(format!("LVM's report has no section {section}")))?;
-    serde_json::from_value(found).map_err(|why| Unseen(format!("reading LVM's report of {section}: {why}")))
+fn is_locked(why: &anyhow::Error) -> bool {
+    why.downcast_ref::<LvmError>().is_some_and(|error| error.lock_file().is_some())
+}
+
+/// Each entry of the report is one group (or the volumes without one): its own fields go into all of its rows.
+fn parse_full_report(text: &str) -> Looked<Lvm> {
+    let wrong = |why: String| Unseen(format!("reading LVM's report: {why}"));
+    let report: FullReport = serde_json::from_str(text).map_err(|why| wrong(why.to_string()))?;
+    let mut lvm = Lvm::default();
+    for entry in report.report {
+        let group = entry.vg.into_iter().next().unwrap_or_default();
+        for pv in entry.pv {
+            let row = group.clone().into_iter().chain(pv).collect();
+            lvm.pvs.push(serde_json::from_value(Value::Object(row)).map_err(|why| wrong(why.to_string()))?);
+        }
+        for lv in entry.lv {
+            let of_lv = |segment: &&Row| segment.get("lv_name") == lv.get("lv_name");
+            let segments: Vec<&Row> = entry.seg.iter().filter(of_lv).collect();
+            let devices: Vec<&str> = segments.iter().filter_map(|segment| segment.get("devices")?.as_str()).collect();
+            let devices = Value::String(devices.join(","));
+            let first = segments.first().map(|segment| (*segment).clone()).unwrap_or_default();
+            let mut row: Row = group.clone().into_iter().chain(first).chain(lv).collect();
+            row.insert("devices".to_owned(), devices);
+            lvm.lvs.push(serde_json::from_value(Value::Object(row)).map_err(|why| wrong(why.to_string()))?);
+        }
+    }
+    Ok(lvm)
+}
+
+type Row = serde_json::Map<String, Value>;
+
+#[derive(Deserialize)]
+struct FullReport {
+    report: Vec<ReportEntry>,
+}
+
+#[derive(Deserialize)]
+struct ReportEntry {
+    #[serde(default)]
+    vg: Vec<Row>,
+    pv: Vec<Row>,
+    #[serde(default)]
+    lv: Vec<Row>,
+    #[serde(default)]
+    seg: Vec<Row>,
 }
 
 /// The `--config` of every LVM command: our filter, never waiting for a lock without end, and more settings.
@@ -315,23 +344,55 @@ pub fn lvm_name(dm_name: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    const REPORT: &str = r#"{"report":[{
+        "vg":[{"vg_name":"docker","vg_uuid":"u","vg_partial":"partial","vg_exported":"","vg_profile":"",
+               "vg_extent_size":"4194304","vg_extent_count":"1023","vg_free_count":"32"}],
+        "pv":[{"pv_name":"/dev/xvdf","pv_major":"98","pv_minor":"16","pv_missing":""},
+              {"pv_name":"[unknown]","pv_major":"-1","pv_minor":"-1","pv_missing":"missing"}],
+        "lv":[{"lv_name":"thinpool","lv_uuid":"l","lv_attr":"twi-a-t---","lv_layout":"thin,pool","lv_role":"private",
+               "lv_size":"4072669184","data_lv":"[thinpool_tdata]","metadata_lv":"[thinpool_tmeta]","pool_lv":"",
+               "lv_profile":"docker-thinpool","lv_active":"active","lv_when_full":"queue","lv_skip_activation":""},
+              {"lv_name":"[thinpool_tdata]","lv_uuid":"d","lv_attr":"Twi-ao----","lv_layout":"linear",
+               "lv_role":"private","lv_size":"4072669184","data_lv":"","metadata_lv":"","pool_lv":"",
+               "lv_profile":"","lv_active":"active","lv_when_full":"","lv_skip_activation":""}],
+        "pvseg":[],
+        "seg":[{"lv_name":"thinpool","segtype":"thin-pool","chunk_size":"524288","zero":"","discards":"passdown",
+                "transaction_id":"0","seg_monitor":"monitored","devices":"thinpool_tdata(0)"},
+               {"lv_name":"[thinpool_tdata]","segtype":"linear","chunk_size":"0","zero":"unknown","discards":"",
+                "transaction_id":"","seg_monitor":"","devices":"/dev/xvdf(10)"},
+               {"lv_name":"[thinpool_tdata]","segtype":"linear","chunk_size":"0","zero":"unknown","discards":"",
+                "transaction_id":"","seg_monitor":"","devices":"/dev/xvdg(0)"}]},
+        {"pv":[{"pv_name":"/dev/xvdh","pv_major":"98","pv_minor":"48","pv_missing":""}],"pvseg":[]}]}"#;
+
     #[test]
     fn a_report_becomes_rows() {
-        let text = r#"{"report":[{"pv":[{"pv_name":"/dev/xvdf","pv_major":"98","pv_minor":"16","vg_name":"docker",
-            "vg_uuid":"u","pv_missing":"","vg_partial":"","vg_exported":"","vg_extent_size":"4194304",
-            "vg_extent_count":"1023","vg_free_count":"32"},{"pv_name":"[unknown]","pv_major":"-1","pv_minor":"-1",
-            "vg_name":"docker","vg_uuid":"u","pv_missing":"missing","vg_partial":"partial","vg_exported":"",
-            "vg_extent_size":"4194304","vg_extent_count":"1023","vg_free_count":"32"}]}]}"#;
-        let pvs: Vec<PvRow> = rows(serde_json::from_str(text).expect("JSON"), "pv").expect("rows");
-        let lvm = Lvm { pvs, ..Lvm::default() };
+        let lvm = parse_full_report(REPORT).expect("rows");
         let group = lvm.group(&VgName::new("docker").expect("a name")).expect("the group");
         assert_eq!((group.extents, group.free, group.pvs.len()), (Extents(1023), Extents(32), 2));
-        assert!(lvm.pv_on(98, 16).is_some() && lvm.pv_on(98, 32).is_none());
+        let orphan = lvm.pv_on(98, 48).expect("the volume without a group");
+        assert_eq!((orphan.vg_name.as_str(), orphan.vg_extent_count), ("", 0));
+        assert!(lvm.pv_on(98, 32).is_none());
+        let pool = lvm.lv("docker", "thinpool").expect("the pool");
+        assert_eq!(
+            (pool.segtype.as_str(), pool.chunk_size, pool.data_lv.as_str()),
+            ("thin-pool", 524_288, "thinpool_tdata")
+        );
+        let data = lvm.lv("docker", "thinpool_tdata").expect("its data");
+        assert_eq!((data.devices.as_str(), data.vg_free_count), ("/dev/xvdf(10),/dev/xvdg(0)", 32));
     }
 
     #[test]
-    fn a_report_without_its_section_is_no_empty_report() {
-        assert!(rows::<PvRow>(serde_json::json!({"report": [{}]}), "pv").is_err());
-        assert!(rows::<PvRow>(serde_json::json!({"report": [{"pv": [{"pv_name": "x"}]}]}), "pv").is_err());
+    fn a_report_without_its_parts_is_no_empty_report() {
+        for text in [
+            "",
+            "{}",
+            r#"{"report":[{}]}"#,
+            r#"{"report":[{"pv":[{"pv_name":"x"}]}]}"#,
+            r#"{"report":[{"pv":[],"lv":[{"lv_name":"x"}]}]}"#,
+        ] {
+            assert!(parse_full_report(text).is_err(), "{text}");
+        }
+        assert_eq!(parse_full_report(r#"{"report":[{"pv":[],"pvseg":[]}]}"#), Ok(Lvm::default()));
+        assert_eq!(parse_full_report(r#"{"report":[]}"#), Ok(Lvm::default()));
     }
 }
