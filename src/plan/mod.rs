@@ -1,6 +1,8 @@
 //! Plans: from a request and facts to a list of steps, by pure functions. Nothing here can fail on the machine.
 
+pub mod devices;
 pub mod preflight;
+pub mod profile;
 pub mod refusal;
 pub mod setup;
 pub mod sizing;

@@ -33,6 +33,5 @@ mkdir -p dev/pts dev/shm
 mount -t devpts devpts dev/pts
 mount -t tmpfs tmpfs dev/shm
 mount -t tmpfs -o mode=0755 tmpfs run
-mount -t tmpfs -o mode=1777 tmpfs tmp
 # Without the variable udevadm does nothing in a chroot.
 exec env SYSTEMD_IGNORE_CHROOT=1 chroot . /bin/sh "$DMTOOL_HARNESS/init.sh"

@@ -5,7 +5,7 @@
 for unit in systemd-resolved systemd-timesyncd systemd-networkd networking apt-daily.timer \
     apt-daily-upgrade.timer systemd-firstboot getty@tty1 getty@tty0 serial-getty@ttyS0 console-getty \
     systemd-logind e2scrub_reap systemd-update-utmp systemd-hwdb-update ldconfig \
-    systemd-modules-load systemd-random-seed systemd-pstore docker docker.socket containerd; do
+    tmp.mount systemd-modules-load systemd-random-seed systemd-pstore docker docker.socket containerd; do
     case $unit in *.*) ;; *) unit=$unit.service ;; esac
     case " $DMTOOL_UNITS " in *" $unit "*) continue ;; esac
     ln -sfn /dev/null "etc/systemd/system/$unit"

@@ -1,0 +1,175 @@
+//! The devices that a pool is given: every reason not to write on one, and the steps that take them into a group.
+
+use super::Plan;
+use super::refusal::Reasons;
+use super::step::Step;
+use crate::names::{LvmName, VgName};
+use crate::observe::device::{Device, Named, What};
+use crate::observe::lvm::{Group, Lvm};
+
+/// A device as the operator typed it, and what it is.
+pub type Usable<'a> = (&'a str, &'a Device);
+
+/// What the devices are for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    pub pool: &'a LvmName,
+    pub vg: &'a VgName,
+    pub wipe: bool,
+}
+
+/// The named devices that are devices; every reason not to write on one of them is added.
+pub fn usable<'a>(wish: Wish<'_>, named: &'a [Named], lvm: &Lvm, reasons: &mut Reasons) -> Vec<Usable<'a>> {
+    let mut found: Vec<Usable> = Vec::new();
+    for named in named {
+        let given = named.given.as_str();
+        match &named.is {
+            Err(why) => reasons.add(format!("{given} could not be looked at: {why}.")),
+            Ok(What::Missing) => reasons.add_with_hint(format!("{given} does not exist."), "list the disks: lsblk"),
+            Ok(What::Other(what)) => {
+                reasons.add_with_hint(format!("{given} is {what}, not a block device."), "list the disks: lsblk");
+            }
+            Ok(What::Device(device)) => {
+                if let Some((first, _)) = found.iter().find(|(_, other)| other.path == device.path) {
+                    reasons.add(format!("{given} is the same device as {first}."));
+                    continue;
+                }
+                check_device(wish, given, device, lvm, reasons);
+                found.push((given, device));
+            }
+        }
+    }
+    found
+}
+
+fn check_device(wish: Wish<'_>, given: &str, device: &Device, lvm: &Lvm, reasons: &mut Reasons) {
+    let pv = lvm.pv_on(device.major, device.minor);
+    if pv.is_some_and(|pv| pv.vg_name == wish.vg.as_str()) {
+        // Ours: what is on it is the pool that is being set up, or another volume that is left alone.
+        return;
+    }
+    if let Some(pv) = pv.filter(|pv| !pv.vg_name.is_empty()) {
+        reasons.add_with_hint(
+            format!("{given} is a physical volume of the volume group {}, which --wipe does not cover.", pv.vg_name),
+            format!("to use what is free in that group: dmtool setup --adopt {}", pv.vg_name),
+        );
+        return;
+    }
+    if device.read_only {
+        reasons.add(format!("{given} is read-only."));
+    }
+    match &device.uses {
+        Ok(uses) => uses.iter().for_each(|used| reasons.add(format!("{given} {used}."))),
+        Err(why) => reasons.add(format!("Whether {given} is in use could not be looked at: {why}.")),
+    }
+    let mut known_use = device.uses.as_ref().is_ok_and(|uses| !uses.is_empty());
+    match &device.partitions {
+        Ok(partitions) => {
+            for partition in partitions {
+                for used in &partition.uses {
+                    known_use = true;
+                    reasons.add(format!("{}, a partition of {given}, {used}.", partition.path));
+                }
+            }
+        }
+        Err(why) => reasons.add(format!("The partitions of {given} could not be looked at: {why}.")),
+    }
+    match &device.free {
+        Ok(true) => {}
+        Ok(false) if known_use => {}
+        Ok(false) => reasons.add(format!(
+            "{given} is in use: the kernel does not give it to us alone (a mount in another namespace, for one)."
+        )),
+        Err(why) => reasons.add(format!("Whether {given} is in use could not be looked at: {why}.")),
+    }
+    check_signatures(wish, given, device, pv.is_some(), reasons);
+}
+
+/// A PV that LVM knows and that is in no group is a half-done setup; any other signature is somebody's.
+fn check_signatures(wish: Wish<'_>, given: &str, device: &Device, known_pv: bool, reasons: &mut Reasons) {
+    let signatures = match &device.signatures {
+        Ok(signatures) => signatures,
+        Err(why) => {
+            reasons.add(format!("What is on {given} could not be looked at: {why}."));
+            return;
+        }
+    };
+    if wish.wipe {
+        return;
+    }
+    let hint = "if nothing on it is needed any more, add --wipe";
+    for signature in signatures.iter().filter(|signature| !(known_pv && signature.kind == "LVM2_member")) {
+        if signature.partition_table {
+            let partitions = device.partitions.as_deref().unwrap_or_default();
+            let list: Vec<String> = partitions.iter().map(|part| format!("{} {}", part.path, part.size)).collect();
+            let list = if list.is_empty() { "no partitions".to_owned() } else { list.join(", ") };
+            reasons.add_with_hint(format!("{given} has a partition table ({}: {list}).", signature.kind), hint);
+        } else {
+            let label = signature.label.as_ref().map_or(String::new(), |label| format!(" '{}'", label.escape_debug()));
+            reasons.add_with_hint(format!("{given} carries a signature: {}{label}.", signature.kind), hint);
+        }
+    }
+}
+
+/// A group is ours when it contains the given devices.
+pub fn check_group(wish: Wish<'_>, devices: &[Usable<'_>], group: Option<&Group<'_>>, reasons: &mut Reasons) {
+    let vg = wish.vg;
+    let Some(group) = group else { return };
+    let on = |device: &Device| {
+        let number = (u64::from(device.major), u64::from(device.minor));
+        group.pvs.iter().any(|pv| (pv.pv_major, pv.pv_minor) == number)
+    };
+    let members: Vec<&str> = group.pvs.iter().map(|pv| pv.pv_name.as_str()).collect();
+    if !devices.is_empty() && !devices.iter().any(|(_, device)| on(device)) {
+        reasons.add_with_hint(
+            format!("The volume group {vg} exists already, on {}.", members.join(", ")),
+            format!("choose another name (--pool NAME/thinpool), or use the space in it: dmtool setup --adopt {vg}"),
+        );
+    } else {
+        for (given, _) in devices.iter().filter(|(_, device)| !on(device)) {
+            reasons.add_with_hint(
+                format!("{given} is not in the volume group {vg}, which is on {}.", members.join(", ")),
+                format!("to grow the pool by a disk: dmtool resize {} --add-device {given}", wish.pool),
+            );
+        }
+    }
+    if group.pvs.iter().any(|pv| !pv.pv_missing.is_empty() || !pv.vg_partial.is_empty()) {
+        reasons.add(format!("The volume group {vg} is incomplete: a physical volume of it is missing."));
+    }
+    if group.pvs.iter().any(|pv| !pv.vg_exported.is_empty()) {
+        reasons.add_with_hint(format!("The volume group {vg} is exported."), format!("import it: vgimport {vg}"));
+    }
+}
+
+/// How LVM is told a device: by its own name or one of udev's; another symlink is nothing to it.
+pub fn path_for_lvm((given, device): &Usable<'_>) -> String {
+    let plain = given.chars().all(|c| c.is_ascii_alphanumeric() || "/_.+-=:@".contains(c));
+    if plain && device.links.iter().any(|link| link == given) { (*given).to_owned() } else { device.path.clone() }
+}
+
+/// The step that makes the group.
+pub fn group_step(vg: &VgName, devices: &[Usable<'_>]) -> Step {
+    Step::CreateGroup { vg: vg.clone(), devices: devices.iter().map(path_for_lvm).collect() }
+}
+
+/// The step that takes off what --wipe covers, where there is any of it.
+pub fn wipe_step(wish: Wish<'_>, (given, device): &Usable<'_>, lvm: &Lvm, plan: &mut Plan) {
+    let signatures = device.signatures.as_deref().unwrap_or_default();
+    let is_pv = lvm.pv_on(device.major, device.minor).is_some();
+    let found: Vec<String> = signatures
+        .iter()
+        .filter(|signature| !(is_pv && signature.kind == "LVM2_member"))
+        .map(|signature| {
+            if signature.partition_table {
+                let partitions = device.partitions.as_deref().unwrap_or_default();
+                let list: Vec<String> = partitions.iter().map(|part| format!("{} {}", part.path, part.size)).collect();
+                format!("{} partition table with {}", signature.kind, list.join(", "))
+            } else {
+                signature.kind.clone()
+            }
+        })
+        .collect();
+    if wish.wipe && !found.is_empty() {
+        plan.todo(Step::WipeDevice { device: (*given).to_owned(), found });
+    }
+}

@@ -1,0 +1,310 @@
+//! Plans from facts, compared whole.
+
+use super::*;
+use crate::observe::Unseen;
+use crate::observe::device::{Device, Partition, What};
+use crate::observe::lvm::{LvRow, PvRow};
+use crate::observe::pools::{Kind, Live, LvmSide};
+use crate::observe::profile::NEVER;
+use crate::observe::thin::parse_pool_table;
+use crate::sys::blkid::Signature;
+use crate::units::{GIB, Sectors, parse_amount};
+
+fn request() -> Request {
+    Request {
+        pool: LvmName::parse("docker/thinpool").expect("a name"),
+        data: parse_amount("95%VG").expect("an amount"),
+        metadata: parse_amount("1%VG").expect("an amount"),
+        chunk: None,
+        threshold: None,
+        percent: None,
+        autoextend: true,
+        zero: false,
+        wipe: false,
+    }
+}
+
+fn device(path: &str, minor: u32) -> Device {
+    Device {
+        path: path.to_owned(),
+        major: 98,
+        minor,
+        size: Bytes(4 * GIB),
+        read_only: false,
+        minimum_io: 512,
+        optimal_io: 0,
+        links: Vec::new(),
+        disk: None,
+        uses: Ok(Vec::new()),
+        partitions: Ok(Vec::new()),
+        signatures: Ok(Vec::new()),
+        free: Ok(true),
+    }
+}
+
+fn facts(devices: Vec<Device>) -> Facts {
+    let named = |device: Device| Named { given: device.path.clone(), is: Ok(What::Device(Box::new(device))) };
+    Facts {
+        devices: devices.into_iter().map(named).collect(),
+        lvm: Ok(Lvm::default()),
+        pool: Ok(None),
+        profile: Ok(None),
+    }
+}
+
+fn blank() -> Facts {
+    facts(vec![device("/dev/sdb", 16)])
+}
+
+fn pv(name: &str, minor: u64, vg: &str) -> PvRow {
+    let in_group = !vg.is_empty();
+    PvRow {
+        pv_name: name.to_owned(),
+        pv_major: 98,
+        pv_minor: minor,
+        pv_missing: String::new(),
+        vg_name: vg.to_owned(),
+        vg_uuid: String::new(),
+        vg_partial: String::new(),
+        vg_exported: String::new(),
+        vg_extent_size: if in_group { 4 << 20 } else { 0 },
+        vg_extent_count: if in_group { 1023 } else { 0 },
+        vg_free_count: if in_group { 1023 } else { 0 },
+    }
+}
+
+fn lv(name: &str, segtype: &str) -> LvRow {
+    let row = serde_json::json!({
+        "vg_name": "docker", "lv_name": name, "lv_uuid": "", "lv_attr": "", "lv_layout": segtype, "lv_role": "",
+        "lv_size": "4072669184", "segtype": segtype, "data_lv": "thinpool_tdata", "metadata_lv": "thinpool_tmeta",
+        "pool_lv": "", "chunk_size": "524288", "zero": "", "discards": "passdown", "transaction_id": "0",
+        "lv_profile": "docker-thinpool", "vg_profile": "", "seg_monitor": "monitored", "lv_active": "active",
+        "lv_when_full": "queue", "lv_skip_activation": "", "devices": "", "vg_extent_size": "4194304",
+        "vg_free_count": "32"
+    });
+    serde_json::from_value(row).expect("a row")
+}
+
+/// A host on which setup was run.
+fn done() -> Facts {
+    let mut facts = blank();
+    let row = lv("thinpool", "thin-pool");
+    let live = Live {
+        dm_name: "docker-thinpool".to_owned(),
+        major: 254,
+        minor: 2,
+        suspended: false,
+        inactive_table: false,
+        length: Sectors(7_954_432),
+        table: parse_pool_table("254:0 254:1 1024 1553 1 skip_block_zeroing"),
+        status: Err(Unseen("not needed".to_owned())),
+        volumes: Ok(0),
+        holders: Ok(Vec::new()),
+        data: Err(Unseen("not needed".to_owned())),
+        metadata: Err(Unseen("not needed".to_owned())),
+    };
+    let side = LvmSide {
+        row: row.clone(),
+        autoextend: Ok(DEFAULT),
+        data_devices: Vec::new(),
+        metadata_devices: Vec::new(),
+        metadata_size: Bytes(40 << 20),
+    };
+    facts.lvm = Ok(Lvm { pvs: vec![pv("/dev/sdb", 16, "docker")], lvs: vec![row], warnings: Vec::new() });
+    facts.pool =
+        Ok(Some(Pool { name: "docker/thinpool".to_owned(), kind: Kind::Lvm, live: Some(live), lvm: Some(side) }));
+    facts.profile =
+        Ok(Some(Profile { text: String::new(), threshold: Some(80), percent: Some(20), others: Vec::new() }));
+    facts
+}
+
+/// The plan as lines: `+` to be done, `=` done already.
+fn lines(request: &Request, facts: &Facts) -> Vec<String> {
+    let plan = plan(request, facts).expect("a plan");
+    let line = |planned: &Planned| format!("{} {}", if planned.already { '=' } else { '+' }, planned.step.command());
+    plan.steps.iter().map(line).collect()
+}
+
+fn reasons(request: &Request, facts: &Facts) -> Vec<String> {
+    plan(request, facts).expect_err("a refusal").reasons
+}
+
+const CREATE: &str = "lvcreate --yes --type thin-pool --name thinpool --extents 971 --poolmetadatasize 40960k \
+                      --chunksize 512k --zero n --metadataprofile docker-thinpool docker";
+const PROFILE: &str = "write /etc/lvm/profile/docker-thinpool.profile (extend at 80% by 20%)";
+
+#[test]
+fn a_blank_disk() {
+    let expected = ["+ vgcreate docker /dev/sdb".to_owned(), format!("+ {PROFILE}"), format!("+ {CREATE}")];
+    assert_eq!(lines(&request(), &blank()), expected);
+}
+
+#[test]
+fn everything_done() {
+    let expected = [
+        "= vgcreate docker /dev/sdb".to_owned(),
+        format!("= {PROFILE}"),
+        format!("= {CREATE}"),
+        "= lvchange --metadataprofile docker-thinpool docker/thinpool".to_owned(),
+        "= lvchange --refresh docker/thinpool".to_owned(),
+        "= lvchange --monitor y docker/thinpool".to_owned(),
+    ];
+    assert_eq!(lines(&request(), &done()), expected);
+}
+
+#[test]
+fn a_threshold_is_brought_down_to_the_table() {
+    let lines = lines(&Request { threshold: Some(70), ..request() }, &done());
+    let todo: Vec<&String> = lines.iter().filter(|line| line.starts_with('+')).collect();
+    assert_eq!(
+        todo,
+        [
+            "+ write /etc/lvm/profile/docker-thinpool.profile (extend at 70% by 20%)",
+            "+ lvchange --refresh docker/thinpool"
+        ]
+    );
+    let off = lines_todo(&Request { autoextend: false, ..request() }, &done());
+    assert_eq!(
+        off.first().map(String::as_str),
+        Some("+ write /etc/lvm/profile/docker-thinpool.profile (extend at 100% by 20%)")
+    );
+}
+
+fn lines_todo(request: &Request, facts: &Facts) -> Vec<String> {
+    lines(request, facts).into_iter().filter(|line| line.starts_with('+')).collect()
+}
+
+#[test]
+fn what_an_earlier_run_left_is_finished() {
+    // A physical volume without a group: its own signature is no reason.
+    let mut pv_only = blank();
+    pv_only.lvm = Ok(Lvm { pvs: vec![pv("/dev/sdb", 16, "")], ..Lvm::default() });
+    with_device(&mut pv_only, |device| device.signatures = Ok(vec![signature("LVM2_member", false)]));
+    assert_eq!(lines(&request(), &pv_only).len(), 3);
+    // The group alone.
+    let mut group_only = blank();
+    group_only.lvm = Ok(Lvm { pvs: vec![pv("/dev/sdb", 16, "docker")], ..Lvm::default() });
+    assert_eq!(lines_todo(&request(), &group_only), [format!("+ {PROFILE}"), format!("+ {CREATE}")]);
+    // A pool without profile, mark, monitoring.
+    let mut by_hand = done();
+    by_hand.profile = Ok(None);
+    if let Ok(Some(Pool { live: Some(live), lvm: Some(lvm), .. })) = &mut by_hand.pool {
+        live.table = parse_pool_table("254:0 254:1 1024 0 1 skip_block_zeroing");
+        lvm.row.lv_profile.clear();
+        lvm.row.seg_monitor = "not monitored".to_owned();
+        lvm.autoextend = Ok(Autoextend { threshold: NEVER, percent: 20 });
+    }
+    let expected = [
+        format!("+ {PROFILE}"),
+        "+ lvchange --metadataprofile docker-thinpool docker/thinpool".to_owned(),
+        "+ lvchange --refresh docker/thinpool".to_owned(),
+        "+ lvchange --monitor y docker/thinpool".to_owned(),
+    ];
+    assert_eq!(lines_todo(&request(), &by_hand), expected);
+    // A pool that is down.
+    let mut inactive = done();
+    if let Ok(Some(pool)) = &mut inactive.pool {
+        pool.live = None;
+    }
+    assert_eq!(lines_todo(&request(), &inactive), ["+ lvchange --activate y docker/thinpool"]);
+}
+
+fn with_device(facts: &mut Facts, change: impl FnOnce(&mut Device)) {
+    if let Some(Named { is: Ok(What::Device(device)), .. }) = facts.devices.first_mut() {
+        change(device);
+    }
+}
+
+fn signature(kind: &str, partition_table: bool) -> Signature {
+    Signature { kind: kind.to_owned(), label: None, uuid: None, partition_table }
+}
+
+#[test]
+fn everything_that_protects_data_is_listed_at_once() {
+    let mut facts = blank();
+    with_device(&mut facts, |device| {
+        device.read_only = true;
+        device.uses = Ok(vec!["is mounted on /srv".to_owned()]);
+        device.free = Ok(false);
+        device.signatures = Ok(vec![signature("gpt", true), signature("ext4", false)]);
+        device.partitions = Ok(vec![Partition {
+            path: "/dev/sdb1".to_owned(),
+            size: Bytes(GIB),
+            uses: vec!["is in use as swap".to_owned()],
+        }]);
+    });
+    let expected = [
+        "/dev/sdb is read-only.",
+        "/dev/sdb is mounted on /srv.",
+        "/dev/sdb1, a partition of /dev/sdb, is in use as swap.",
+        "/dev/sdb has a partition table (gpt: /dev/sdb1 1 GiB).",
+        "/dev/sdb carries a signature: ext4.",
+    ];
+    assert_eq!(reasons(&request(), &facts), expected);
+    // --wipe covers the signatures, never a use.
+    assert_eq!(reasons(&Request { wipe: true, ..request() }, &facts), expected[..3]);
+}
+
+#[test]
+fn what_could_not_be_looked_at_is_never_fine() {
+    let unseen = || Unseen("the look failed".to_owned());
+    let changes: [fn(&mut Device, Unseen); 4] = [
+        |device, why| device.uses = Err(why),
+        |device, why| device.partitions = Err(why),
+        |device, why| device.signatures = Err(why),
+        |device, why| device.free = Err(why),
+    ];
+    for change in changes {
+        let mut facts = blank();
+        with_device(&mut facts, |device| change(device, unseen()));
+        let reasons = reasons(&Request { wipe: true, ..request() }, &facts);
+        assert!(reasons.iter().any(|reason| reason.contains("the look failed")), "{reasons:?}");
+    }
+    for facts in [
+        Facts { lvm: Err(unseen()), ..blank() },
+        Facts { pool: Err(unseen()), ..blank() },
+        Facts { profile: Err(unseen()), ..blank() },
+    ] {
+        assert_eq!(reasons(&request(), &facts), ["Could not look: the look failed."]);
+    }
+}
+
+#[test]
+fn groups_of_others_are_left_alone() {
+    let wipe = Request { wipe: true, ..request() };
+    let mut theirs = blank();
+    theirs.lvm = Ok(Lvm { pvs: vec![pv("/dev/sdb", 16, "srv")], ..Lvm::default() });
+    assert_eq!(
+        reasons(&wipe, &theirs),
+        ["/dev/sdb is a physical volume of the volume group srv, which --wipe does not cover."]
+    );
+    let mut taken = blank();
+    taken.lvm = Ok(Lvm { pvs: vec![pv("/dev/sdc", 32, "docker")], ..Lvm::default() });
+    assert_eq!(reasons(&wipe, &taken), ["The volume group docker exists already, on /dev/sdc."]);
+    let mut partial = done();
+    partial
+        .devices
+        .push(Named { given: "/dev/sdc".to_owned(), is: Ok(What::Device(Box::new(device("/dev/sdc", 32)))) });
+    assert_eq!(reasons(&request(), &partial), ["/dev/sdc is not in the volume group docker, which is on /dev/sdb."]);
+}
+
+#[test]
+fn wiping_is_a_step_that_says_what_is_lost() {
+    let mut facts = blank();
+    with_device(&mut facts, |device| device.signatures = Ok(vec![signature("xfs", false)]));
+    let request = Request { wipe: true, ..request() };
+    assert_eq!(lines(&request, &facts).first().map(String::as_str), Some("+ wipefs --all /dev/sdb"));
+    let plan = plan(&request, &facts).expect("a plan");
+    assert_eq!(plan.steps.first().and_then(|planned| planned.step.destroys()), Some("xfs on /dev/sdb".to_owned()));
+}
+
+#[test]
+fn a_profile_with_other_settings_is_not_rewritten() {
+    let mut facts = done();
+    if let Ok(Some(profile)) = &mut facts.profile {
+        profile.others = vec!["allocation/thin_pool_zero".to_owned()];
+    }
+    assert_eq!(plan(&request(), &facts).map(|plan| plan.nothing_to_do()), Ok(true));
+    let reasons = reasons(&Request { threshold: Some(70), ..request() }, &facts);
+    assert!(reasons.iter().any(|reason| reason.contains("also sets allocation/thin_pool_zero")), "{reasons:?}");
+}
