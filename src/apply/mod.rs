@@ -79,6 +79,8 @@ fn run(step: &Step, host: &mut Host, warnings: &mut Vec<String>) -> Result<()> {
         Step::WriteProfile { path, text, .. } => file::replace(path, text, 0o644),
         Step::CreateGroup { .. }
         | Step::CreatePool { .. }
+        | Step::CreateVolume { .. }
+        | Step::ConvertPool { .. }
         | Step::AttachProfile { .. }
         | Step::Refresh { .. }
         | Step::Monitor { .. }

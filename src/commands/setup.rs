@@ -1,11 +1,12 @@
 //! `dmtool setup`: a production thin pool on a disk.
 
 use super::{Globals, Verb, drive};
-use crate::exit::Problem;
-use crate::names::LvmName;
+use crate::exit::{Kind, Problem};
+use crate::names::{LvmName, VgName, dm_escape};
 use crate::observe::pools::{self, Pool};
 use crate::observe::{Host, Looked, device, host, looked, lvm, profile};
 use crate::plan::Plan;
+use crate::plan::halves::metadata_name;
 use crate::plan::preflight::{self, Needs};
 use crate::plan::refusal::Refusal;
 use crate::plan::setup::{Facts, Request, plan};
@@ -13,6 +14,7 @@ use crate::report::json;
 use crate::units::{Amount, Bytes, GIB, KIB, parse_amount, parse_size};
 use serde_json::Value;
 use std::fmt::Write;
+use std::time::Duration;
 
 /// Make a thin pool on one or more disks
 ///
@@ -25,11 +27,20 @@ use std::fmt::Write;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Disks or partitions for the pool
-    #[arg(required = true, value_name = "DEVICE")]
+    #[arg(required_unless_present = "adopt", value_name = "DEVICE")]
     devices: Vec<String>,
-    /// Volume group and name of the pool
-    #[arg(long, value_name = "VG/LV", default_value = "docker/thinpool", value_parser = LvmName::parse)]
-    pool: LvmName,
+    /// Volume group and name of the pool [default: docker/thinpool]
+    #[arg(long, value_name = "VG/LV", value_parser = LvmName::parse)]
+    pool: Option<LvmName>,
+    /// Make the pool in the free space of this volume group instead of on disks
+    #[arg(long, value_name = "VG", value_parser = VgName::new, conflicts_with_all = ["devices", "metadata_device", "wipe"])]
+    adopt: Option<VgName>,
+    /// A disk for the metadata alone, a faster one
+    #[arg(long, value_name = "DEVICE")]
+    metadata_device: Option<String>,
+    /// Wait this long for the devices to appear
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    wait: u32,
     /// Size of the data volume: a share of the group or a size
     #[arg(long, value_name = "SIZE", default_value = "95%VG", value_parser = parse_amount)]
     data: Amount,
@@ -70,9 +81,10 @@ fn parse_chunk(text: &str) -> Result<Bytes, String> {
 /// # Errors
 /// The problem to report and to end with.
 pub fn run(args: Args, globals: &Globals) -> Result<(), Problem> {
+    let pool = pool_name(&args).map_err(|why| Problem::new(Kind::Usage, why))?;
     let setup = Setup {
         request: Request {
-            pool: args.pool,
+            pool,
             data: args.data,
             metadata: args.metadata,
             chunk: args.chunk_size,
@@ -81,18 +93,47 @@ pub fn run(args: Args, globals: &Globals) -> Result<(), Problem> {
             autoextend: !args.no_autoextend,
             zero: args.zero,
             wipe: args.wipe,
+            adopt: args.adopt.is_some(),
         },
         devices: args.devices,
+        metadata_device: args.metadata_device,
     };
+    let devices = setup.devices.iter().chain(&setup.metadata_device);
+    device::wait_for(devices, Duration::from_secs(u64::from(args.wait)));
     drive(&setup, globals)
+}
+
+/// docker/thinpool, or thinpool in the group that is adopted.
+fn pool_name(args: &Args) -> Result<LvmName, String> {
+    match (&args.pool, &args.adopt) {
+        (Some(pool), Some(vg)) if pool.vg != *vg => {
+            Err(format!("--pool {pool} is not in the volume group {vg} that --adopt names"))
+        }
+        (Some(pool), _) => Ok(pool.clone()),
+        (None, vg) => {
+            let vg = vg.as_ref().map_or("docker", VgName::as_str);
+            LvmName::parse(&format!("{vg}/thinpool"))
+        }
+    }
 }
 
 struct Setup {
     request: Request,
     devices: Vec<String>,
+    metadata_device: Option<String>,
 }
 
 impl Setup {
+    /// The volumes that a manual setup leaves before it converts them, where there are such.
+    fn halves(&self, lvm: &lvm::Lvm) -> Vec<device::Named> {
+        let vg = self.request.pool.vg.as_str();
+        [self.request.pool.lv.to_string(), metadata_name(&self.request.pool)]
+            .iter()
+            .filter(|name| lvm.lv(vg, name).is_some_and(|row| row.segtype != "thin-pool"))
+            .map(|name| device::look(&format!("/dev/mapper/{}", dm_escape(vg, name))))
+            .collect()
+    }
+
     fn find(&self, active: Looked<Vec<Pool>>, lvm: &Looked<lvm::Lvm>) -> Looked<Option<Pool>> {
         let lvm = lvm.as_ref().map_err(Clone::clone)?;
         let name = self.request.pool.to_string();
@@ -111,11 +152,18 @@ impl Verb for Setup {
     }
 
     fn observe(&self, host: &mut Host) -> Facts {
-        host.named.clone_from(&self.devices);
+        host.named = self.devices.iter().chain(&self.metadata_device).cloned().collect();
         let devices: Vec<_> = self.devices.iter().map(|given| device::look(given)).collect();
         let active = looked(host.active_pools());
         let lvm = lvm::look(host);
-        Facts { pool: self.find(active, &lvm), devices, lvm, profile: profile::read(&self.request.pool.dm_name()) }
+        Facts {
+            pool: self.find(active, &lvm),
+            devices,
+            metadata_device: self.metadata_device.as_deref().map(device::look),
+            halves: lvm.as_ref().map(|lvm| self.halves(lvm)).unwrap_or_default(),
+            lvm,
+            profile: profile::read(&self.request.pool.dm_name()),
+        }
     }
 
     fn plan(&self, facts: &Facts) -> Result<Plan, Refusal> {
@@ -123,6 +171,9 @@ impl Verb for Setup {
     }
 
     fn heading(&self) -> String {
+        if self.request.adopt {
+            return format!("Setup of the thin pool {} in what is free of its group:", self.request.pool);
+        }
         format!("Setup of the thin pool {} on {}:", self.request.pool, self.devices.join(", "))
     }
 

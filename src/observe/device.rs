@@ -7,6 +7,7 @@ use crate::sys::file;
 use crate::units::{Bytes, SECTOR, Sectors};
 use serde::Serialize;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// A device that the operator named.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -51,6 +52,16 @@ pub struct Partition {
     pub path: String,
     pub size: Bytes,
     pub uses: Vec<String>,
+}
+
+/// Waits until all of these are block devices, or until `limit` is over: then the look at them says which is not.
+pub fn wait_for<'a>(devices: impl Iterator<Item = &'a String>, limit: Duration) {
+    let deadline = Instant::now() + limit;
+    for device in devices {
+        while !matches!(block::node(device), Ok(Node::Block { .. })) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
 }
 
 /// Looks at a device the operator named.

@@ -27,6 +27,10 @@ pub struct PvRow {
     #[serde(deserialize_with = "figure")]
     pub pv_minor: u64,
     pub pv_missing: String,
+    #[serde(deserialize_with = "figure")]
+    pub pv_pe_count: u64,
+    #[serde(deserialize_with = "figure")]
+    pub pv_pe_alloc_count: u64,
     /// Empty where the volume belongs to no group, as all that follows.
     #[serde(default)]
     pub vg_name: String,
@@ -115,7 +119,7 @@ fn unbracketed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::
 
 const VG_FIELDS: &str =
     "vg_name,vg_uuid,vg_partial,vg_exported,vg_profile,vg_extent_size,vg_extent_count,vg_free_count";
-const PV_FIELDS: &str = "pv_name,pv_major,pv_minor,pv_missing";
+const PV_FIELDS: &str = "pv_name,pv_major,pv_minor,pv_missing,pv_pe_count,pv_pe_alloc_count";
 const LV_FIELDS: &str = "lv_name,lv_uuid,lv_attr,lv_layout,lv_role,lv_size,data_lv,metadata_lv,pool_lv,lv_profile,\
                          lv_active,lv_when_full,lv_skip_activation";
 const SEGMENT_FIELDS: &str = "lv_name,segtype,chunk_size,zero,discards,transaction_id,seg_monitor,devices";
@@ -347,8 +351,8 @@ mod tests {
     const REPORT: &str = r#"{"report":[{
         "vg":[{"vg_name":"docker","vg_uuid":"u","vg_partial":"partial","vg_exported":"","vg_profile":"",
                "vg_extent_size":"4194304","vg_extent_count":"1023","vg_free_count":"32"}],
-        "pv":[{"pv_name":"/dev/xvdf","pv_major":"98","pv_minor":"16","pv_missing":""},
-              {"pv_name":"[unknown]","pv_major":"-1","pv_minor":"-1","pv_missing":"missing"}],
+        "pv":[{"pv_name":"/dev/xvdf","pv_major":"98","pv_minor":"16","pv_missing":"","pv_pe_count":"1023","pv_pe_alloc_count":"991"},
+              {"pv_name":"[unknown]","pv_major":"-1","pv_minor":"-1","pv_missing":"missing","pv_pe_count":"0","pv_pe_alloc_count":"0"}],
         "lv":[{"lv_name":"thinpool","lv_uuid":"l","lv_attr":"twi-a-t---","lv_layout":"thin,pool","lv_role":"private",
                "lv_size":"4072669184","data_lv":"[thinpool_tdata]","metadata_lv":"[thinpool_tmeta]","pool_lv":"",
                "lv_profile":"docker-thinpool","lv_active":"active","lv_when_full":"queue","lv_skip_activation":""},
@@ -362,7 +366,7 @@ mod tests {
                 "transaction_id":"","seg_monitor":"","devices":"/dev/xvdf(10)"},
                {"lv_name":"[thinpool_tdata]","segtype":"linear","chunk_size":"0","zero":"unknown","discards":"",
                 "transaction_id":"","seg_monitor":"","devices":"/dev/xvdg(0)"}]},
-        {"pv":[{"pv_name":"/dev/xvdh","pv_major":"98","pv_minor":"48","pv_missing":""}],"pvseg":[]}]}"#;
+        {"pv":[{"pv_name":"/dev/xvdh","pv_major":"98","pv_minor":"48","pv_missing":"","pv_pe_count":"0","pv_pe_alloc_count":"0"}],"pvseg":[]}]}"#;
 
     #[test]
     fn a_report_becomes_rows() {

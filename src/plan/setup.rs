@@ -1,12 +1,13 @@
 //! The plan of `dmtool setup`: a direct-lvm pool on the devices that the operator named.
 
-use super::devices::{Usable, Wish, check_group, group_step, usable, wipe_step};
+use super::devices::{Usable, Wish, check_group, group_step, path_for_lvm, usable, wipe_step};
+use super::halves::{Halves, amount, metadata_name};
 use super::profile::{low_water_for, near, profile_step};
 use super::refusal::{Reasons, Refusal};
 use super::sizing::{self, Layout, Room};
 use super::step::Step;
 use super::{Plan, Planned};
-use crate::names::LvmName;
+use crate::names::{LvName, LvmName};
 use crate::observe::Looked;
 use crate::observe::device::Named;
 use crate::observe::lvm::{Group, Lvm};
@@ -30,6 +31,8 @@ pub struct Request {
     pub autoextend: bool,
     pub zero: bool,
     pub wipe: bool,
+    /// The group is there and stays what it is: only its free space is used.
+    pub adopt: bool,
 }
 
 impl Request {
@@ -42,7 +45,11 @@ impl Request {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     pub devices: Vec<Named>,
+    /// The device that the metadata shall have for itself.
+    pub metadata_device: Option<Named>,
     pub lvm: Looked<Lvm>,
+    /// The volumes that stand where a manual setup leaves its two halves, if any, as devices.
+    pub halves: Vec<Named>,
     /// The pool of that name as it is now.
     pub pool: Looked<Option<Pool>>,
     /// The profile of the pool's own name.
@@ -65,76 +72,150 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
             return Ok(Plan::default());
         }
     };
-    let devices = usable(request.wish(), &facts.devices, lvm, &mut reasons);
+    let named: Vec<Named> = facts.devices.iter().chain(&facts.metadata_device).cloned().collect();
+    let devices = usable(request.wish(), &named, lvm, &mut reasons);
     let group = lvm.group(&request.pool.vg);
     check_group(request.wish(), &devices, group.as_ref(), &mut reasons);
+    if request.adopt && group.is_none() {
+        reasons.add_with_hint(
+            format!("There is no volume group {}.", request.pool.vg),
+            "list the groups: vgs; for a new one, name its disks: dmtool setup DEVICE...",
+        );
+    }
     let profile_step = profile_step(request, pool.as_ref(), profile.as_ref(), &mut reasons);
     let mut plan = Plan::default();
     match pool {
         Some(pool) => existing(request, &devices, pool, profile_step, &mut plan, &mut reasons),
-        None => new(request, &devices, lvm, group.as_ref(), profile_step, &mut plan, &mut reasons),
+        None => {
+            let ground =
+                Ground { devices: &devices, apart: facts.metadata_device.is_some(), lvm, group: group.as_ref() };
+            new(request, &ground, &facts.halves, profile_step.0, &mut plan, &mut reasons);
+        }
     }
     reasons.settle(message)?;
     Ok(plan)
 }
 
-/// No pool yet: from the blank disk, or from wherever an earlier run stopped.
+/// What a new pool is made on.
+struct Ground<'a> {
+    devices: &'a [Usable<'a>],
+    /// The last of the devices is for the metadata alone.
+    apart: bool,
+    lvm: &'a Lvm,
+    group: Option<&'a Group<'a>>,
+}
+
+/// No pool yet: from the blank disk, or from wherever an earlier run or somebody by hand stopped.
 fn new(
     request: &Request,
-    devices: &[Usable<'_>],
-    lvm: &Lvm,
-    group: Option<&Group<'_>>,
-    (profile, _): (Planned, Autoextend),
+    ground: &Ground<'_>,
+    halves: &[Named],
+    profile: Planned,
     plan: &mut Plan,
     reasons: &mut Reasons,
 ) {
-    if let Some(row) = lvm.lv(request.pool.vg.as_str(), request.pool.lv.as_str()) {
-        reasons.add(format!("{} exists already and is no thin pool ({}).", request.pool, row.lv_layout));
+    let halves = Halves::find(request, ground.lvm, halves, reasons);
+    if ground.devices.is_empty() && !request.adopt {
+        // They have their own reasons; their size adds nothing.
+        return;
     }
-    let room = match group {
-        Some(group) => Room {
-            extent: group.extent,
-            total: group.extents,
-            free: group.free,
-            spare: spare_of(lvm, request.pool.vg.as_str()).whole_extents(group.extent),
-        },
-        None => {
-            let extents = devices
-                .iter()
-                .map(|(_, device)| sizing::extents_on(device.size, device.minimum_io, device.optimal_io).0)
-                .sum();
-            Room { extent: sizing::EXTENT, total: Extents(extents), free: Extents(extents), spare: Extents(0) }
-        }
-    };
-    if reasons.is_empty() && devices.is_empty() {
-        reasons.add("No device was named.");
-    }
-    let layout = match sizing::lay_out(room, request.data, request.metadata) {
+    let layout = match layout(request, ground, &halves) {
         Ok(layout) => layout,
-        Err(why) if devices.is_empty() => {
-            // The devices have their own reasons; their size adds nothing.
-            let _ = why;
-            return;
-        }
         Err(why) => {
-            let names: Vec<&str> = devices.iter().map(|(given, _)| *given).collect();
-            reasons.add(format!("{}: {why}", names.join(", ")));
+            let names: Vec<&str> = ground.devices.iter().map(|(given, _)| *given).collect();
+            let on = if names.is_empty() { request.pool.vg.to_string() } else { names.join(", ") };
+            reasons.add(format!("{on}: {why}"));
             return;
         }
     };
-    for device in devices {
-        wipe_step(request.wish(), device, lvm, plan);
+    for device in ground.devices {
+        wipe_step(request.wish(), device, ground.lvm, plan);
     }
-    plan.put(group_step(&request.pool.vg, devices), group.is_some());
+    if !request.adopt {
+        plan.put(group_step(&request.pool.vg, ground.devices), ground.group.is_some());
+    }
     plan.steps.push(profile);
-    plan.todo(create_step(request, room, layout));
+    if halves.none() && !ground.apart {
+        plan.todo(create_step(request, layout));
+    } else {
+        convert_steps(request, ground, &halves, layout, plan);
+    }
 }
 
-fn create_step(request: &Request, room: Room, layout: Layout) -> Step {
+/// Sizes of what is to be made, with the bytes of an extent.
+fn layout(request: &Request, ground: &Ground<'_>, halves: &Halves<'_>) -> Result<(Layout, Bytes), String> {
+    let (data_devices, metadata_device) = match ground.devices.split_last() {
+        Some((last, others)) if ground.apart => (others, Some(last)),
+        _ => (ground.devices, None),
+    };
+    let extents = |devices: &[Usable<'_>]| {
+        let on = |(_, device): &Usable<'_>| match (ground.group, ground.lvm.pv_on(device.major, device.minor)) {
+            (Some(_), Some(pv)) => (pv.pv_pe_count, pv.pv_pe_count.saturating_sub(pv.pv_pe_alloc_count)),
+            _ => {
+                let count = sizing::extents_on(device.size, device.minimum_io, device.optimal_io).0;
+                (count, count)
+            }
+        };
+        devices.iter().map(on).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    };
+    let extent = ground.group.map_or(sizing::EXTENT, |group| group.extent);
+    let spare = spare_of(ground.lvm, request.pool.vg.as_str()).whole_extents(extent);
+    // A half that is there keeps its size: it is counted as free and asked for as it is.
+    let (data, data_there) = amount(halves.data, request.data, extent);
+    let (metadata, metadata_there) = amount(halves.metadata, request.metadata, extent);
+    let layout = if let Some(metadata_device) = metadata_device {
+        let (total, free) = extents(data_devices);
+        let room = Room { extent, total: Extents(total), free: Extents(free + data_there), spare };
+        let metadata_free = extents(&[*metadata_device]).1 + metadata_there;
+        sizing::lay_out_apart(room, Extents(metadata_free), data, metadata)
+    } else {
+        let (total, free) = match ground.group {
+            Some(group) => (group.extents.0, group.free.0),
+            None => extents(data_devices),
+        };
+        let free = Extents(free + data_there + metadata_there);
+        sizing::lay_out(Room { extent, total: Extents(total), free, spare }, data, metadata)
+    };
+    layout.map(|layout| (layout, extent))
+}
+
+fn convert_steps(
+    request: &Request,
+    ground: &Ground<'_>,
+    halves: &Halves<'_>,
+    (layout, _): (Layout, Bytes),
+    plan: &mut Plan,
+) {
+    let (vg, pool) = (&request.pool.vg, &request.pool);
+    let Ok(metadata_lv) = LvName::new(&metadata_name(pool)) else { return };
+    let on = |devices: &[Usable<'_>]| devices.iter().map(path_for_lvm).collect::<Vec<_>>();
+    let (data_on, metadata_on) = match ground.devices.split_last() {
+        Some((last, others)) if ground.apart => (on(others), on(&[*last])),
+        _ => (Vec::new(), Vec::new()),
+    };
+    let volume = |lv: &LvName, extents: Extents, devices: Vec<String>| Step::CreateVolume {
+        vg: vg.clone(),
+        lv: lv.clone(),
+        extents,
+        devices,
+    };
+    plan.put(volume(&pool.lv, layout.data, data_on), halves.data.is_some());
+    plan.put(volume(&metadata_lv, layout.metadata, metadata_on), halves.metadata.is_some());
+    plan.todo(Step::ConvertPool {
+        pool: pool.clone(),
+        metadata: metadata_lv,
+        chunk: request.chunk.unwrap_or(DEFAULT_CHUNK),
+        zero: request.zero,
+    });
+    plan.todo(Step::AttachProfile { pool: pool.clone(), profile: pool.dm_name() });
+    plan.todo(Step::Refresh { pool: pool.clone() });
+}
+
+fn create_step(request: &Request, (layout, extent): (Layout, Bytes)) -> Step {
     Step::CreatePool {
         pool: request.pool.clone(),
         data: layout.data,
-        metadata: layout.metadata.bytes(room.extent),
+        metadata: layout.metadata.bytes(extent),
         chunk: request.chunk.unwrap_or(DEFAULT_CHUNK),
         zero: request.zero,
         profile: request.pool.dm_name(),
@@ -173,7 +254,9 @@ fn existing(
     }
     let name = request.pool.dm_name();
     let carried = lvm.row.lv_profile == name;
-    plan.already(group_step(&request.pool.vg, devices));
+    if !request.adopt {
+        plan.already(group_step(&request.pool.vg, devices));
+    }
     plan.steps.push(profile);
     plan.already(Step::CreatePool {
         pool: request.pool.clone(),

@@ -42,6 +42,41 @@ pub fn extents_on(size: Bytes, minimum_io: u64, optimal_io: u64) -> Extents {
     Bytes(size.0.saturating_sub(first.max(FIRST_EXTENT))).whole_extents(EXTENT)
 }
 
+/// Lays a pool out over two sets of devices of a group: data on one, metadata on the other, the spare where there is
+/// room. Shares are shares of the data devices.
+///
+/// # Errors
+/// A sentence that says what does not fit.
+pub fn lay_out_apart(
+    data_room: Room,
+    metadata_free: Extents,
+    data: Amount,
+    metadata: Amount,
+) -> Result<Layout, String> {
+    let generous = Room { free: Extents(data_room.free.0.saturating_mul(2)), ..data_room };
+    let layout = lay_out(generous, data, metadata)?;
+    let size = |extents: Extents| extents.bytes(data_room.extent);
+    if layout.data > data_room.free {
+        return Err(format!(
+            "--data {data} ({}) does not fit into {} of free space on the data devices.",
+            size(layout.data),
+            size(data_room.free)
+        ));
+    }
+    if layout.metadata > metadata_free {
+        return Err(format!(
+            "--metadata {metadata} ({}) does not fit into {} of free space on the metadata device.",
+            size(layout.metadata),
+            size(metadata_free)
+        ));
+    }
+    let left = (data_room.free.0 - layout.data.0) + (metadata_free.0 - layout.metadata.0);
+    if layout.spare.0 > left {
+        return Err(format!("no room is left for the spare of {}: make data or metadata smaller.", size(layout.spare)));
+    }
+    Ok(layout)
+}
+
 /// Lays a pool out in a group.
 ///
 /// # Errors

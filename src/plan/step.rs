@@ -1,6 +1,6 @@
 //! The steps that verbs are made of: plain data that says which command it stands for.
 
-use crate::names::{LvmName, VgName};
+use crate::names::{LvName, LvmName, VgName};
 use crate::units::{Bytes, Extents, KIB};
 use std::path::PathBuf;
 
@@ -14,6 +14,10 @@ pub enum Step {
     WriteProfile { path: PathBuf, text: String, threshold: u64, percent: u64 },
     /// Makes data, metadata, spare and pool in one command, active and monitored.
     CreatePool { pool: LvmName, data: Extents, metadata: Bytes, chunk: Bytes, zero: bool, profile: String },
+    /// Makes a plain volume, on some devices of its group or on any.
+    CreateVolume { vg: VgName, lv: LvName, extents: Extents, devices: Vec<String> },
+    /// Makes a pool of a data volume and a metadata volume.
+    ConvertPool { pool: LvmName, metadata: LvName, chunk: Bytes, zero: bool },
     /// Names the profile in the pool's metadata; the live table keeps its low-water mark.
     AttachProfile { pool: LvmName, profile: String },
     /// Brings the profile's threshold into the live table as its low-water mark.
@@ -32,6 +36,8 @@ impl Step {
             Step::CreateGroup { .. } => "create-volume-group",
             Step::WriteProfile { .. } => "write-profile",
             Step::CreatePool { .. } => "create-pool",
+            Step::CreateVolume { .. } => "create-volume",
+            Step::ConvertPool { .. } => "convert-to-pool",
             Step::AttachProfile { .. } => "attach-profile",
             Step::Refresh { .. } => "refresh-table",
             Step::Monitor { .. } => "monitor",
@@ -69,6 +75,27 @@ impl Step {
                 profile,
                 pool.vg.as_str(),
             ]),
+            Step::CreateVolume { vg, lv, extents, devices } => {
+                let count = extents.0.to_string();
+                // Yes to wiping what the free extents of the group still hold: they are nobody's.
+                let mut line = words(&["lvcreate", "--yes", "--wipesignatures", "y", "--name", lv.as_str()]);
+                line.extend(words(&["--extents", &count, vg.as_str()]));
+                line.extend(devices.iter().cloned());
+                line
+            }
+            Step::ConvertPool { pool, metadata, chunk, zero } => words(&[
+                // Yes to what was looked at before: both volumes carry no signature.
+                "lvconvert",
+                "--yes",
+                "--zero",
+                if *zero { "y" } else { "n" },
+                "--chunksize",
+                &format!("{}k", chunk.0 / KIB),
+                "--thinpool",
+                &pool.to_string(),
+                "--poolmetadata",
+                &format!("{}/{metadata}", pool.vg),
+            ]),
             Step::AttachProfile { pool, profile } => {
                 words(&["lvchange", "--metadataprofile", profile, &pool.to_string()])
             }
@@ -94,6 +121,7 @@ impl Step {
         match self {
             Step::WipeDevice { device, found } => Some(format!("{} on {device}", found.join(", "))),
             Step::CreateGroup { devices, .. } => Some(format!("everything on {}", devices.join(", "))),
+            Step::ConvertPool { pool, metadata, .. } => Some(format!("what {pool} and {}/{metadata} hold", pool.vg)),
             _ => None,
         }
     }

@@ -2,6 +2,9 @@
 # Second process of a guest with systemd: the working directory is the overlay's root, which becomes the
 # root of everything. The payload is DMTOOL_PAYLOAD, a script, run by a oneshot unit once the machine is up.
 : > etc/fstab
+# The tree under test may lie in /tmp, which tmpfiles would empty at boot.
+mkdir -p etc/tmpfiles.d
+: > etc/tmpfiles.d/tmp.conf
 for unit in systemd-resolved systemd-timesyncd systemd-networkd networking apt-daily.timer \
     apt-daily-upgrade.timer systemd-firstboot getty@tty1 getty@tty0 serial-getty@ttyS0 console-getty \
     systemd-logind e2scrub_reap systemd-update-utmp systemd-hwdb-update ldconfig \

@@ -60,6 +60,13 @@ pub struct Print {
     written: String,
 }
 
+impl Print {
+    /// What is on it, whatever was written on the way.
+    pub fn sum(&self) -> &str {
+        &self.sum
+    }
+}
+
 /// For "nothing was written": compare one from before with one from after. Meant for the 512 MiB disk.
 pub fn print_of(path: &str) -> Print {
     sh("sync");

@@ -12,6 +12,8 @@
 mod harness;
 
 mod guests;
+mod halfway;
+mod options;
 mod refusals;
 mod setup;
 mod status;

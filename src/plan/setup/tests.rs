@@ -21,6 +21,7 @@ fn request() -> Request {
         autoextend: true,
         zero: false,
         wipe: false,
+        adopt: false,
     }
 }
 
@@ -47,6 +48,8 @@ fn facts(devices: Vec<Device>) -> Facts {
     Facts {
         devices: devices.into_iter().map(named).collect(),
         lvm: Ok(Lvm::default()),
+        metadata_device: None,
+        halves: Vec::new(),
         pool: Ok(None),
         profile: Ok(None),
     }
@@ -63,6 +66,8 @@ fn pv(name: &str, minor: u64, vg: &str) -> PvRow {
         pv_major: 98,
         pv_minor: minor,
         pv_missing: String::new(),
+        pv_pe_count: if in_group { 1023 } else { 0 },
+        pv_pe_alloc_count: 0,
         vg_name: vg.to_owned(),
         vg_uuid: String::new(),
         vg_partial: String::new(),
@@ -207,6 +212,37 @@ fn what_an_earlier_run_left_is_finished() {
         pool.live = None;
     }
     assert_eq!(lines_todo(&request(), &inactive), ["+ lvchange --activate y docker/thinpool"]);
+}
+
+#[test]
+fn the_halves_of_a_manual_setup_are_converted() {
+    let looked_at = |name: &str| {
+        let path = format!("/dev/mapper/docker-{name}");
+        Named { given: path.clone(), is: Ok(What::Device(Box::new(device(&path, 99)))) }
+    };
+    let mut group = blank();
+    let free = PvRow { vg_free_count: 1023 - 971, pv_pe_alloc_count: 971, ..pv("/dev/sdb", 16, "docker") };
+    group.lvm = Ok(Lvm { pvs: vec![free], lvs: vec![lv("thinpool", "linear")], warnings: Vec::new() });
+    group.halves = vec![looked_at("thinpool")];
+    let expected = [
+        "= vgcreate docker /dev/sdb".to_owned(),
+        format!("+ {PROFILE}"),
+        "= lvcreate --yes --wipesignatures y --name thinpool --extents 971 docker".to_owned(),
+        "+ lvcreate --yes --wipesignatures y --name thinpoolmeta --extents 10 docker".to_owned(),
+        "+ lvconvert --yes --zero n --chunksize 512k --thinpool docker/thinpool --poolmetadata docker/thinpoolmeta"
+            .to_owned(),
+        "+ lvchange --metadataprofile docker-thinpool docker/thinpool".to_owned(),
+        "+ lvchange --refresh docker/thinpool".to_owned(),
+    ];
+    assert_eq!(lines(&request(), &group), expected);
+    // A signature in it: somebody's data. Not active: nobody can tell.
+    let mut theirs = Facts { halves: vec![looked_at("thinpool")], ..group.clone() };
+    if let Some(Named { is: Ok(What::Device(device)), .. }) = theirs.halves.first_mut() {
+        device.signatures = Ok(vec![signature("ext4", false)]);
+    }
+    assert!(reasons(&request(), &theirs).concat().contains("It is somebody's data."));
+    let inactive = Facts { halves: Vec::new(), ..group };
+    assert!(reasons(&request(), &inactive).concat().contains("could not be looked at: it is not active."));
 }
 
 fn with_device(facts: &mut Facts, change: impl FnOnce(&mut Device)) {

@@ -1,0 +1,80 @@
+//! A manual setup that stopped before its conversion: a data volume, a metadata volume, or both.
+
+use super::refusal::Reasons;
+use super::setup::Request;
+use crate::names::{LvmName, dm_escape};
+use crate::observe::device::{Device, Named, What};
+use crate::observe::lvm::{LvRow, Lvm};
+use crate::units::{Amount, Bytes};
+
+/// The two volumes of a manual setup that was not converted yet.
+pub struct Halves<'a> {
+    pub data: Option<&'a LvRow>,
+    pub metadata: Option<&'a LvRow>,
+}
+
+impl<'a> Halves<'a> {
+    /// A volume of that name is ours to convert only if it is plain, unused and carries no signature.
+    pub fn find(request: &Request, lvm: &'a Lvm, looked_at: &[Named], reasons: &mut Reasons) -> Halves<'a> {
+        let vg = request.pool.vg.as_str();
+        let mut half = |name: &str| {
+            let row = lvm.lv(vg, name)?;
+            if !matches!(row.segtype.as_str(), "linear" | "striped") {
+                reasons.add(format!("{vg}/{name} exists already and is no plain volume ({}).", row.lv_layout));
+                return Some(row);
+            }
+            let path = format!("/dev/mapper/{}", dm_escape(vg, name));
+            match looked_at.iter().find(|named| named.given == path).map(|named| &named.is) {
+                Some(Ok(What::Device(device))) => check_half(&format!("{vg}/{name}"), device, reasons),
+                _ => reasons.add_with_hint(
+                    format!("{vg}/{name} exists already, and what is on it could not be looked at: it is not active."),
+                    format!("activate it and run setup again: lvchange --activate y {vg}/{name}"),
+                ),
+            }
+            Some(row)
+        };
+        let (data, metadata) = (half(request.pool.lv.as_str()), half(&metadata_name(&request.pool)));
+        Halves { data, metadata }
+    }
+
+    pub fn none(&self) -> bool {
+        self.data.is_none() && self.metadata.is_none()
+    }
+}
+
+/// The size to ask for where a half may be there already, and how many extents of it are.
+pub fn amount(half: Option<&LvRow>, asked: Amount, extent: Bytes) -> (Amount, u64) {
+    match half {
+        Some(row) => (Amount::Bytes(Bytes(row.lv_size)), Bytes(row.lv_size).whole_extents(extent).0),
+        None => (asked, 0),
+    }
+}
+
+fn check_half(name: &str, device: &Device, reasons: &mut Reasons) {
+    match &device.uses {
+        Ok(uses) => uses.iter().for_each(|used| reasons.add(format!("{name} {used}."))),
+        Err(why) => reasons.add(format!("Whether {name} is in use could not be looked at: {why}.")),
+    }
+    if device.free != Ok(true) && device.uses.as_ref().is_ok_and(Vec::is_empty) {
+        reasons.add(format!("{name} is in use: the kernel does not give it to us alone."));
+    }
+    match &device.signatures {
+        Ok(signatures) => {
+            for signature in signatures {
+                reasons.add_with_hint(
+                    format!(
+                        "{name} exists already and carries a signature: {}. It is somebody's data.",
+                        signature.kind
+                    ),
+                    "choose another name for the pool: --pool VG/LV",
+                );
+            }
+        }
+        Err(why) => reasons.add(format!("What is on {name} could not be looked at: {why}.")),
+    }
+}
+
+/// The documented name of the metadata volume before the conversion: thinpoolmeta beside thinpool.
+pub fn metadata_name(pool: &LvmName) -> String {
+    format!("{}meta", pool.lv)
+}
