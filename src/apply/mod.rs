@@ -84,7 +84,8 @@ fn run(step: &Step, host: &mut Host, warnings: &mut Vec<String>) -> Result<()> {
         | Step::AttachProfile { .. }
         | Step::Refresh { .. }
         | Step::Monitor { .. }
-        | Step::Activate { .. } => {
+        | Step::Activate { .. }
+        | Step::DeactivateComponent { .. } => {
             let mut words = step.lvm_words().unwrap_or_default();
             // Silent: a question of LVM's is answered no, never read from our standard input.
             words.extend(["--config".to_owned(), lvm::config(host, "log/silent=1")?]);

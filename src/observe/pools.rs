@@ -71,6 +71,8 @@ pub struct LvmSide {
     pub data_devices: Vec<String>,
     pub metadata_devices: Vec<String>,
     pub metadata_size: Bytes,
+    /// Its hidden volumes that are active; all are while the pool is.
+    pub active_components: Vec<String>,
 }
 
 impl LvmSide {
@@ -209,6 +211,11 @@ pub fn join(mut pools: Vec<Pool>, lvm: &Lvm) -> Vec<Pool> {
             ),
             data_devices: devices_of(lvm, &row.vg_name, &row.data_lv),
             metadata_devices: devices_of(lvm, &row.vg_name, &row.metadata_lv),
+            active_components: [&row.data_lv, &row.metadata_lv]
+                .into_iter()
+                .filter(|lv| lvm.lv(&row.vg_name, lv).is_some_and(|row| row.lv_active == "active"))
+                .cloned()
+                .collect(),
             metadata_size: Bytes(lvm.lv(&row.vg_name, &row.metadata_lv).map_or(0, |row| row.lv_size)),
             row: row.clone(),
         };

@@ -268,6 +268,9 @@ fn existing(
     });
     plan.put(Step::AttachProfile { pool: request.pool.clone(), profile: name }, carried);
     let Some(live) = &pool.live else {
+        for lv in &lvm.active_components {
+            plan.todo(Step::DeactivateComponent { vg: request.pool.vg.clone(), lv: lv.clone() });
+        }
         plan.todo(Step::Activate { pool: request.pool.clone() });
         return;
     };

@@ -26,6 +26,9 @@ pub enum Step {
     Monitor { pool: LvmName },
     /// Brings the pool into the kernel.
     Activate { pool: LvmName },
+    /// Takes a hidden volume of a pool out of the kernel, where a killed command left it active by itself: LVM
+    /// activates no pool over one that is.
+    DeactivateComponent { vg: VgName, lv: String },
 }
 
 impl Step {
@@ -42,6 +45,7 @@ impl Step {
             Step::Refresh { .. } => "refresh-table",
             Step::Monitor { .. } => "monitor",
             Step::Activate { .. } => "activate",
+            Step::DeactivateComponent { .. } => "deactivate-component",
         }
     }
 
@@ -101,6 +105,7 @@ impl Step {
             }
             Step::Refresh { pool } => words(&["lvchange", "--refresh", &pool.to_string()]),
             Step::Monitor { pool } => words(&["lvchange", "--monitor", "y", &pool.to_string()]),
+            Step::DeactivateComponent { vg, lv } => words(&["lvchange", "--activate", "n", &format!("{vg}/{lv}")]),
             Step::Activate { pool } => words(&["lvchange", "--activate", "y", &pool.to_string()]),
         })
     }

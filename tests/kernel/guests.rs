@@ -79,7 +79,7 @@ fn host_mode_works_where_there_is_device_mapper() {
             ));
             assert!(said.contains("test result: ok. 6 passed"), "{said}");
             assert!(said.contains("skipped on a host"), "{said}");
-            assert_eq!(sh("losetup -a; ls /run/udev/rules.d; ls /run/host | grep -v lost"), "");
+            assert_eq!(sh("losetup -a; ls /run/udev/rules.d; ls /run/host | grep -v lost || true"), "");
         });
     });
 }

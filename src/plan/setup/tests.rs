@@ -114,6 +114,7 @@ fn done() -> Facts {
         data_devices: Vec::new(),
         metadata_devices: Vec::new(),
         metadata_size: Bytes(40 << 20),
+        active_components: Vec::new(),
     };
     facts.lvm = Ok(Lvm { pvs: vec![pv("/dev/sdb", 16, "docker")], lvs: vec![row], warnings: Vec::new() });
     facts.pool =
@@ -212,6 +213,12 @@ fn what_an_earlier_run_left_is_finished() {
         pool.live = None;
     }
     assert_eq!(lines_todo(&request(), &inactive), ["+ lvchange --activate y docker/thinpool"]);
+    // A part of it that a killed command left active.
+    if let Ok(Some(Pool { lvm: Some(lvm), .. })) = &mut inactive.pool {
+        lvm.active_components = vec!["thinpool_tmeta".to_owned()];
+    }
+    let expected = ["+ lvchange --activate n docker/thinpool_tmeta", "+ lvchange --activate y docker/thinpool"];
+    assert_eq!(lines_todo(&request(), &inactive), expected);
 }
 
 #[test]
