@@ -1,6 +1,6 @@
 //! All verbs, the global flags, and the dispatch.
 
-use crate::commands::{Globals, completions, setup, status};
+use crate::commands::{Globals, activate, completions, deactivate, setup, status};
 use crate::exit::Problem;
 use crate::report::{Color, Voice};
 use clap::error::ErrorKind;
@@ -23,7 +23,7 @@ struct Entry {
     read: fn(&ArgMatches) -> Result<Verb, clap::Error>,
 }
 
-const VERBS: [Entry; 3] = [
+const VERBS: [Entry; 5] = [
     Entry {
         name: "setup",
         about: "Make a thin pool on one or more disks",
@@ -35,6 +35,18 @@ const VERBS: [Entry; 3] = [
         about: "Show the pools of this host, a line each, or the page of one",
         arguments: status::Args::augment_args,
         read: |matches| status::Args::from_arg_matches(matches).map(Verb::Status),
+    },
+    Entry {
+        name: "activate",
+        about: "Bring a pool back into the kernel, after a reboot for one",
+        arguments: activate::Args::augment_args,
+        read: |matches| activate::Args::from_arg_matches(matches).map(Verb::Activate),
+    },
+    Entry {
+        name: "deactivate",
+        about: "Take a pool and its volumes out of the kernel",
+        arguments: deactivate::Args::augment_args,
+        read: |matches| deactivate::Args::from_arg_matches(matches).map(Verb::Deactivate),
     },
     Entry {
         name: "completions",
@@ -80,6 +92,8 @@ struct Flags {
 enum Verb {
     Setup(setup::Args),
     Status(status::Args),
+    Activate(activate::Args),
+    Deactivate(deactivate::Args),
     Completions(completions::Args),
 }
 
@@ -128,6 +142,8 @@ impl Cli {
         match self.verb {
             Verb::Setup(args) => setup::run(args, &globals),
             Verb::Status(args) => status::run(&args, &globals),
+            Verb::Activate(args) => activate::run(args, &globals),
+            Verb::Deactivate(args) => deactivate::run(args, &globals),
             Verb::Completions(args) => {
                 completions::run(&args);
                 Ok(())

@@ -12,7 +12,8 @@ fn dmtool(words: &[&str]) -> Command {
 }
 
 /// Every verb, with words that are complete but for what each test is about.
-const VERBS: [&[&str]; 3] = [&["setup", "/dev/null"], &["status"], &["completions", "bash"]];
+const VERBS: [&[&str]; 5] =
+    [&["setup", "/dev/null"], &["status"], &["activate"], &["deactivate"], &["completions", "bash"]];
 
 #[test]
 fn every_verb_has_help_that_fits_80_columns() {
@@ -82,7 +83,7 @@ fn a_host_that_cannot_is_refused_in_words_and_json() {
     if std::path::Path::new("/dev/mapper/control").exists() {
         return;
     }
-    for words in &VERBS[..2] {
+    for words in &VERBS[..4] {
         dmtool(words).assert().code(3).stdout("").stderr(
             contains("error:").and(contains("caused by:")).and(contains("hint:")).and(contains("\u{1b}").not()),
         );

@@ -34,13 +34,15 @@ Interrupted between two steps; running it again goes on.
 ";
 
 /// What each page shows, by its verb.
-const EXAMPLES: [(&str, &str); 3] = [
+const EXAMPLES: [(&str, &str); 5] = [
     (
         "setup",
         ".SH EXAMPLES\n.EX\ndmtool setup /dev/xvdf \\-\\-dry\\-run\ndmtool setup /dev/xvdf\n\
          dmtool setup /dev/sdb /dev/sdc \\-\\-pool fast/pool \\-\\-data 75%VG\n.EE\n",
     ),
     ("status", ".SH EXAMPLES\n.EX\ndmtool status\ndmtool status docker/thinpool\ndmtool status \\-\\-json\n.EE\n"),
+    ("activate", ".SH EXAMPLES\n.EX\ndmtool activate docker/thinpool\ndmtool activate \\-\\-all \\-\\-wait 30\n.EE\n"),
+    ("deactivate", ".SH EXAMPLES\n.EX\ndmtool deactivate docker/thinpool\n.EE\n"),
     ("completions", ".SH EXAMPLES\n.EX\ndmtool completions bash > /etc/bash_completion.d/dmtool\n.EE\n"),
 ];
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// For each room, the rooms that its files may name. What is not listed here has no walls of its own.
 const ARROWS: [(&str, &[&str]); 5] = [
     ("sys", &["sys", "units", "names"]),
-    ("observe", &["observe", "sys", "units", "names", "plan::preflight"]),
+    ("observe", &["observe", "sys", "units", "names"]),
     ("plan", &["plan", "observe", "units", "names"]),
     ("apply", &["apply", "plan", "observe", "sys", "exit", "units", "names"]),
     ("report", &["report", "observe", "plan", "apply", "exit", "units", "names"]),

@@ -85,6 +85,7 @@ fn run(step: &Step, host: &mut Host, warnings: &mut Vec<String>) -> Result<()> {
         | Step::Refresh { .. }
         | Step::Monitor { .. }
         | Step::Activate { .. }
+        | Step::Deactivate { .. }
         | Step::DeactivateComponent { .. } => {
             let mut words = step.lvm_words().unwrap_or_default();
             // Silent: a question of LVM's is answered no, never read from our standard input.

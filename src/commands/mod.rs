@@ -1,9 +1,13 @@
 //! One file per verb: its arguments, its request, its call of [`drive`], the pipeline that every verb which can
 //! change something passes through.
 
+pub mod activate;
+mod activation;
 pub mod completions;
+pub mod deactivate;
 pub mod setup;
 pub mod status;
+mod two_volumes;
 
 use crate::apply::{self, Applied, Status};
 use crate::exit::{Kind, Problem};
@@ -210,6 +214,15 @@ fn ask<V: Verb>(verb: &V, plan: &Plan, globals: &Globals) -> Result<(), Problem>
         Ok(false) => Err(refused(format!("{} was not confirmed, nothing was changed", V::NAME))),
         Err(why) => Err(refused(format!("{} could not be confirmed: {why}", V::NAME))),
     }
+}
+
+/// Words that clap could not see were wrong, said in JSON too where that was asked for.
+fn usage(globals: &Globals, verb: &str, why: String) -> Problem {
+    let problem = Problem::new(Kind::Usage, why).hint(format!("see dmtool {verb} --help"));
+    if globals.voice.json {
+        globals.voice.json(&json::failure(Some(verb), &problem));
+    }
+    problem
 }
 
 fn lock_for<V: Verb>(globals: &Globals) -> Result<lock::Lock, Problem> {

@@ -1,8 +1,9 @@
 //! `dmtool setup`: a production thin pool on a disk.
 
+use super::two_volumes::TwoVolumes;
 use super::{Globals, Verb, drive};
-use crate::exit::{Kind, Problem};
-use crate::names::{LvmName, VgName, dm_escape};
+use crate::exit::Problem;
+use crate::names::{LvName, LvmName, VgName, dm_escape};
 use crate::observe::pools::{self, Pool};
 use crate::observe::{Host, Looked, device, host, looked, lvm, profile};
 use crate::plan::Plan;
@@ -10,6 +11,7 @@ use crate::plan::halves::metadata_name;
 use crate::plan::preflight::{self, Needs};
 use crate::plan::refusal::Refusal;
 use crate::plan::setup::{Facts, Request, plan};
+use crate::plan::two_volumes;
 use crate::report::json;
 use crate::units::{Amount, Bytes, GIB, KIB, parse_amount, parse_size};
 use serde_json::Value;
@@ -29,9 +31,14 @@ pub struct Args {
     /// Disks or partitions for the pool
     #[arg(required_unless_present = "adopt", value_name = "DEVICE")]
     devices: Vec<String>,
-    /// Volume group and name of the pool [default: docker/thinpool]
-    #[arg(long, value_name = "VG/LV", value_parser = LvmName::parse)]
-    pool: Option<LvmName>,
+    /// Volume group and name of the pool; with --two-volumes a volume group
+    /// [default: docker/thinpool, or vg-docker]
+    #[arg(long, value_name = "VG/LV")]
+    pool: Option<String>,
+    /// Make the volumes data and metadata for a pool of Docker's own instead
+    #[arg(long, conflicts_with_all = ["adopt", "metadata_device", "chunk_size", "autoextend_threshold",
+        "autoextend_percent", "no_autoextend", "zero"])]
+    two_volumes: bool,
     /// Make the pool in the free space of this volume group instead of on disks
     #[arg(long, value_name = "VG", value_parser = VgName::new, conflicts_with_all = ["devices", "metadata_device", "wipe"])]
     adopt: Option<VgName>,
@@ -81,7 +88,13 @@ fn parse_chunk(text: &str) -> Result<Bytes, String> {
 /// # Errors
 /// The problem to report and to end with.
 pub fn run(args: Args, globals: &Globals) -> Result<(), Problem> {
-    let pool = pool_name(&args).map_err(|why| Problem::new(Kind::Usage, why))?;
+    let limit = Duration::from_secs(u64::from(args.wait));
+    if args.two_volumes {
+        let two = two_volumes(args).map_err(|why| super::usage(globals, "setup", why))?;
+        device::wait_for(two.devices.iter(), limit);
+        return drive(&two, globals);
+    }
+    let pool = pool_name(&args).map_err(|why| super::usage(globals, "setup", why))?;
     let setup = Setup {
         request: Request {
             pool,
@@ -98,23 +111,35 @@ pub fn run(args: Args, globals: &Globals) -> Result<(), Problem> {
         devices: args.devices,
         metadata_device: args.metadata_device,
     };
-    let devices = setup.devices.iter().chain(&setup.metadata_device);
-    device::wait_for(devices, Duration::from_secs(u64::from(args.wait)));
+    device::wait_for(setup.devices.iter().chain(&setup.metadata_device), limit);
     drive(&setup, globals)
 }
 
 /// docker/thinpool, or thinpool in the group that is adopted.
 fn pool_name(args: &Args) -> Result<LvmName, String> {
-    match (&args.pool, &args.adopt) {
-        (Some(pool), Some(vg)) if pool.vg != *vg => {
-            Err(format!("--pool {pool} is not in the volume group {vg} that --adopt names"))
-        }
-        (Some(pool), _) => Ok(pool.clone()),
-        (None, vg) => {
-            let vg = vg.as_ref().map_or("docker", VgName::as_str);
-            LvmName::parse(&format!("{vg}/thinpool"))
-        }
+    let Some(name) = &args.pool else {
+        let vg = args.adopt.as_ref().map_or("docker", VgName::as_str);
+        return LvmName::parse(&format!("{vg}/thinpool"));
+    };
+    let pool = LvmName::parse(name)?;
+    match &args.adopt {
+        Some(vg) if pool.vg != *vg => Err(format!("--pool {pool} is not in the volume group {vg} that --adopt names")),
+        _ => Ok(pool),
     }
+}
+
+fn two_volumes(args: Args) -> Result<TwoVolumes, String> {
+    Ok(TwoVolumes {
+        request: two_volumes::Request {
+            vg: VgName::new(args.pool.as_deref().unwrap_or("vg-docker"))?,
+            data_lv: LvName::new("data")?,
+            metadata_lv: LvName::new("metadata")?,
+            data: args.data,
+            metadata: args.metadata,
+            wipe: args.wipe,
+        },
+        devices: args.devices,
+    })
 }
 
 struct Setup {

@@ -1,8 +1,10 @@
 //! One block device as setup must know it: what it is, what is on it, and what uses it.
 
+use super::pools::Pool;
 use super::{Looked, looked};
 use crate::sys::blkid::{self, Signature};
 use crate::sys::block::{self, Node};
+use crate::sys::dm::{Ask, Control};
 use crate::sys::file;
 use crate::units::{Bytes, SECTOR, Sectors};
 use serde::Serialize;
@@ -62,6 +64,57 @@ pub fn wait_for<'a>(devices: impl Iterator<Item = &'a String>, limit: Duration) 
             std::thread::sleep(Duration::from_millis(100));
         }
     }
+}
+
+/// Looks until the look is good enough, or until `limit` is over; the last look counts.
+pub fn until<T>(limit: Duration, mut look: impl FnMut() -> (T, bool)) -> T {
+    let deadline = Instant::now() + limit;
+    loop {
+        let (facts, enough) = look();
+        if enough || Instant::now() >= deadline {
+            return facts;
+        }
+        std::thread::sleep(Duration::from_millis(250));
+    }
+}
+
+/// A device that stands right on an active pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Above {
+    pub pool: String,
+    pub dm_name: String,
+    /// Made by LVM, so that LVM can take it down.
+    pub of_lvm: bool,
+    pub uses: Looked<Vec<String>>,
+}
+
+/// What stands on active pools, with what uses it. LVM's own layer over a pool is left out.
+pub fn above(pools: &[Pool]) -> Vec<Above> {
+    let usage = looked(Usage::read());
+    let mut found = Vec::new();
+    for pool in pools {
+        let Some(live) = &pool.live else { continue };
+        for holder in live.holders.iter().flatten() {
+            let folder = Path::new("/sys/class/block").join(holder);
+            let text = |name: &str| file::read(&folder.join(name)).ok().flatten().unwrap_or_default().trim().to_owned();
+            let (dm_name, uuid) = (text("dm/name"), text("dm/uuid"));
+            if live.dm_name.strip_suffix("-tpool") == Some(dm_name.as_str()) {
+                continue;
+            }
+            let uses = usage.clone().and_then(|usage| looked(usage.of(&folder, 0)));
+            // What is open and neither mounted nor held is open in some process.
+            let open = looked(Control::open().and_then(|control| control.look(&dm_name, Ask::Status)));
+            let uses = match (uses, open) {
+                (Ok(uses), Ok(device)) if uses.is_empty() && device.open_count > 0 => {
+                    Ok(vec!["is open in some process".to_owned()])
+                }
+                (Ok(uses), Ok(_)) => Ok(uses),
+                (Err(why), _) | (_, Err(why)) => Err(why),
+            };
+            found.push(Above { pool: pool.name.clone(), dm_name, of_lvm: uuid.starts_with("LVM-"), uses });
+        }
+    }
+    found
 }
 
 /// Looks at a device the operator named.

@@ -1,12 +1,26 @@
 //! What this host has: the abilities that verbs need.
 
-use super::{Unseen, looked};
-use crate::plan::preflight::Abilities;
+use super::{Looked, Unseen, looked};
 use crate::sys::dm::Control;
 use crate::sys::{exec, file, lvm2cmd};
 use std::path::Path;
 
 const TARGET: &str = "thin-pool";
+
+/// What the host has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Abilities {
+    pub root: bool,
+    /// device-mapper's control node can be opened.
+    pub device_mapper: Looked<()>,
+    /// The kernel knows the target, or has the module for it.
+    pub thin_pool_target: bool,
+    pub lvm2: bool,
+    pub dmeventd: bool,
+    pub thin_check: bool,
+    /// ID and ID_LIKE of /etc/os-release.
+    pub systems: Vec<String>,
+}
 
 /// Looks at all of it. The module of the target is loaded where it is there, as LVM would do at its first use.
 pub fn abilities() -> Abilities {

@@ -2,10 +2,12 @@
 
 use super::Plan;
 use super::refusal::Reasons;
+use super::sizing::{self, Room};
 use super::step::Step;
 use crate::names::{LvmName, VgName};
 use crate::observe::device::{Device, Named, What};
 use crate::observe::lvm::{Group, Lvm};
+use crate::units::Extents;
 
 /// A device as the operator typed it, and what it is.
 pub type Usable<'a> = (&'a str, &'a Device);
@@ -171,5 +173,22 @@ pub fn wipe_step(wish: Wish<'_>, (given, device): &Usable<'_>, lvm: &Lvm, plan: 
         .collect();
     if wish.wipe && !found.is_empty() {
         plan.todo(Step::WipeDevice { device: (*given).to_owned(), found });
+    }
+}
+
+/// The extents that LVM will find on devices that are in no group yet.
+pub fn blank_extents(devices: &[Usable<'_>]) -> Extents {
+    let on = |(_, device): &Usable<'_>| sizing::extents_on(device.size, device.minimum_io, device.optimal_io).0;
+    Extents(devices.iter().map(on).sum())
+}
+
+/// The room in the group, or in the one that is about to be made of the devices.
+pub fn room(devices: &[Usable<'_>], group: Option<&Group<'_>>, spare: Extents) -> Room {
+    match group {
+        Some(group) => Room { extent: group.extent, total: group.extents, free: group.free, spare },
+        None => {
+            let count = blank_extents(devices);
+            Room { extent: sizing::EXTENT, total: count, free: count, spare }
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Plans: from a request and facts to a list of steps, by pure functions. Nothing here can fail on the machine.
 
+pub mod activation;
 pub mod devices;
 pub mod halves;
 pub mod preflight;
@@ -8,6 +9,7 @@ pub mod refusal;
 pub mod setup;
 pub mod sizing;
 pub mod step;
+pub mod two_volumes;
 
 use step::Step;
 

@@ -1,22 +1,7 @@
 //! What any verb that changes a pool needs of the host.
 
 use super::refusal::{Reasons, Refusal};
-use crate::observe::Looked;
-
-/// What the host has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Abilities {
-    pub root: bool,
-    /// device-mapper's control node can be opened.
-    pub device_mapper: Looked<()>,
-    /// The kernel knows the target, or has the module for it.
-    pub thin_pool_target: bool,
-    pub lvm2: bool,
-    pub dmeventd: bool,
-    pub thin_check: bool,
-    /// ID and ID_LIKE of /etc/os-release.
-    pub systems: Vec<String>,
-}
+use crate::observe::host::Abilities;
 
 /// What a verb needs beyond root, device-mapper and the thin-pool target.
 #[derive(Debug, Clone, Copy, Default)]

@@ -1,6 +1,6 @@
 //! The plan of `dmtool setup`: a direct-lvm pool on the devices that the operator named.
 
-use super::devices::{Usable, Wish, check_group, group_step, path_for_lvm, usable, wipe_step};
+use super::devices::{Usable, Wish, blank_extents, check_group, group_step, path_for_lvm, room, usable, wipe_step};
 use super::halves::{Halves, amount, metadata_name};
 use super::profile::{low_water_for, near, profile_step};
 use super::refusal::{Reasons, Refusal};
@@ -148,35 +148,35 @@ fn layout(request: &Request, ground: &Ground<'_>, halves: &Halves<'_>) -> Result
         Some((last, others)) if ground.apart => (others, Some(last)),
         _ => (ground.devices, None),
     };
-    let extents = |devices: &[Usable<'_>]| {
-        let on = |(_, device): &Usable<'_>| match (ground.group, ground.lvm.pv_on(device.major, device.minor)) {
-            (Some(_), Some(pv)) => (pv.pv_pe_count, pv.pv_pe_count.saturating_sub(pv.pv_pe_alloc_count)),
-            _ => {
-                let count = sizing::extents_on(device.size, device.minimum_io, device.optimal_io).0;
-                (count, count)
-            }
-        };
-        devices.iter().map(on).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
-    };
     let extent = ground.group.map_or(sizing::EXTENT, |group| group.extent);
     let spare = spare_of(ground.lvm, request.pool.vg.as_str()).whole_extents(extent);
     // A half that is there keeps its size: it is counted as free and asked for as it is.
     let (data, data_there) = amount(halves.data, request.data, extent);
     let (metadata, metadata_there) = amount(halves.metadata, request.metadata, extent);
     let layout = if let Some(metadata_device) = metadata_device {
-        let (total, free) = extents(data_devices);
-        let room = Room { extent, total: Extents(total), free: Extents(free + data_there), spare };
-        let metadata_free = extents(&[*metadata_device]).1 + metadata_there;
-        sizing::lay_out_apart(room, Extents(metadata_free), data, metadata)
+        let (total, free) = extents_of(data_devices, ground);
+        let data_room = Room { extent, total, free: Extents(free.0 + data_there), spare };
+        let metadata_free = extents_of(&[*metadata_device], ground).1.0 + metadata_there;
+        sizing::lay_out_apart(data_room, Extents(metadata_free), data, metadata)
     } else {
-        let (total, free) = match ground.group {
-            Some(group) => (group.extents.0, group.free.0),
-            None => extents(data_devices),
-        };
-        let free = Extents(free + data_there + metadata_there);
-        sizing::lay_out(Room { extent, total: Extents(total), free, spare }, data, metadata)
+        let room = room(data_devices, ground.group, spare);
+        let free = Extents(room.free.0 + data_there + metadata_there);
+        sizing::lay_out(Room { free, ..room }, data, metadata)
     };
     layout.map(|layout| (layout, extent))
+}
+
+/// All extents on some of the group's devices, and those of them that are free.
+fn extents_of(devices: &[Usable<'_>], ground: &Ground<'_>) -> (Extents, Extents) {
+    let (mut total, mut free) = (0, 0);
+    for usable in devices {
+        let (_, device) = usable;
+        let pv = ground.group.and_then(|_| ground.lvm.pv_on(device.major, device.minor));
+        let blank = blank_extents(&[*usable]).0;
+        total += pv.map_or(blank, |pv| pv.pv_pe_count);
+        free += pv.map_or(blank, |pv| pv.pv_pe_count.saturating_sub(pv.pv_pe_alloc_count));
+    }
+    (Extents(total), Extents(free))
 }
 
 fn convert_steps(
@@ -271,7 +271,7 @@ fn existing(
         for lv in &lvm.active_components {
             plan.todo(Step::DeactivateComponent { vg: request.pool.vg.clone(), lv: lv.clone() });
         }
-        plan.todo(Step::Activate { pool: request.pool.clone() });
+        plan.todo(Step::Activate { pool: request.pool.clone(), ignore_skip: false });
         return;
     };
     let low_water = live.table.as_ref().map(|table| table.low_water);

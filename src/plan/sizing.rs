@@ -42,6 +42,15 @@ pub fn extents_on(size: Bytes, minimum_io: u64, optimal_io: u64) -> Extents {
     Bytes(size.0.saturating_sub(first.max(FIRST_EXTENT))).whole_extents(EXTENT)
 }
 
+/// What is asked for in extents, rounded down as LVM does.
+pub fn share(room: Room, amount: Amount) -> Extents {
+    match amount {
+        Amount::PercentOfGroup(percent) => Extents(room.total.0 * percent / 100),
+        Amount::PercentOfFree(percent) => Extents(room.free.0 * percent / 100),
+        Amount::Bytes(bytes) => bytes.whole_extents(room.extent),
+    }
+}
+
 /// Lays a pool out over two sets of devices of a group: data on one, metadata on the other, the spare where there is
 /// room. Shares are shares of the data devices.
 ///
@@ -82,17 +91,15 @@ pub fn lay_out_apart(
 /// # Errors
 /// A sentence that says what does not fit and the largest `--data` that does.
 pub fn lay_out(room: Room, data: Amount, metadata: Amount) -> Result<Layout, String> {
-    let share = |amount: Amount, round_up: bool| match amount {
-        Amount::PercentOfGroup(percent) => Extents(room.total.0 * percent / 100),
-        Amount::PercentOfFree(percent) => Extents(room.free.0 * percent / 100),
-        Amount::Bytes(bytes) if round_up => bytes.extents_for(room.extent),
-        Amount::Bytes(bytes) => bytes.whole_extents(room.extent),
-    };
     let smallest = SMALLEST_METADATA.extents_for(room.extent);
     let largest = LARGEST_METADATA.whole_extents(room.extent);
-    let metadata_extents = share(metadata, true).max(smallest).min(largest);
+    let asked = match metadata {
+        Amount::Bytes(bytes) => bytes.extents_for(room.extent),
+        _ => share(room, metadata),
+    };
+    let metadata_extents = asked.max(smallest).min(largest);
     let spare = Extents(metadata_extents.0.saturating_sub(room.spare.0));
-    let data_extents = share(data, false);
+    let data_extents = share(room, data);
     let layout = Layout { data: data_extents, metadata: metadata_extents, spare };
     let overhead = metadata_extents.0 + spare.0;
     if data_extents.0.saturating_add(overhead) <= room.free.0 && data_extents.0 > 0 {

@@ -25,7 +25,9 @@ pub enum Step {
     /// Has dmeventd watch the pool.
     Monitor { pool: LvmName },
     /// Brings the pool into the kernel.
-    Activate { pool: LvmName },
+    Activate { pool: LvmName, ignore_skip: bool },
+    /// Takes the pool's volumes and then the pool out of the kernel.
+    Deactivate { pool: LvmName, volumes: Vec<String> },
     /// Takes a hidden volume of a pool out of the kernel, where a killed command left it active by itself: LVM
     /// activates no pool over one that is.
     DeactivateComponent { vg: VgName, lv: String },
@@ -45,11 +47,13 @@ impl Step {
             Step::Refresh { .. } => "refresh-table",
             Step::Monitor { .. } => "monitor",
             Step::Activate { .. } => "activate",
+            Step::Deactivate { .. } => "deactivate",
             Step::DeactivateComponent { .. } => "deactivate-component",
         }
     }
 
     /// The words of the LVM command that it is, where it is one.
+    #[expect(clippy::too_many_lines, reason = "one of the two matches over all steps")]
     pub fn lvm_words(&self) -> Option<Vec<String>> {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         Some(match self {
@@ -106,7 +110,18 @@ impl Step {
             Step::Refresh { pool } => words(&["lvchange", "--refresh", &pool.to_string()]),
             Step::Monitor { pool } => words(&["lvchange", "--monitor", "y", &pool.to_string()]),
             Step::DeactivateComponent { vg, lv } => words(&["lvchange", "--activate", "n", &format!("{vg}/{lv}")]),
-            Step::Activate { pool } => words(&["lvchange", "--activate", "y", &pool.to_string()]),
+            Step::Activate { pool, ignore_skip } => {
+                let mut line = words(&["lvchange", "--activate", "y"]);
+                line.extend(ignore_skip.then(|| "--ignoreactivationskip".to_owned()));
+                line.push(pool.to_string());
+                line
+            }
+            Step::Deactivate { pool, volumes } => {
+                let mut line = words(&["lvchange", "--activate", "n"]);
+                line.extend(volumes.iter().map(|volume| format!("{}/{volume}", pool.vg)));
+                line.push(pool.to_string());
+                line
+            }
         })
     }
 

@@ -11,6 +11,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod activation;
 mod guests;
 mod halfway;
 mod options;

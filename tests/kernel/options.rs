@@ -1,6 +1,7 @@
 //! The rest of setup's options on real devices.
 
 use crate::harness::*;
+use predicates::prelude::*;
 use predicates::str::contains;
 
 #[test]
@@ -135,5 +136,33 @@ fn a_device_that_changes_while_the_question_stands() {
         ));
         assert!(!ok && said.contains("something changed while the question stood"), "{said}");
         assert_eq!(sh("blkid -o value -s TYPE /dev/xvdi"), "ext4");
+    });
+}
+
+#[test]
+fn two_volumes_for_a_pool_of_dockers_own() {
+    in_kernel(|| {
+        dmtool("setup /dev/xvdf --two-volumes --yes").assert().success().stdout(
+            contains("vg-docker/data and vg-docker/metadata are ready.")
+                .and(contains("dm.datadev=/dev/mapper/vg--docker-data"))
+                .and(contains("dm.metadatadev=/dev/mapper/vg--docker-metadata")),
+        );
+        assert_eq!(
+            sh("lvs --noheadings --units m --nosuffix -o lv_name,lv_size vg-docker | xargs"),
+            "data 3884.00 metadata 40.00"
+        );
+        let (status, value) = json("setup /dev/xvdf --two-volumes");
+        assert_eq!((status, &value["changed"], &value["pool"]), (0, &false.into(), &serde_json::Value::Null));
+        // The pool on top, as Docker makes it.
+        sh("dmsetup create p --table '0 7954432 thin-pool /dev/vg-docker/metadata /dev/vg-docker/data 128 32768'");
+        dmtool("setup /dev/xvdf --two-volumes").assert().success().stdout(contains("nothing was changed"));
+        dmtool("status").assert().success().stdout(contains("p     raw   ok"));
+        sh("dmsetup remove p");
+        dmtool("setup /dev/xvdg --two-volumes --pool other --data 99%VG --metadata 2%VG --yes")
+            .assert()
+            .code(3)
+            .stderr(contains("does not fit"));
+        dmtool("setup /dev/xvdg --two-volumes --pool a/b --yes").assert().code(2);
+        dmtool("setup /dev/xvdg --two-volumes --zero --yes").assert().code(2);
     });
 }

@@ -1,0 +1,58 @@
+//! `dmtool setup --two-volumes`: the two volumes that Docker's own pool stands on, and the options for it.
+
+use super::Verb;
+use crate::names::dm_escape;
+use crate::observe::{Host, device, host, lvm};
+use crate::plan::Plan;
+use crate::plan::preflight::{self, Needs};
+use crate::plan::refusal::Refusal;
+use crate::plan::two_volumes::{Facts, Request, plan};
+use serde_json::Value;
+
+pub struct TwoVolumes {
+    pub request: Request,
+    pub devices: Vec<String>,
+}
+
+impl Verb for TwoVolumes {
+    type Facts = Facts;
+    const NAME: &'static str = "setup";
+    const ASKS: bool = true;
+
+    fn preflight(&self) -> Result<(), Refusal> {
+        preflight::check(Self::NAME, &host::abilities(), Needs { lvm2: true, ..Needs::default() })
+    }
+
+    fn observe(&self, host: &mut Host) -> Facts {
+        host.named.clone_from(&self.devices);
+        // For what stands on pools, which LVM must not be let see.
+        let _ = host.active_pools();
+        Facts { devices: self.devices.iter().map(|given| device::look(given)).collect(), lvm: lvm::look(host) }
+    }
+
+    fn plan(&self, facts: &Facts) -> Result<Plan, Refusal> {
+        plan(&self.request, facts)
+    }
+
+    fn heading(&self) -> String {
+        format!("Setup of two volumes in {} on {}:", self.request.vg, self.devices.join(", "))
+    }
+
+    /// The pool on top is Docker's own, and there from its first start.
+    fn pool(&self, _facts: &Facts) -> Value {
+        Value::Null
+    }
+
+    fn success(&self, _facts: &Facts, changed: bool) -> String {
+        let Request { vg, data_lv, metadata_lv, .. } = &self.request;
+        let verb = if changed { "are ready" } else { "were set up already, nothing was changed" };
+        let device = |lv: &str| format!("/dev/mapper/{}", dm_escape(vg.as_str(), lv));
+        format!(
+            "{vg}/{data_lv} and {vg}/{metadata_lv} {verb}. Docker's options for them:\n  \
+             \"storage-driver\": \"devicemapper\",\n  \
+             \"storage-opts\": [\n    \"dm.datadev={}\",\n    \"dm.metadatadev={}\"\n  ]",
+            device(data_lv.as_str()),
+            device(metadata_lv.as_str())
+        )
+    }
+}

@@ -1,0 +1,88 @@
+//! The plan of `dmtool setup --two-volumes`: a data and a metadata volume for a pool that Docker makes itself.
+
+use super::Plan;
+use super::devices::{Wish, check_group, group_step, room, usable, wipe_step};
+use super::refusal::{Reasons, Refusal};
+use super::sizing;
+use super::step::Step;
+use crate::names::{LvName, LvmName, VgName};
+use crate::observe::Looked;
+use crate::observe::device::Named;
+use crate::observe::lvm::Lvm;
+use crate::units::{Amount, Bytes, Extents};
+
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub vg: VgName,
+    /// The names that the documents give to the two volumes.
+    pub data_lv: LvName,
+    pub metadata_lv: LvName,
+    pub data: Amount,
+    pub metadata: Amount,
+    pub wipe: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    pub devices: Vec<Named>,
+    pub lvm: Looked<Lvm>,
+}
+
+/// # Errors
+/// Every reason why nothing is begun.
+pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
+    let mut reasons = Reasons::default();
+    let message = format!("setup of {} is refused, nothing was changed", request.vg);
+    let lvm = match &facts.lvm {
+        Ok(lvm) => lvm,
+        Err(why) => {
+            reasons.add(format!("Could not look: {why}."));
+            reasons.settle(message)?;
+            return Ok(Plan::default());
+        }
+    };
+    let data = LvmName { vg: request.vg.clone(), lv: request.data_lv.clone() };
+    let wish = Wish { pool: &data, vg: &request.vg, wipe: request.wipe };
+    let devices = usable(wish, &facts.devices, lvm, &mut reasons);
+    let group = lvm.group(&request.vg);
+    check_group(wish, &devices, group.as_ref(), &mut reasons);
+    let there = |lv: &LvName| lvm.lv(request.vg.as_str(), lv.as_str());
+    for row in [there(&request.data_lv), there(&request.metadata_lv)].into_iter().flatten() {
+        if !matches!(row.segtype.as_str(), "linear" | "striped") {
+            reasons.add(format!(
+                "{}/{} exists already and is no plain volume ({}).",
+                row.vg_name, row.lv_name, row.lv_layout
+            ));
+        }
+    }
+    reasons.settle(message.as_str())?;
+
+    let room = room(&devices, group.as_ref(), Extents(0));
+    let mut plan = Plan::default();
+    for device in &devices {
+        wipe_step(wish, device, lvm, &mut plan);
+    }
+    plan.put(group_step(&request.vg, &devices), group.is_some());
+    let mut left = room.free;
+    for (lv, amount) in [(&request.data_lv, request.data), (&request.metadata_lv, request.metadata)] {
+        let volume =
+            |extents| Step::CreateVolume { vg: request.vg.clone(), lv: lv.clone(), extents, devices: Vec::new() };
+        if let Some(row) = there(lv) {
+            plan.already(volume(Bytes(row.lv_size).whole_extents(room.extent)));
+            continue;
+        }
+        let extents = Extents(sizing::share(room, amount).0.max(1));
+        if extents > left {
+            reasons.add(format!(
+                "{}/{lv} of {amount} ({}) does not fit into {} of free space.",
+                request.vg,
+                extents.bytes(room.extent),
+                left.bytes(room.extent)
+            ));
+        }
+        left = Extents(left.0.saturating_sub(extents.0));
+        plan.todo(volume(extents));
+    }
+    reasons.settle(message)?;
+    Ok(plan)
+}

@@ -1,0 +1,114 @@
+//! `dmtool activate` and `dmtool deactivate` for pools of LVM.
+
+use crate::harness::*;
+use predicates::prelude::*;
+use predicates::str::contains;
+
+fn is_up(pool: &str) -> bool {
+    sh(&format!("lvs --noheadings -o lv_active {pool}")) == "active"
+}
+
+#[test]
+fn down_and_up_again_with_its_volumes() {
+    in_kernel(|| {
+        dmtool("setup /dev/xvdf --yes").assert().success();
+        sh("lvcreate -qq -V 1G -T docker/thinpool -n v && mkfs.ext4 -q /dev/docker/v");
+        let before = sh("md5sum < /dev/docker/v");
+        dmtool("deactivate").assert().success().stdout(contains("docker/thinpool is inactive."));
+        assert_eq!(sh("dmsetup ls"), "No devices found");
+        dmtool("deactivate docker/thinpool").assert().success().stdout(contains("was inactive already"));
+        dmtool("activate docker/thinpool").assert().success().stdout(contains("docker/thinpool is active."));
+        assert!(is_up("docker/thinpool"));
+        assert_eq!(sh("lvs --noheadings -o seg_monitor docker/thinpool"), "monitored");
+        sh("lvchange -qq -ay docker/v");
+        assert_eq!(sh("md5sum < /dev/docker/v"), before);
+        let (status, value) = json("activate");
+        assert_eq!((status, &value["changed"], &value["pool"]["active"]), (0, &false.into(), &true.into()));
+    });
+}
+
+#[test]
+fn after_a_reboot() {
+    boots(|machine| {
+        machine.boot(|| {
+            dmtool("setup /dev/xvdf --yes").assert().success();
+            sh("lvcreate -qq -V 64M -T docker/thinpool -n v && echo kept | dd of=/dev/docker/v conv=fsync status=none");
+        });
+        machine.boot(|| {
+            // /etc does not survive here, as it would on a host: only what is on the disks does.
+            sh("cp profiles/thinpool.profile /etc/lvm/profile/docker-thinpool.profile");
+            assert!(!is_up("docker/thinpool"));
+            let (_, value) = json("status");
+            assert_eq!(value["pools"][0]["active"], false);
+            dmtool("activate").assert().success().stdout(contains("docker/thinpool is active."));
+            assert!(sh("dmsetup table docker-thinpool-tpool").contains(" 1024 1553 1 "));
+            sh("lvchange -qq -ay docker/v");
+            assert_eq!(sh("head -c 4 /dev/docker/v"), "kept");
+        });
+    });
+}
+
+#[test]
+fn all_at_every_boot() {
+    in_kernel(|| {
+        dmtool("activate --all").assert().success().stdout(contains("no pools here"));
+        dmtool("setup /dev/xvdf --yes").assert().success();
+        dmtool("setup /dev/xvdg --yes --pool second/pool").assert().success();
+        for verb in ["activate", "deactivate"] {
+            dmtool(verb).assert().code(3).stderr(contains("docker/thinpool, second/pool"));
+        }
+        sh("vgchange -qq -an docker");
+        dmtool("activate --all").assert().success();
+        assert!(is_up("docker/thinpool") && is_up("second/pool"));
+        dmtool("activate --all -n").assert().success().stdout(contains("(done already)"));
+        dmtool("deactivate --all").assert().success();
+        assert_eq!(sh("dmsetup ls"), "No devices found");
+        dmtool("activate nothing").assert().code(3).stderr(contains("there is no pool nothing"));
+    });
+}
+
+#[test]
+fn skip_activation_is_explained() {
+    in_kernel(|| {
+        dmtool("setup /dev/xvdf --yes").assert().success();
+        sh("lvchange -qq --setactivationskip y docker/thinpool && vgchange -qq -an docker");
+        dmtool("activate --all").assert().success().stderr(contains("flag to skip activation"));
+        assert!(!is_up("docker/thinpool"));
+        dmtool("activate docker/thinpool")
+            .assert()
+            .success()
+            .stderr(contains("lvchange --setactivationskip n docker/thinpool"));
+        assert!(is_up("docker/thinpool"));
+    });
+}
+
+#[test]
+fn a_component_that_stands_in_the_way() {
+    in_kernel(|| {
+        dmtool("setup /dev/xvdf --yes").assert().success();
+        sh("vgchange -qq -an docker && lvchange -qq --yes -ay docker/thinpool_tmeta");
+        dmtool("activate").assert().success().stdout(contains("lvchange --activate n docker/thinpool_tmeta"));
+        assert!(is_up("docker/thinpool"));
+    });
+}
+
+#[test]
+fn not_while_something_uses_it() {
+    in_kernel(|| {
+        dmtool("setup /dev/xvdf --yes").assert().success();
+        sh(
+            "lvcreate -qq -V 64M -T docker/thinpool -n mounted && mkfs.ext4 -q /dev/docker/mounted && mount /dev/docker/mounted /mnt",
+        );
+        sh("lvcreate -qq -V 64M -T docker/thinpool -n open && (sleep 1000 < /dev/docker/open >/dev/null 2>&1 &)");
+        sh("dmsetup message docker-thinpool-tpool 0 'create_thin 77' && \
+            dmsetup create layer --table '0 2048 thin /dev/mapper/docker-thinpool-tpool 77'");
+        dmtool("deactivate docker/thinpool").assert().code(3).stderr(
+            contains("docker-mounted is mounted on /mnt.")
+                .and(contains("docker-open is open in some process."))
+                .and(contains("layer stands on docker/thinpool and is not LVM's")),
+        );
+        assert!(is_up("docker/thinpool") && is_up("docker/mounted"));
+        sh("umount /mnt; pkill -x sleep; dmsetup remove layer; sleep 0.5");
+        dmtool("deactivate docker/thinpool").assert().success();
+    });
+}
