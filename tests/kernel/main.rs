@@ -12,6 +12,7 @@
 mod harness;
 
 mod activation;
+mod docker;
 mod guests;
 mod halfway;
 mod options;
