@@ -159,6 +159,29 @@ fn swap_that_is_off() {
 }
 
 #[test]
+fn a_label_of_lvm_that_lvm_does_not_know() {
+    in_kernel(|| {
+        // A damaged checksum: LVM passes it over, and it still is somebody's.
+        signature(
+            "pvcreate -qq /dev/xvdi && printf 'X' | dd of=/dev/xvdi bs=1 seek=600 conv=notrunc,fsync status=none; \
+             pvs /dev/xvdi 2>/dev/null && exit 1; true",
+            "carries a signature: LVM2_member.",
+        );
+    });
+}
+
+#[test]
+fn held_by_a_raid() {
+    in_kernel(|| {
+        refused_until_gone(
+            "modprobe raid1; mdadm --create /dev/md0 --run --level=1 --metadata=1.2 --raid-devices=2 /dev/xvdi missing >/dev/null 2>&1",
+            "/dev/xvdi is held by md0.",
+            "mdadm --stop /dev/md0 2>/dev/null; mdadm --zero-superblock /dev/xvdi",
+        );
+    });
+}
+
+#[test]
 fn two_signatures_are_both_told_and_both_wiped() {
     in_kernel(|| {
         // An ext4 put over the start of a btrfs leaves the magic of the latter at 64 KiB.
@@ -217,6 +240,10 @@ fn no_room_for_the_spare_names_what_fits() {
             .assert()
             .code(3)
             .stderr(contains("the largest that fits is --data 96%VG"));
+        dmtool("setup /dev/xvdf --yes --data 99%VG")
+            .assert()
+            .code(3)
+            .stderr(contains("the largest that fits is --data 98%VG"));
         dmtool("setup /dev/xvdi --yes --metadata 6%VG").assert().code(3).stderr(contains("the largest that fits is"));
         assert_eq!(print_of(DISK), before);
         dmtool("setup /dev/xvdi --yes --data 96%VG --metadata 2%VG").assert().success();
