@@ -11,7 +11,7 @@ const FILES: &str = "\
 \\fI/etc/lvm/profile/VG\\-LV.profile\\fR
 The autoextension settings of one pool, written by \\fBdmtool setup\\fR.
 .TP
-\\fI/run/lock/dmtool.lock\\fR
+\\fI/run/dmtool.lock\\fR
 Held by a dmtool that changes something; it goes with its process.
 ";
 const EXIT: &str = "\

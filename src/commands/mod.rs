@@ -36,7 +36,7 @@ pub struct Globals {
 
 /// A verb that can change things.
 pub trait Verb {
-    type Facts: PartialEq;
+    type Facts;
     const NAME: &'static str;
     /// Whether it asks before it begins.
     const ASKS: bool;
@@ -50,6 +50,10 @@ pub trait Verb {
     /// # Errors
     /// Every reason why nothing is begun.
     fn plan(&self, facts: &Self::Facts) -> Result<Plan, Refusal>;
+    /// Whether what the operator said yes to is still what stands there; the plans are compared besides.
+    fn same_ground(&self, _before: &Self::Facts, _now: &Self::Facts) -> bool {
+        true
+    }
     /// The heading of its plan: "This makes the thin pool docker/thinpool:".
     fn heading(&self) -> String;
     /// The pool as JSON has it.
@@ -124,7 +128,7 @@ fn begin<V: Verb>(verb: &V, globals: &Globals, host: &mut Host, run: &mut Run<V:
             ask(verb, &plan, globals)?;
             let lock = lock_for::<V>(globals)?;
             let facts = verb.observe(host);
-            if facts != before {
+            if !verb.same_ground(&before, &facts) || verb.plan(&facts).as_ref() != Ok(&plan) {
                 return Err(Problem::new(
                     Kind::Refused,
                     format!("{} stopped: something changed while the question stood", V::NAME),
@@ -212,6 +216,9 @@ fn ask<V: Verb>(verb: &V, plan: &Plan, globals: &Globals) -> Result<(), Problem>
     match globals.voice.confirm(&question) {
         Ok(true) => Ok(()),
         Ok(false) => Err(refused(format!("{} was not confirmed, nothing was changed", V::NAME))),
+        Err(why) if why.kind() == std::io::ErrorKind::Interrupted => {
+            Err(Problem::new(Kind::Interrupted, format!("{} was interrupted, nothing was changed", V::NAME)))
+        }
         Err(why) => Err(refused(format!("{} could not be confirmed: {why}", V::NAME))),
     }
 }

@@ -12,7 +12,7 @@ use crate::plan::preflight::{self, Needs};
 use crate::plan::refusal::Refusal;
 use crate::plan::setup::{Facts, Request, plan};
 use crate::plan::two_volumes;
-use crate::report::json;
+use crate::report::{json, page};
 use crate::units::{Amount, Bytes, GIB, KIB, parse_amount, parse_size};
 use serde_json::Value;
 use std::fmt::Write;
@@ -195,6 +195,11 @@ impl Verb for Setup {
         plan(&self.request, facts)
     }
 
+    /// A pool in use changes its figures all the time; the devices must not.
+    fn same_ground(&self, before: &Facts, now: &Facts) -> bool {
+        (&before.devices, &before.metadata_device, &before.halves) == (&now.devices, &now.metadata_device, &now.halves)
+    }
+
     fn heading(&self) -> String {
         if self.request.adopt {
             return format!("Setup of the thin pool {} in what is free of its group:", self.request.pool);
@@ -213,7 +218,11 @@ impl Verb for Setup {
         let Ok(Some(pool)) = &facts.pool else { return String::new() };
         let verb = if changed { "is ready" } else { "was set up already, nothing was changed" };
         let size = pool.live.as_ref().map_or(Bytes(0), |live| live.length.bytes());
-        let mut text = format!("{} {verb}: {size}, active, monitored", pool.name);
+        let state = match page::state(pool).as_str() {
+            "ok" => "active".to_owned(),
+            sick => format!("but its state is {sick}"),
+        };
+        let mut text = format!("{} {verb}: {size}, {state}, monitored", pool.name);
         if let Some(Ok(settings)) = pool.lvm.as_ref().map(|lvm| &lvm.autoextend) {
             if settings.threshold >= profile::NEVER {
                 text.push_str(", not extended by itself");

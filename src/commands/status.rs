@@ -21,10 +21,14 @@ pub struct Args {
 /// # Errors
 /// The problem to report and to end with.
 pub fn run(args: &Args, globals: &Globals) -> Result<(), Problem> {
-    let outcome = look(args, globals);
+    let mut warnings = Vec::new();
+    let outcome = look(args, globals, &mut warnings);
+    for warning in &warnings {
+        globals.voice.warn(warning);
+    }
     if globals.voice.json {
         match &outcome {
-            Ok(pools) => globals.voice.json(&json::status(pools)),
+            Ok(pools) => globals.voice.json(&json::status(pools, &warnings)),
             Err(problem) => globals.voice.json(&json::failure(Some("status"), problem)),
         }
         return outcome.map(drop);
@@ -38,7 +42,7 @@ pub fn run(args: &Args, globals: &Globals) -> Result<(), Problem> {
     Ok(())
 }
 
-fn look(args: &Args, globals: &Globals) -> Result<Vec<Pool>, Problem> {
+fn look(args: &Args, globals: &Globals, warnings: &mut Vec<String>) -> Result<Vec<Pool>, Problem> {
     let refused = |why: anyhow::Error| {
         let problem = Problem::from_error(Kind::Refused, "the pools of this host cannot be looked at", &why);
         if rustix::process::geteuid().is_root() {
@@ -54,14 +58,12 @@ fn look(args: &Args, globals: &Globals) -> Result<Vec<Pool>, Problem> {
     let pools = if globals.voice.json || one || !pools::hinted().iter().all(known) {
         match lvm::look(&mut host) {
             Ok(lvm) => {
-                for warning in &lvm.warnings {
-                    globals.voice.warn(warning);
-                }
+                warnings.extend(lvm.warnings.iter().cloned());
                 pools::join(active, &lvm)
             }
             Err(_) if !lvm::is_installed() => active,
             Err(why) => {
-                globals.voice.warn(&format!("LVM could not be asked, so inactive pools may be missing: {why}"));
+                warnings.push(format!("LVM could not be asked, so inactive pools may be missing: {why}"));
                 active
             }
         }

@@ -34,6 +34,10 @@ impl Verb for TwoVolumes {
         plan(&self.request, facts)
     }
 
+    fn same_ground(&self, before: &Facts, now: &Facts) -> bool {
+        before.devices == now.devices
+    }
+
     fn heading(&self) -> String {
         format!("Setup of two volumes in {} on {}:", self.request.vg, self.devices.join(", "))
     }

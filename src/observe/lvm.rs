@@ -6,7 +6,7 @@
 use super::{Host, Looked, Unseen, looked, profile, udev_entry, udev_links};
 use crate::names::{VgName, dm_split};
 use crate::sys::lvm2cmd::LvmError;
-use crate::sys::{blkid, block, file};
+use crate::sys::{blkid, block, file, lock};
 use crate::units::{Bytes, Extents};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -171,12 +171,23 @@ pub fn look(host: &mut Host) -> Looked<Lvm> {
     let reply = loop {
         match host.lvm.read(&line, READ_LIMIT) {
             Err(why) if Instant::now() < deadline && is_locked(&why) => std::thread::sleep(Duration::from_millis(100)),
-            answer => break looked(answer)?,
+            answer => break answer.map_err(|why| unseen(&why))?,
         }
     };
     let mut lvm = parse_full_report(&reply.printed.join("\n"))?;
     lvm.warnings = reply.warnings;
     Ok(lvm)
+}
+
+/// Why LVM gave no report, without the long command that asked for it.
+fn unseen(why: &anyhow::Error) -> Unseen {
+    let Some(error) = why.downcast_ref::<LvmError>() else { return Unseen(format!("{why:#}")) };
+    if let Some(file) = error.lock_file() {
+        let holder = lock::holder_of(file).unwrap_or_else(|| "another LVM command".to_owned());
+        return Unseen(format!("{holder} holds LVM's lock {file}"));
+    }
+    let said: Vec<&str> = error.reply.errors.iter().map(|line| line.trim()).collect();
+    Unseen(format!("LVM gave no report: {}", said.join("; ")))
 }
 
 fn is_locked(why: &anyhow::Error) -> bool {

@@ -17,12 +17,16 @@ pub struct Reasons {
 }
 
 impl Reasons {
+    /// The same reason twice says nothing more.
     pub fn add(&mut self, reason: impl Into<String>) {
-        self.reasons.push(reason.into());
+        let reason = reason.into();
+        if !self.reasons.contains(&reason) {
+            self.reasons.push(reason);
+        }
     }
 
     pub fn add_with_hint(&mut self, reason: impl Into<String>, hint: impl Into<String>) {
-        self.reasons.push(reason.into());
+        self.add(reason);
         self.hint.get_or_insert_with(|| hint.into());
     }
 

@@ -66,7 +66,11 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
         (lvm, pool, profile) => {
             let unseen = [lvm.as_ref().err(), pool.as_ref().err(), profile.as_ref().err()];
             for why in unseen.into_iter().flatten() {
-                reasons.add(format!("Could not look: {why}."));
+                reasons.add_with_hint(
+                    format!("Could not look: {why}."),
+                    "a lock goes with its holder, and --lock-timeout SECONDS gives it more time; otherwise see what \
+                     LVM says by itself: vgs",
+                );
             }
             reasons.settle(message)?;
             return Ok(Plan::default());

@@ -54,8 +54,14 @@ pub fn failure(command: Option<&str>, problem: &Problem) -> Value {
     json!({"dmtool": FORMAT, "command": command, "changed": false, "error": problem})
 }
 
-pub fn status(pools: &[Pool]) -> Value {
-    json!({"dmtool": FORMAT, "command": "status", "pools": pools.iter().map(pool).collect::<Vec<_>>()})
+/// The object of `status`. Warnings (LVM could not be asked, for one) are there only where there are any.
+pub fn status(pools: &[Pool], warnings: &[String]) -> Value {
+    let mut object =
+        json!({"dmtool": FORMAT, "command": "status", "pools": pools.iter().map(pool).collect::<Vec<_>>()});
+    if let Some(fields) = object.as_object_mut().filter(|_| !warnings.is_empty()) {
+        fields.insert("warnings".to_owned(), json!(warnings));
+    }
+    object
 }
 
 /// A POOL. What only a live pool knows is null for one that is down, and so is what could not be read.

@@ -51,7 +51,7 @@ fn kind_word(kind: Kind) -> &'static str {
 }
 
 /// One word for the state, the gravest first.
-fn state(pool: &Pool) -> String {
+pub fn state(pool: &Pool) -> String {
     let Some(live) = &pool.live else { return "inactive".to_owned() };
     if live.suspended {
         return "suspended".to_owned();

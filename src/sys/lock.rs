@@ -8,7 +8,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-const PATH: &str = "/run/lock/dmtool.lock";
+/// Not in /run/lock, where everybody may put a file of that name.
+const PATH: &str = "/run/dmtool.lock";
 
 /// Held until dropped.
 #[derive(Debug)]

@@ -39,7 +39,7 @@ pub fn after() {
         try_sh("dmsetup remove_all --force; losetup -D");
         sh("test -z \"$(dmsetup ls | grep -v 'No devices found')\"");
         sh("pkill -x dmeventd; while pgrep -x dmeventd >/dev/null; do sleep 0.05; done; true");
-        sh("rm -rf /run/lvm /run/lock/lvm /run/lock/dmtool* /var/lib/dmtool /etc/lvm; cp -a /run/dmtool-lvm /etc/lvm");
+        sh("rm -rf /run/lvm /run/lock/lvm /run/dmtool.lock /var/lib/dmtool /etc/lvm; cp -a /run/dmtool-lvm /etc/lvm");
     }
 }
 

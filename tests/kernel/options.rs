@@ -91,14 +91,15 @@ fn adopting_a_group_with_free_space() {
 #[test]
 fn a_lock_that_somebody_holds() {
     in_kernel(|| {
-        sh("mkdir -p /run/lock/lvm && (flock /run/lock/lvm/P_global sleep 6 >/dev/null 2>&1 &) ; sleep 0.5");
-        let before = print_of("/dev/xvdi");
-        dmtool("setup /dev/xvdi --yes --lock-timeout 1").assert().code(3).stderr(contains("P_global"));
-        assert_eq!(print_of("/dev/xvdi"), before);
-        dmtool("setup /dev/xvdi --yes --lock-timeout 20").assert().success();
-        sh("(flock /run/lock/dmtool.lock sleep 6 >/dev/null 2>&1 &) ; sleep 0.5");
-        dmtool("setup /dev/xvdi --yes --lock-timeout 1").assert().code(3).stderr(contains("in vain for"));
-        dmtool("setup /dev/xvdi --yes --lock-timeout 20").assert().success();
+        sh("mkdir -p /run/lock/lvm");
+        for (lock, said) in [("/run/lock/lvm/P_global", "flock (process "), ("/run/dmtool.lock", "in vain for")] {
+            let before = print_of("/dev/xvdi");
+            sh(&format!("(flock {lock} tail -f /dev/null >/dev/null 2>&1 &); sleep 1"));
+            dmtool("setup /dev/xvdi --yes --lock-timeout 1").assert().code(3).stderr(contains(said));
+            assert_eq!(print_of("/dev/xvdi"), before);
+            sh("(sleep 3; pkill -x tail) >/dev/null 2>&1 &");
+            dmtool("setup /dev/xvdi --yes --lock-timeout 60").assert().success();
+        }
     });
 }
 

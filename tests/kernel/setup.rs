@@ -218,6 +218,8 @@ fn a_terminal_is_asked_and_no_is_the_default() {
             assert!(said.contains("vgcreate docker /dev/xvdi") && said.contains("[y/N]"), "{said}");
             assert!(said.contains("This destroys everything on /dev/xvdi."), "{said}");
         }
+        let (ok, said, _) = ask("\\003");
+        assert!(!ok && said.contains("setup was interrupted, nothing was changed"), "{said}");
         assert_eq!(print_of("/dev/xvdi"), before);
         let (ok, said, _) = ask("y\\n");
         assert!(ok && said.contains("docker/thinpool is ready"), "{said}");
@@ -238,5 +240,15 @@ fn a_disk_of_300_mib_and_one_of_3_tib() {
         dmtool("setup /dev/xvdk --yes --pool large/pool --metadata 64M").assert().success();
         let sizes = sh("lvs --noheadings --units g -o lv_size,lv_metadata_size large/pool");
         assert_eq!(sizes, "2918.39g 0.06g");
+    });
+}
+
+#[test]
+fn a_sick_pool_is_not_called_well() {
+    in_kernel(|| {
+        dmtool("setup /dev/xvdf --yes").assert().success();
+        sh("dmsetup suspend docker-thinpool");
+        dmtool("setup /dev/xvdf").assert().success().stdout(contains("but its state is suspended"));
+        sh("dmsetup resume docker-thinpool");
     });
 }
