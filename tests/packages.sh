@@ -2,7 +2,7 @@
 # Installs the Debian packages that are missing for what is named: build, kernel (tests in a booted kernel), lint.
 # As root with apt-get; otherwise it names them and fails.
 set -e
-build="libdevmapper-dev libblkid-dev clang libclang-dev pkg-config"
+build="gcc libc6-dev libdevmapper-dev libblkid-dev clang libclang-dev pkg-config"
 kernel="user-mode-linux kmod udev lvm2 dmeventd thin-provisioning-tools e2fsprogs xfsprogs btrfs-progs
     cryptsetup-bin mdadm parted iproute2 procps util-linux bsdutils systemd dbus jq
     busybox-static docker.io containerd runc"

@@ -4,7 +4,7 @@ use super::Globals;
 use crate::exit::{Kind, Problem};
 use crate::names::means;
 use crate::observe::pools::{self, Pool};
-use crate::observe::{Host, lvm};
+use crate::observe::{Host, lvm, stack};
 use crate::report::{json, page};
 
 /// Show the pools of this host, a line each, or the page of one
@@ -36,7 +36,10 @@ pub fn run(args: &Args, globals: &Globals) -> Result<(), Problem> {
     let pools = outcome?;
     match (pools.as_slice(), args.pools.as_slice()) {
         ([], []) => globals.voice.answer("no pools here"),
-        ([pool], [_]) => globals.voice.answer(&page::page(pool)),
+        ([pool], [_]) => {
+            let stack = pool.live.as_ref().map(|live| (stack::under(live), stack::above(live)));
+            globals.voice.answer(&page::page(pool, stack.as_ref()));
+        }
         (pools, _) => globals.voice.answer(&page::list(pools)),
     }
     Ok(())

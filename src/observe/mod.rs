@@ -7,6 +7,7 @@ pub mod lvm;
 pub mod lvmconf;
 pub mod pools;
 pub mod profile;
+pub mod stack;
 pub mod thin;
 
 use crate::sys::file;

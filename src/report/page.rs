@@ -2,8 +2,10 @@
 
 use super::json::mode_word;
 use super::table::{self, Column};
+use crate::observe::Looked;
 use crate::observe::pools::{Kind, Live, Pool};
 use crate::observe::profile::NEVER;
+use crate::observe::stack::Floor;
 use crate::observe::thin::Mode;
 use crate::units::{Bytes, percent};
 use std::fmt::Write;
@@ -66,8 +68,14 @@ pub fn state(pool: &Pool) -> String {
     }
 }
 
+/// What stands under a pool, and what stands on it.
+pub type Stack = (Looked<Floor>, Looked<Vec<String>>);
+
+/// How many volumes a page names.
+const NAMED: usize = 8;
+
 /// The page of one pool.
-pub fn page(pool: &Pool) -> String {
+pub fn page(pool: &Pool, stack: Option<&Stack>) -> String {
     let mut lines = Lines::default();
     lines.put("pool", &pool.name);
     lines.put("kind", kind_sentence(pool.kind));
@@ -100,6 +108,9 @@ pub fn page(pool: &Pool) -> String {
         }
         lines.put("data on", &lvm.data_devices.join(", "));
         lines.put("metadata on", &lvm.metadata_devices.join(", "));
+    }
+    if let Some(stack) = stack {
+        stack_lines(stack, &mut lines);
     }
     lines.0.trim_end().to_owned()
 }
@@ -152,14 +163,39 @@ fn live_lines(live: &Live, lines: &mut Lines) {
         lines.put("transaction", &figures.transaction_id.to_string());
     }
     lines.put("device", &format!("/dev/mapper/{} ({}:{})", live.dm_name, live.major, live.minor));
-    for (what, below) in [("data under", &live.data), ("meta under", &live.metadata)] {
-        match below {
-            Ok(below) => {
-                let file = below.file.as_ref().map_or(String::new(), |file| format!(" on {file}"));
-                lines.put(what, &format!("/dev/{}{file}", below.device));
+}
+
+/// The tree of devices under a pool, as lsblk draws it, and the volumes on it by name.
+fn stack_lines((under, above): &Stack, lines: &mut Lines) {
+    match above {
+        Ok(names) if names.is_empty() => {}
+        Ok(names) => {
+            let more = names.len().saturating_sub(NAMED);
+            let mut text = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join("\n");
+            if more > 0 {
+                let _ = write!(text, "\nand {more} more");
             }
-            Err(why) => lines.put(what, &format!("could not look: {why}")),
+            lines.put("carries", &text);
         }
+        Err(why) => lines.put("carries", &format!("could not look: {why}")),
+    }
+    match under {
+        Ok(floor) => {
+            let mut drawn = String::new();
+            draw(floor, "", "", &mut drawn);
+            lines.put("stands on", drawn.trim_end());
+        }
+        Err(why) => lines.put("stands on", &format!("could not look: {why}")),
+    }
+}
+
+fn draw(floor: &Floor, first: &str, rest: &str, drawn: &mut String) {
+    let file = floor.file.as_ref().map_or(String::new(), |file| format!(" ({file})"));
+    let _ = writeln!(drawn, "{first}{}{file}", floor.name);
+    for (at, below) in floor.on.iter().enumerate() {
+        let last = at + 1 == floor.on.len();
+        let (branch, indent) = if last { ("└─", "  ") } else { ("├─", "│ ") };
+        draw(below, &format!("{rest}{branch}"), &format!("{rest}{indent}"), drawn);
     }
 }
 
@@ -168,7 +204,29 @@ fn live_lines(live: &Live, lines: &mut Lines) {
 struct Lines(String);
 
 impl Lines {
+    /// Further lines of the value stand under its first.
     fn put(&mut self, name: &str, value: &str) {
+        let value = value.replace('\n', &format!("\n{:14}", ""));
         let _ = writeln!(self.0, "{:>12}  {value}", format!("{name}:"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stack_is_drawn_as_lsblk_does() {
+        let floor = |name: &str, on: Vec<Floor>| Floor { name: name.to_owned(), file: None, on };
+        let disk = || vec![floor("/dev/sdb", Vec::new())];
+        let under = floor("pool", vec![floor("pool_tmeta", disk()), floor("pool_tdata", disk())]);
+        let names: Vec<String> = (0..10).map(|at| format!("v{at}")).collect();
+        let mut lines = Lines::default();
+        stack_lines(&(Ok(under), Ok(names)), &mut lines);
+        let drawn = lines.0;
+        let tree = "  stands on:  pool\n              ├─pool_tmeta\n              │ └─/dev/sdb\n              └─pool_tdata\n                └─/dev/sdb\n";
+        assert!(drawn.ends_with(tree), "{drawn}");
+        assert!(drawn.starts_with("    carries:  v0\n              v1\n"), "{drawn}");
+        assert!(drawn.contains("v7\n              and 2 more\n"), "{drawn}");
     }
 }

@@ -87,6 +87,11 @@ fn a_pool_answers_to_every_name_and_layered_too() {
             // LVM's own linear layer holds the pool too, and is no volume.
             assert_eq!(pool["volumes"], 2);
         }
+        let node = sh("readlink -f /dev/xvdf");
+        let page = sh(&format!("{} status docker/thinpool", env!("CARGO_BIN_EXE_dmtool")));
+        assert!(page.contains("carries:  docker-v1\n              docker-v2\n"), "{page}");
+        assert!(page.contains("stands on:  docker-thinpool-tpool\n              ├─docker-thinpool_tmeta\n"), "{page}");
+        assert!(page.contains(&format!("└─docker-thinpool_tdata\n                └─{node}")), "{page}");
     });
 }
 
