@@ -119,6 +119,9 @@ fn what_the_host_lacks_is_named_with_its_package() {
         hidden("/dev/mapper/control", "modprobe dm-mod");
         let library = sh("ls /lib/*/liblvm2cmd.so.2.03");
         hidden(&library, "apt-get install lvm2");
+        sh("rmmod dm_thin_pool");
+        let modules = sh("echo /lib/modules/$(uname -r)");
+        hidden(&modules, "modprobe dm-thin-pool");
         let (ok, _, said) = try_sh(&format!(
             "setpriv --reuid 65534 --regid 65534 --clear-groups {} setup /dev/xvdi --yes",
             env!("CARGO_BIN_EXE_dmtool")
