@@ -1,7 +1,7 @@
 //! The executor: walks a plan step by step, stops between two steps on a signal and after a failure.
 
 use crate::exit::{Kind, Problem};
-use crate::observe::{Host, lvm};
+use crate::observe::{Host, filter};
 use crate::plan::Plan;
 use crate::plan::step::Step;
 use crate::sys::lvm2cmd::LvmError;
@@ -89,7 +89,7 @@ fn run(step: &Step, host: &mut Host, warnings: &mut Vec<String>) -> Result<()> {
         | Step::DeactivateComponent { .. } => {
             let mut words = step.lvm_words().unwrap_or_default();
             // Silent: a question of LVM's is answered no, never read from our standard input.
-            words.extend(["--config".to_owned(), lvm::config(host, "log/silent=1")?]);
+            words.extend(["--config".to_owned(), filter::config(host, "log/silent=1")?]);
             let reply = host.lvm.change(&words, host.lock_limit)?;
             warnings.extend(reply.warnings);
             Ok(())

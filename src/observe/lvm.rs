@@ -3,21 +3,17 @@
 //! Every command is given a filter that admits physical volumes and what the operator named, nothing else: with
 //! bare thin devices on a sick pool around, LVM would wait for them for ever.
 
-use super::{Host, Looked, Unseen, looked, profile, udev_entry, udev_links};
+use super::{Host, Looked, Unseen, filter};
 use crate::names::{VgName, dm_split};
+use crate::sys::lock;
 use crate::sys::lvm2cmd::LvmError;
-use crate::sys::{blkid, block, file, lock};
 use crate::units::{Bytes, Extents};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
-use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long LVM may take for a report. On a quiet host it takes a tenth of a second.
 const READ_LIMIT: Duration = Duration::from_secs(20);
-/// How long udev may take to learn of what has just been made.
-const UDEV_LIMIT: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PvRow {
@@ -161,12 +157,12 @@ pub fn look(host: &mut Host) -> Looked<Lvm> {
     }
     line.extend(["--reportformat", "json", "--units", "b", "--nosuffix"].map(str::to_owned));
     if !host.udev_settled {
-        wait_for_udev();
+        filter::wait_for_udev();
         host.udev_settled = true;
     }
     line.push("--config".to_owned());
     // Hints are left alone by a look: ours would be made under our filter, and the operator's lvs would trust them.
-    line.push(config(host, "devices/hints=\"none\"")?);
+    line.push(filter::config(host, "devices/hints=\"none\"")?);
     let deadline = Instant::now() + host.lock_limit;
     let reply = loop {
         match host.lvm.read(&line, READ_LIMIT) {
@@ -235,114 +231,6 @@ struct ReportEntry {
     lv: Vec<Row>,
     #[serde(default)]
     seg: Vec<Row>,
-}
-
-/// The `--config` of every LVM command: our filter, never waiting for a lock without end, and more settings.
-///
-/// # Errors
-/// The devices of this host cannot be listed.
-pub fn config(host: &Host, more: &str) -> Looked<String> {
-    let mut settings = vec!["global/wait_for_locks=0".to_owned()];
-    if !more.is_empty() {
-        settings.push(more.to_owned());
-    }
-    // LVM takes a device that passes both of its filters. Ours goes where the operator has none of his own; where
-    // he has both, his stand alone.
-    let taken = |key: &str| profile::global_setting(key).map(|value| value.is_some());
-    let key = if !taken("devices/filter")? {
-        Some("devices/filter")
-    } else if !taken("devices/global_filter")? {
-        Some("devices/global_filter")
-    } else {
-        None
-    };
-    if let Some(key) = key {
-        settings.push(format!("{key}={}", filter(host)?));
-    }
-    Ok(settings.join(" "))
-}
-
-fn filter(host: &Host) -> Looked<String> {
-    let mut accepted: BTreeSet<String> = host.named.iter().cloned().collect();
-    for (major, minor) in physical_volumes(&host.above_pools)? {
-        accepted.extend(names_of(major, minor));
-    }
-    for path in &host.named {
-        if let Ok(block::Node::Block { major, minor, .. }) = block::node(path) {
-            accepted.extend(names_of(major, minor));
-        }
-    }
-    // A name with other characters is left out: its device has others, its kernel name at least.
-    let plain = |name: &String| name.chars().all(|c| c.is_ascii_alphanumeric() || "/_-:.".contains(c));
-    let patterns: Vec<String> = accepted
-        .iter()
-        .filter(|name| plain(name))
-        .map(|name| format!("\"a|^{}$|\"", name.replace('.', "[.]")))
-        .collect();
-    Ok(format!("[{}]", patterns.into_iter().chain(["\"r|.*|\"".to_owned()]).collect::<Vec<_>>().join(",")))
-}
-
-/// Every name of a device under /dev, by udev's database; the kernel's name at least.
-fn names_of(major: u32, minor: u32) -> Vec<String> {
-    let mut names = udev_links(major, minor);
-    names.extend(block::kernel_name(major, minor).map(|name| format!("/dev/{name}")));
-    names
-}
-
-/// The numbers of all devices that carry LVM's label, by udev; where there is no udev, by looking ourselves. What
-/// stands above a thin pool is never one of them.
-fn physical_volumes(above_pools: &BTreeSet<String>) -> Looked<Vec<(u32, u32)>> {
-    let udev = Path::new("/run/udev/control").exists();
-    let mut found = Vec::new();
-    let folder = Path::new("/sys/class/block");
-    for name in looked(block::entries(folder))? {
-        if above_pools.contains(&name) {
-            continue;
-        }
-        let device = folder.join(&name);
-        // Gone between the listing and the look.
-        let Ok((major, minor)) = block::dev_of(&device) else { continue };
-        let labelled = match udev_entry(major, minor).filter(|_| udev) {
-            Some(entry) => entry.lines().any(|line| line == "E:ID_FS_TYPE=LVM2_member"),
-            None if udev => false,
-            None => label_without_udev(&device, &name),
-        };
-        if labelled && !above_a_pool(&device) {
-            found.push((major, minor));
-        }
-    }
-    Ok(found)
-}
-
-fn label_without_udev(device: &Path, name: &str) -> bool {
-    // A suspended device, and all that stands on a pool, would hold the reader for ever.
-    let suspended = block::number(&device.join("dm/suspended")).is_ok_and(|value| value == 1);
-    if suspended || above_a_pool(device) || block::number(&device.join("size")).unwrap_or(0) == 0 {
-        return false;
-    }
-    let path = format!("/dev/{}", name.replace('!', "/"));
-    blkid::signatures(&path).is_ok_and(|found| found.iter().any(|signature| signature.kind == "LVM2_member"))
-}
-
-/// Whether a device stands on a thin pool: two floors down from a thin volume are the pool's data and metadata, which
-/// LVM names so; a bare pool has exactly a pair of devices under the one device under the volume.
-fn above_a_pool(device: &Path) -> bool {
-    let below = block::entries(&device.join("slaves")).unwrap_or_default();
-    below.iter().any(|name| {
-        let lower = device.join("slaves").join(name);
-        let uuid = file::read(&lower.join("dm/uuid")).ok().flatten().unwrap_or_default();
-        let is_pool = uuid.trim().ends_with("-tpool")
-            || (!uuid.starts_with("LVM-") && block::entries(&lower.join("slaves")).is_ok_and(|pair| pair.len() == 2));
-        is_pool || above_a_pool(&lower)
-    })
-}
-
-/// Waits until udev has worked through what happened before; without udev there is nothing to wait for.
-fn wait_for_udev() {
-    let deadline = Instant::now() + UDEV_LIMIT;
-    while Path::new("/run/udev/queue").exists() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// Whether LVM is not on this host at all: then it has no pools, which is no failure to look.

@@ -2,6 +2,7 @@
 //! ([`Looked`]), never empty: "no volumes" and "could not ask" are different things.
 
 pub mod device;
+pub mod filter;
 pub mod host;
 pub mod lvm;
 pub mod lvmconf;
