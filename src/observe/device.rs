@@ -40,8 +40,6 @@ pub struct Device {
     pub optimal_io: u64,
     /// Its other names under /dev, by udev.
     pub links: Vec<String>,
-    /// For a partition: the disk it is on.
-    pub disk: Option<String>,
     pub uses: Looked<Vec<String>>,
     pub partitions: Looked<Vec<Partition>>,
     pub signatures: Looked<Vec<Signature>>,
@@ -138,14 +136,12 @@ fn device(path: String, major: u32, minor: u32) -> Looked<Device> {
     let queue = if is_partition { folder.join("../queue") } else { folder.join("queue") };
     let hint = |name: &str| block::number(&queue.join(name)).unwrap_or(0);
     let usage = looked(Usage::read());
-    let disk = is_partition.then(|| std::fs::canonicalize(folder.join("..")).ok()).flatten();
     Ok(Device {
         size: Sectors(number("size")?).bytes(),
         read_only: number("ro")? != 0,
         minimum_io: hint("minimum_io_size"),
         optimal_io: hint("optimal_io_size"),
         links: super::udev_links(major, minor),
-        disk: disk.and_then(|disk| disk.file_name().map(|name| format!("/dev/{}", name.to_string_lossy()))),
         uses: usage.clone().and_then(|usage| looked(usage.of(&folder, 0))),
         partitions: usage.and_then(|usage| looked(partitions(&folder, &usage))),
         signatures: looked(blkid::signatures(&path)),

@@ -102,15 +102,20 @@ fn check_signatures(wish: Wish<'_>, given: &str, device: &Device, known_pv: bool
     let hint = "if nothing on it is needed any more, add --wipe";
     for signature in signatures.iter().filter(|signature| !(known_pv && signature.kind == "LVM2_member")) {
         if signature.partition_table {
-            let partitions = device.partitions.as_deref().unwrap_or_default();
-            let list: Vec<String> = partitions.iter().map(|part| format!("{} {}", part.path, part.size)).collect();
-            let list = if list.is_empty() { "no partitions".to_owned() } else { list.join(", ") };
+            let list = partitions_of(device);
             reasons.add_with_hint(format!("{given} has a partition table ({}: {list}).", signature.kind), hint);
         } else {
             let label = signature.label.as_ref().map_or(String::new(), |label| format!(" '{}'", label.escape_debug()));
             reasons.add_with_hint(format!("{given} carries a signature: {}{label}.", signature.kind), hint);
         }
     }
+}
+
+/// The partitions of a disk with their sizes, for people.
+fn partitions_of(device: &Device) -> String {
+    let partitions = device.partitions.as_deref().unwrap_or_default();
+    let list: Vec<String> = partitions.iter().map(|part| format!("{} {}", part.path, part.size)).collect();
+    if list.is_empty() { "no partitions".to_owned() } else { list.join(", ") }
 }
 
 /// A group is ours when it contains the given devices.
@@ -156,22 +161,24 @@ pub fn group_step(vg: &VgName, devices: &[Usable<'_>]) -> Step {
 
 /// The step that takes off what --wipe covers, where there is any of it.
 pub fn wipe_step(wish: Wish<'_>, (given, device): &Usable<'_>, lvm: &Lvm, plan: &mut Plan) {
+    let pv = lvm.pv_on(device.major, device.minor);
+    // wipefs takes LVM's label too: on a member of the group it would take every volume with it.
+    if !wish.wipe || pv.is_some_and(|pv| !pv.vg_name.is_empty()) {
+        return;
+    }
     let signatures = device.signatures.as_deref().unwrap_or_default();
-    let is_pv = lvm.pv_on(device.major, device.minor).is_some();
     let found: Vec<String> = signatures
         .iter()
-        .filter(|signature| !(is_pv && signature.kind == "LVM2_member"))
+        .filter(|signature| !(pv.is_some() && signature.kind == "LVM2_member"))
         .map(|signature| {
             if signature.partition_table {
-                let partitions = device.partitions.as_deref().unwrap_or_default();
-                let list: Vec<String> = partitions.iter().map(|part| format!("{} {}", part.path, part.size)).collect();
-                format!("{} partition table with {}", signature.kind, list.join(", "))
+                format!("{} partition table with {}", signature.kind, partitions_of(device))
             } else {
                 signature.kind.clone()
             }
         })
         .collect();
-    if wish.wipe && !found.is_empty() {
+    if !found.is_empty() {
         plan.todo(Step::WipeDevice { device: (*given).to_owned(), found });
     }
 }

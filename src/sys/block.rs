@@ -117,12 +117,3 @@ pub fn is_free(path: &str) -> Result<bool> {
         Err(why) => Err(why).with_context(|| format!("opening {path} for ourselves alone")),
     }
 }
-
-/// The device of the file system that holds a path.
-///
-/// # Errors
-/// No such path.
-pub fn device_under(path: &str) -> Result<(u32, u32)> {
-    let metadata = fs::metadata(path).with_context(|| format!("looking at {path}"))?;
-    Ok(split_device_number(metadata.dev()))
-}

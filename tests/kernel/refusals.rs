@@ -217,6 +217,23 @@ fn a_pv_of_another_group_even_with_wipe() {
 }
 
 #[test]
+fn wipe_spares_a_member_of_the_group() {
+    in_kernel(|| {
+        // A leftover of mkswap beside LVM's label, and somebody's volume that is not active just now.
+        sh("vgcreate -qq docker /dev/xvdi && lvcreate -qq -L 16M -n theirs docker && \
+            mkfs.ext4 -q /dev/docker/theirs && md5sum < /dev/docker/theirs > /run/sum && vgchange -qq -an docker");
+        sh(
+            "printf '\\001\\000\\000\\000\\377\\000\\000\\000' | dd of=/dev/xvdi bs=1 seek=1024 conv=notrunc status=none; \
+            printf SWAPSPACE2 | dd of=/dev/xvdi bs=1 seek=4086 conv=notrunc,fsync status=none",
+        );
+        assert!(sh("wipefs --noheadings /dev/xvdi").contains("swap"));
+        dmtool("setup /dev/xvdi --wipe --yes --data 50%VG").assert().success();
+        sh("lvchange -qq -ay docker/theirs");
+        assert_eq!(sh("md5sum < /dev/docker/theirs"), sh("cat /run/sum"));
+    });
+}
+
+#[test]
 fn read_only() {
     in_kernel(|| {
         refused_until_gone("blockdev --setro /dev/xvdi", "/dev/xvdi is read-only.", "blockdev --setrw /dev/xvdi");

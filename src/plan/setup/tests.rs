@@ -35,7 +35,6 @@ fn device(path: &str, minor: u32) -> Device {
         minimum_io: 512,
         optimal_io: 0,
         links: Vec::new(),
-        disk: None,
         uses: Ok(Vec::new()),
         partitions: Ok(Vec::new()),
         signatures: Ok(Vec::new()),
@@ -339,6 +338,18 @@ fn wiping_is_a_step_that_says_what_is_lost() {
     assert_eq!(lines(&request, &facts).first().map(String::as_str), Some("+ wipefs --all /dev/sdb"));
     let plan = plan(&request, &facts).expect("a plan");
     assert_eq!(plan.steps.first().and_then(|planned| planned.step.destroys()), Some("xfs on /dev/sdb".to_owned()));
+}
+
+#[test]
+fn a_physical_volume_of_the_group_is_never_wiped() {
+    // wipefs would take LVM's label too, and with it every volume in the group.
+    let mut facts = blank();
+    facts.lvm = Ok(Lvm { pvs: vec![pv("/dev/sdb", 16, "docker")], ..Lvm::default() });
+    with_device(&mut facts, |device| {
+        device.signatures = Ok(vec![signature("LVM2_member", false), signature("xfs", false)]);
+    });
+    let lines = lines(&Request { wipe: true, ..request() }, &facts);
+    assert!(lines.iter().all(|line| !line.contains("wipefs")), "{lines:?}");
 }
 
 #[test]
