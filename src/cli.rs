@@ -1,7 +1,10 @@
 //! All verbs, the global flags, and the dispatch.
 
-use crate::commands::{Globals, activate, completions, deactivate, setup, status};
-use crate::exit::Problem;
+use crate::commands::{
+    Globals, activate, autoextend, check, completions, deactivate, explain, metrics, setup, status, watch,
+};
+use crate::exit::{DONE, Problem, USAGE};
+use crate::health::Status;
 use crate::report::{Color, Voice};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args as _, Command, FromArgMatches};
@@ -23,7 +26,7 @@ struct Entry {
     read: fn(&ArgMatches) -> Result<Verb, clap::Error>,
 }
 
-const VERBS: [Entry; 5] = [
+const VERBS: [Entry; 10] = [
     Entry {
         name: "setup",
         about: "Make a thin pool on one or more disks",
@@ -35,6 +38,12 @@ const VERBS: [Entry; 5] = [
         about: "Show the pools of this host, a line each, or the page of one",
         arguments: status::Args::augment_args,
         read: |matches| status::Args::from_arg_matches(matches).map(Verb::Status),
+    },
+    Entry {
+        name: "check",
+        about: "Say what is wrong with the pools, and the command that mends it",
+        arguments: check::Args::augment_args,
+        read: |matches| check::Args::from_arg_matches(matches).map(Verb::Check),
     },
     Entry {
         name: "activate",
@@ -49,6 +58,30 @@ const VERBS: [Entry; 5] = [
         read: |matches| deactivate::Args::from_arg_matches(matches).map(Verb::Deactivate),
     },
     Entry {
+        name: "autoextend",
+        about: "Show or change whether a pool extends itself, when, and by how much",
+        arguments: autoextend::Args::augment_args,
+        read: |matches| autoextend::Args::from_arg_matches(matches).map(Verb::Autoextend),
+    },
+    Entry {
+        name: "metrics",
+        about: "Print figures and findings of all pools in Prometheus' text format",
+        arguments: metrics::Args::augment_args,
+        read: |matches| metrics::Args::from_arg_matches(matches).map(Verb::Metrics),
+    },
+    Entry {
+        name: "watch",
+        about: "Show pools and findings again and again, until Ctrl-C",
+        arguments: watch::Args::augment_args,
+        read: |matches| watch::Args::from_arg_matches(matches).map(Verb::Watch),
+    },
+    Entry {
+        name: "explain",
+        about: "Say what a finding of check means, and what to do about it",
+        arguments: explain::Args::augment_args,
+        read: |matches| explain::Args::from_arg_matches(matches).map(Verb::Explain),
+    },
+    Entry {
         name: "completions",
         about: "Print the completion script for a shell",
         arguments: completions::Args::augment_args,
@@ -61,7 +94,8 @@ A SIZE is a number with k, m, g, t or p, all powers of 1024 (200GB is 200 GiB).
 A POOL is VG/LV, a device-mapper name, or a path below /dev.
 
 Exit status: 0 done or nothing to do, 1 failed part-way, 2 wrong usage,
-3 refused with nothing changed, 130 interrupted.";
+3 refused with nothing changed, 130 interrupted. check alone follows the
+monitoring plugins: 0 ok, 1 warning, 2 critical, 3 unknown and wrong usage.";
 
 #[derive(Debug, clap::Args)]
 struct Flags {
@@ -92,8 +126,13 @@ struct Flags {
 enum Verb {
     Setup(setup::Args),
     Status(status::Args),
+    Check(check::Args),
     Activate(activate::Args),
     Deactivate(deactivate::Args),
+    Autoextend(autoextend::Args),
+    Metrics(metrics::Args),
+    Watch(watch::Args),
+    Explain(explain::Args),
     Completions(completions::Args),
 }
 
@@ -124,15 +163,30 @@ impl Cli {
         Ok(Cli { flags: Flags::from_arg_matches(arguments)?, verb: (verb.read)(arguments)? })
     }
 
+    /// The exit status of wrong usage: monitoring reads the one of `check` as it reads its others.
+    pub fn usage_status() -> u8 {
+        let mut words = std::env::args().skip(1);
+        let verb = loop {
+            match words.next() {
+                Some(word) if word == "--color" || word == "--lock-timeout" => drop(words.next()),
+                Some(word) if word.starts_with('-') => {}
+                verb => break verb,
+            }
+        };
+        if verb.as_deref() == Some("check") { Status::Unknown.exit() } else { USAGE }
+    }
+
     /// How to speak of what this run comes to.
     pub fn voice(&self) -> Voice {
         let Flags { json, quiet, verbose, color, .. } = self.flags;
         Voice { json, quiet, verbose, color }
     }
 
+    /// Does it; what is handed over is the exit status of a run that ended well.
+    ///
     /// # Errors
     /// The problem that the run ended with, in JSON already said.
-    pub fn run(self) -> Result<(), Problem> {
+    pub fn run(self) -> Result<u8, Problem> {
         let globals = Globals {
             voice: self.voice(),
             dry_run: self.flags.dry_run,
@@ -140,15 +194,18 @@ impl Cli {
             lock_limit: Duration::from_secs(u64::from(self.flags.lock_timeout)),
         };
         match self.verb {
-            Verb::Setup(args) => setup::run(args, &globals),
-            Verb::Status(args) => status::run(&args, &globals),
-            Verb::Activate(args) => activate::run(args, &globals),
-            Verb::Deactivate(args) => deactivate::run(args, &globals),
-            Verb::Completions(args) => {
-                completions::run(&args);
-                Ok(())
-            }
+            Verb::Setup(args) => setup::run(args, &globals)?,
+            Verb::Status(args) => status::run(&args, &globals)?,
+            Verb::Check(args) => return Ok(check::run(&args, &globals)),
+            Verb::Activate(args) => activate::run(args, &globals)?,
+            Verb::Deactivate(args) => deactivate::run(args, &globals)?,
+            Verb::Autoextend(args) => autoextend::run(args, &globals)?,
+            Verb::Metrics(args) => metrics::run(&args, &globals)?,
+            Verb::Watch(args) => watch::run(&args, &globals)?,
+            Verb::Explain(args) => explain::run(&args, &globals)?,
+            Verb::Completions(args) => completions::run(&args),
         }
+        Ok(DONE)
     }
 }
 

@@ -7,11 +7,11 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let cli = match Cli::parse() {
         Ok(cli) => cli,
-        Err(error) => return report::usage(&error),
+        Err(error) => return report::usage(&error, Cli::usage_status()),
     };
     let voice = cli.voice();
     match cli.run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => ExitCode::from(status),
         Err(problem) => {
             voice.problem(&problem);
             problem.code()

@@ -12,8 +12,18 @@ fn dmtool(words: &[&str]) -> Command {
 }
 
 /// Every verb, with words that are complete but for what each test is about.
-const VERBS: [&[&str]; 5] =
-    [&["setup", "/dev/null"], &["status"], &["activate"], &["deactivate"], &["completions", "bash"]];
+const VERBS: [&[&str]; 10] = [
+    &["setup", "/dev/null"],
+    &["status"],
+    &["check"],
+    &["activate"],
+    &["deactivate"],
+    &["autoextend"],
+    &["metrics"],
+    &["watch"],
+    &["explain"],
+    &["completions", "bash"],
+];
 
 #[test]
 fn every_verb_has_help_that_fits_80_columns() {
@@ -60,6 +70,11 @@ fn wrong_usage_is_2_and_tells_the_word() {
         (&["setup", "/dev/null", "--pool", "vg/snapshot0"], "for itself"),
         (&["status", "--lock-timeout", "soon"], "soon"),
         (&["status", "-q", "-v"], "cannot be used with"),
+        (&["autoextend", "--threshold", "49"], "50..=100"),
+        (&["autoextend", "--percent", "0"], "1..=1000"),
+        (&["autoextend", "--off", "--percent", "20"], "cannot be used with"),
+        (&["watch", "--interval", "0"], "1..=86400"),
+        (&["explain", "no-such-thing"], "there is no code no-such-thing"),
     ] {
         dmtool(words).assert().code(2).stdout("").stderr(contains(said));
     }
@@ -83,7 +98,9 @@ fn a_host_that_cannot_is_refused_in_words_and_json() {
     if std::path::Path::new("/dev/mapper/control").exists() {
         return;
     }
-    for words in &VERBS[..4] {
+    let refused: [&[&str]; 5] =
+        [&["setup", "/dev/null"], &["status"], &["activate"], &["deactivate"], &["autoextend", "--threshold", "80"]];
+    for words in refused {
         dmtool(words).assert().code(3).stdout("").stderr(
             contains("error:").and(contains("caused by:")).and(contains("hint:")).and(contains("\u{1b}").not()),
         );
@@ -92,6 +109,51 @@ fn a_host_that_cannot_is_refused_in_words_and_json() {
         assert_eq!(value["command"], words[0]);
         assert_eq!(value["error"]["kind"], "refused");
     }
+}
+
+#[test]
+fn a_host_that_cannot_is_unknown_to_monitoring() {
+    if std::path::Path::new("/dev/mapper/control").exists() {
+        return;
+    }
+    dmtool(&["check"]).assert().code(3).stdout(contains("could-not-look").and(contains("1 unknown in 0 pools")));
+    dmtool(&["check", "--nagios"]).assert().code(3).stdout(predicates::str::starts_with("DMTOOL UNKNOWN - could-not"));
+    let output = dmtool(&["check", "--json"]).assert().code(3).get_output().stdout.clone();
+    let value: serde_json::Value = serde_json::from_slice(&output).expect("JSON");
+    assert_eq!((&value["command"], &value["status"]), (&"check".into(), &"unknown".into()));
+    assert_eq!(value["findings"][0]["code"], "could-not-look");
+    dmtool(&["metrics"]).assert().success().stdout(contains("\ndmtool_check_status 3\n"));
+}
+
+#[test]
+fn wrong_usage_of_check_is_unknown_to_monitoring() {
+    for words in [
+        ["check", "--warn", "0"].as_slice(),
+        &["check", "--crit", "101"],
+        &["check", "--warn", "many"],
+        &["check", "--warn", "95"],
+        &["check", "--warn", "90", "--crit", "80"],
+        &["check", "--nagios", "--json"],
+        &["--color", "never", "-q", "check", "--frob"],
+    ] {
+        dmtool(words).assert().code(3).stderr(contains("error:"));
+    }
+    dmtool(&["status", "check", "--frob"]).assert().code(2);
+}
+
+#[test]
+fn every_code_is_explained_offline() {
+    let output = dmtool(&["explain"]).assert().success().get_output().stdout.clone();
+    let list = String::from_utf8(output).expect("text");
+    assert_eq!(list.lines().count(), 35);
+    for line in list.lines() {
+        let code = line.split(' ').next().expect("a code");
+        dmtool(&["explain", code]).assert().success().stdout(contains("What to do"));
+    }
+    dmtool(&["explain", "data-full"]).assert().code(2).stderr(contains("there is no code data-full"));
+    let output = dmtool(&["explain", "needs-check", "--json"]).assert().success().get_output().stdout.clone();
+    let value: serde_json::Value = serde_json::from_slice(&output).expect("JSON");
+    assert_eq!((&value["code"], &value["severity"]), (&"needs-check".into(), &"critical".into()));
 }
 
 #[test]

@@ -2,6 +2,9 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 use dmtool::cli;
+use dmtool::health::code::Code;
+use dmtool::health::pages as explained;
+use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
@@ -13,6 +16,9 @@ The autoextension settings of one pool, written by \\fBdmtool setup\\fR.
 .TP
 \\fI/run/dmtool.lock\\fR
 Held by a dmtool that changes something; it goes with its process.
+.TP
+\\fI/run/dmtool/use.json\\fR
+How full the pools were at the last look, for \\fBdmtool check\\fR to say when they will be full.
 ";
 const EXIT: &str = "\
 .SH EXIT STATUS
@@ -33,14 +39,57 @@ Refused; nothing was changed.
 Interrupted between two steps; running it again goes on.
 ";
 
+const CHECK_EXIT: &str = "\
+.SH EXIT STATUS
+.TP
+\\fB0\\fR
+Every pool is well, or there is none.
+.TP
+\\fB1\\fR
+Warning.
+.TP
+\\fB2\\fR
+Critical.
+.TP
+\\fB3\\fR
+Unknown: a check could not look, or a named pool is not there; and wrong usage.
+";
+
+/// Every code of check, with its title.
+fn codes() -> String {
+    let mut text = ".SH CODES\nWhat a code means and what to do: \\fBdmtool explain CODE\\fR.\n".to_owned();
+    for code in Code::ALL {
+        let (word, severity) = (code.word().replace('-', "\\-"), code.severity().word());
+        let _ = write!(text, ".TP\n\\fB{word}\\fR ({severity})\n{}.\n", explained::of(*code).title.replace('-', "\\-"));
+    }
+    text
+}
+
 /// What each page shows, by its verb.
-const EXAMPLES: [(&str, &str); 5] = [
+const EXAMPLES: [(&str, &str); 10] = [
     (
         "setup",
         ".SH EXAMPLES\n.EX\ndmtool setup /dev/xvdf \\-\\-dry\\-run\ndmtool setup /dev/xvdf\n\
          dmtool setup /dev/sdb /dev/sdc \\-\\-pool fast/pool \\-\\-data 75%VG\n.EE\n",
     ),
     ("status", ".SH EXAMPLES\n.EX\ndmtool status\ndmtool status docker/thinpool\ndmtool status \\-\\-json\n.EE\n"),
+    (
+        "check",
+        ".SH EXAMPLES\n.EX\ndmtool check\ndmtool check docker/thinpool \\-\\-warn 70 \\-\\-crit 85\n\
+         dmtool check \\-\\-nagios\ndmtool explain data\\-nearly\\-full\n.EE\n",
+    ),
+    (
+        "autoextend",
+        ".SH EXAMPLES\n.EX\ndmtool autoextend docker/thinpool\n\
+         dmtool autoextend docker/thinpool \\-\\-threshold 70 \\-\\-percent 10\ndmtool autoextend docker/thinpool \\-\\-off\n.EE\n",
+    ),
+    (
+        "metrics",
+        ".SH EXAMPLES\n.EX\ndmtool metrics\n\
+         dmtool metrics \\-\\-output /var/lib/prometheus/node\\-exporter/dmtool.prom\n.EE\n",
+    ),
+    ("watch", ".SH EXAMPLES\n.EX\ndmtool watch\ndmtool watch \\-\\-interval 10\n.EE\n"),
+    ("explain", ".SH EXAMPLES\n.EX\ndmtool explain\ndmtool explain needs\\-check\n.EE\n"),
     ("activate", ".SH EXAMPLES\n.EX\ndmtool activate docker/thinpool\ndmtool activate \\-\\-all \\-\\-wait 30\n.EE\n"),
     ("deactivate", ".SH EXAMPLES\n.EX\ndmtool deactivate docker/thinpool\n.EE\n"),
     ("completions", ".SH EXAMPLES\n.EX\ndmtool completions bash > /etc/bash_completion.d/dmtool\n.EE\n"),
@@ -73,7 +122,10 @@ fn render(command: &clap::Command, examples: &str) -> String {
         manual.render_subcommands_section(&mut page).expect("a page");
     }
     let body = String::from_utf8(page).expect("text");
-    format!("{body}{examples}{EXIT}{FILES}.SH SEE ALSO\n\\fBdmtool\\fR(8), \\fBlvmthin\\fR(7), \\fBdmeventd\\fR(8)\n")
+    let (exit, codes) = if command.get_name() == "check" { (CHECK_EXIT, codes()) } else { (EXIT, String::new()) };
+    format!(
+        "{body}{codes}{examples}{exit}{FILES}.SH SEE ALSO\n\\fBdmtool\\fR(8), \\fBlvmthin\\fR(7), \\fBdmeventd\\fR(8)\n"
+    )
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The executor: walks a plan step by step, stops between two steps on a signal and after a failure.
 
 use crate::exit::{Kind, Problem};
-use crate::observe::{Host, filter};
+use crate::observe::{Host, filter, profile};
 use crate::plan::Plan;
 use crate::plan::step::Step;
 use crate::sys::lvm2cmd::LvmError;
@@ -84,17 +84,30 @@ fn run(step: &Step, host: &mut Host, warnings: &mut Vec<String>) -> Result<()> {
         | Step::AttachProfile { .. }
         | Step::Refresh { .. }
         | Step::Monitor { .. }
+        | Step::Unmonitor { .. }
         | Step::Activate { .. }
         | Step::Deactivate { .. }
         | Step::DeactivateComponent { .. } => {
             let mut words = step.lvm_words().unwrap_or_default();
             // Silent: a question of LVM's is answered no, never read from our standard input.
-            words.extend(["--config".to_owned(), filter::config(host, "log/silent=1")?]);
+            let mut settings = "log/silent=1".to_owned();
+            if matches!(step, Step::Activate { .. }) {
+                settings.push_str(&clearing()?);
+            }
+            words.extend(["--config".to_owned(), filter::config(host, &settings)?]);
             let reply = host.lvm.change(&words, host.lock_limit)?;
             warnings.extend(reply.warnings);
             Ok(())
         }
     }
+}
+
+/// Has thin_check clear the flag needs_check where it finds no damage, as lvm.conf(5) documents for LVM's default: Debian
+/// builds it without (seen), and such a pool would come back read-only each time. An operator's own options stand.
+fn clearing() -> Result<String> {
+    let own = profile::global_setting("global/thin_check_options")?;
+    let ours = r#" global/thin_check_options=["-q","--clear-needs-check-flag"]"#;
+    Ok(if own.is_some() { String::new() } else { ours.to_owned() })
 }
 
 fn done_before(applied: &[Applied]) -> Option<String> {

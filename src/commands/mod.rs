@@ -3,11 +3,17 @@
 
 pub mod activate;
 mod activation;
+mod apart;
+pub mod autoextend;
+pub mod check;
 pub mod completions;
 pub mod deactivate;
+pub mod explain;
+pub mod metrics;
 pub mod setup;
 pub mod status;
 mod two_volumes;
+pub mod watch;
 
 use crate::apply::{self, Applied, Status};
 use crate::exit::{Kind, Problem};
@@ -32,6 +38,13 @@ pub struct Globals {
     pub dry_run: bool,
     pub yes: bool,
     pub lock_limit: Duration,
+}
+
+impl Globals {
+    /// For what is written in another process and said in this one.
+    fn with_settled_voice(&self) -> Globals {
+        Globals { voice: self.voice.settled(), ..self.clone() }
+    }
 }
 
 /// A verb that can change things.

@@ -1,11 +1,13 @@
 //! `dmtool status`: the pools of this host, whoever made them.
 
-use super::Globals;
+use super::{Globals, apart, check};
 use crate::exit::{Kind, Problem};
+use crate::health::{self, Thresholds};
 use crate::names::means;
 use crate::observe::pools::{self, Pool};
+use crate::observe::survey::Survey;
 use crate::observe::{Host, lvm, stack};
-use crate::report::{json, page};
+use crate::report::{health as report, json, page};
 
 /// Show the pools of this host, a line each, or the page of one
 ///
@@ -16,11 +18,17 @@ pub struct Args {
     /// Pools by name; none means all
     #[arg(value_name = "POOL")]
     pools: Vec<String>,
+    /// Only the pools that are not well, each with what to do
+    #[arg(short = 'x')]
+    sick: bool,
 }
 
 /// # Errors
 /// The problem to report and to end with.
 pub fn run(args: &Args, globals: &Globals) -> Result<(), Problem> {
+    if args.sick {
+        return sick(args, globals);
+    }
     let mut warnings = Vec::new();
     let outcome = look(args, globals, &mut warnings);
     for warning in &warnings {
@@ -45,17 +53,51 @@ pub fn run(args: &Args, globals: &Globals) -> Result<(), Problem> {
     Ok(())
 }
 
-fn look(args: &Args, globals: &Globals, warnings: &mut Vec<String>) -> Result<Vec<Pool>, Problem> {
-    let refused = |why: anyhow::Error| {
-        let problem = Problem::from_error(Kind::Refused, "the pools of this host cannot be looked at", &why);
-        if rustix::process::geteuid().is_root() {
-            problem.hint("load device-mapper: modprobe dm-mod")
-        } else {
-            problem.hint("run it as root: sudo dmtool status")
-        }
+/// What `check` finds, as `zpool status -x` would show it.
+fn sick(args: &Args, globals: &Globals) -> Result<(), Problem> {
+    let thresholds = Thresholds::default();
+    let tell = |survey: &Survey| {
+        let findings = health::findings(survey, thresholds);
+        let text = report::sick(survey, &findings);
+        (text, json::sick(survey, &findings), survey.unknown.first().cloned(), survey.kernel.clone())
     };
+    let told = apart::survey(&args.pools, globals, |survey| check::doubtful(survey, thresholds), tell);
+    let (text, object, unknown, kernel) = told.unwrap_or_else(|why| tell(&Survey::unseen(why)));
+    let refusal = match (&kernel, unknown) {
+        (Err(why), _) => Some(unlooked(&anyhow::anyhow!("{why}"))),
+        (Ok(()), Some(name)) => Some(no_such_pool(&name)),
+        (Ok(()), None) => None,
+    };
+    if let Some(problem) = refusal {
+        if globals.voice.json {
+            globals.voice.json(&json::failure(Some("status"), &problem));
+        }
+        return Err(problem);
+    }
+    if globals.voice.json {
+        globals.voice.json(&object);
+    } else {
+        globals.voice.answer(&text);
+    }
+    Ok(())
+}
+
+fn unlooked(why: &anyhow::Error) -> Problem {
+    let problem = Problem::from_error(Kind::Refused, "the pools of this host cannot be looked at", why);
+    if rustix::process::geteuid().is_root() {
+        problem.hint("load device-mapper: modprobe dm-mod")
+    } else {
+        problem.hint("run it as root: sudo dmtool status")
+    }
+}
+
+fn no_such_pool(name: &str) -> Problem {
+    Problem::new(Kind::Refused, format!("there is no pool {name} on this host")).hint("list the pools: dmtool status")
+}
+
+fn look(args: &Args, globals: &Globals, warnings: &mut Vec<String>) -> Result<Vec<Pool>, Problem> {
     let mut host = Host::new(globals.lock_limit);
-    let active = host.active_pools().map_err(refused)?;
+    let active = host.active_pools().map_err(|why| unlooked(&why))?;
     let one = args.pools.len() == 1;
     let known = |name: &String| active.iter().any(|pool| &pool.name == name);
     let pools = if globals.voice.json || one || !pools::hinted().iter().all(known) {
@@ -87,8 +129,7 @@ fn choose(mut pools: Vec<Pool>, names: &[String]) -> Result<Vec<Pool>, Problem> 
             if chosen.iter().any(|pool: &Pool| means(name, &pool.name, &pool.dm_names())) {
                 continue;
             }
-            return Err(Problem::new(Kind::Refused, format!("there is no pool {name} on this host"))
-                .hint("list the pools: dmtool status"));
+            return Err(no_such_pool(name));
         };
         chosen.push(pools.remove(at));
     }

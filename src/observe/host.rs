@@ -22,9 +22,13 @@ pub struct Abilities {
     pub systems: Vec<String>,
 }
 
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// Looks at all of it. The module of the target is loaded where it is there, as LVM would do at its first use.
 pub fn abilities() -> Abilities {
-    let root = rustix::process::geteuid().is_root();
+    let root = is_root();
     let device_mapper = if root { looked(Control::open()) } else { Err(Unseen("not root".to_owned())) };
     let thin_pool_target = device_mapper.as_ref().is_ok_and(has_target);
     Abilities {
@@ -43,11 +47,34 @@ fn has_target(control: &Control) -> bool {
     known() || (exec::run("modprobe", &["dm-thin-pool"]).is_ok() && known())
 }
 
-fn systems() -> Vec<String> {
+/// ID and ID_LIKE of /etc/os-release: what kind of system this is.
+pub fn systems() -> Vec<String> {
     let text = file::read(Path::new("/etc/os-release")).ok().flatten().unwrap_or_default();
     text.lines()
         .filter_map(|line| line.strip_prefix("ID=").or(line.strip_prefix("ID_LIKE=")))
         .flat_map(|value| value.trim_matches('"').split_whitespace())
         .map(str::to_owned)
         .collect()
+}
+
+/// Debian's package of thin_check and its like.
+pub const THIN_TOOLS: &str = "thin-provisioning-tools";
+
+/// The package of thin_check elsewhere.
+pub fn thin_tools(systems: &[String]) -> &'static str {
+    if systems.iter().any(|name| name.contains("suse")) { THIN_TOOLS } else { "device-mapper-persistent-data" }
+}
+
+/// The command that installs a package, where the kind of system is known.
+pub fn install(systems: &[String], debian: &str, others: &str) -> Option<String> {
+    let is = |names: &[&str]| systems.iter().any(|system| names.iter().any(|name| system.contains(name)));
+    if is(&["suse"]) {
+        Some(format!("zypper install {others}"))
+    } else if is(&["rhel", "fedora", "centos"]) {
+        Some(format!("dnf install {others}"))
+    } else if is(&["debian", "ubuntu"]) {
+        Some(format!("apt-get install {debian}"))
+    } else {
+        None
+    }
 }

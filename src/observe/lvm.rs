@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// How long LVM may take for a report. On a quiet host it takes a tenth of a second.
-const READ_LIMIT: Duration = Duration::from_secs(20);
+pub const READ_LIMIT: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PvRow {
@@ -23,6 +23,11 @@ pub struct PvRow {
     #[serde(deserialize_with = "figure")]
     pub pv_minor: u64,
     pub pv_missing: String,
+    #[serde(default)]
+    pub pv_uuid: String,
+    /// Where its first extent begins, in bytes.
+    #[serde(default, deserialize_with = "figure")]
+    pub pe_start: u64,
     #[serde(deserialize_with = "figure")]
     pub pv_pe_count: u64,
     #[serde(deserialize_with = "figure")]
@@ -70,11 +75,18 @@ pub struct LvRow {
     pub transaction_id: String,
     pub lv_profile: String,
     pub vg_profile: String,
+    /// Empty where dmeventd was not to be asked.
+    #[serde(default)]
     pub seg_monitor: String,
     pub lv_active: String,
     pub lv_when_full: String,
     pub lv_skip_activation: String,
     pub devices: String,
+    /// The extents of each segment, as `/dev/sda:0-9 /dev/sdb:7-8`.
+    #[serde(default)]
+    pub seg_pe_ranges: String,
+    #[serde(default)]
+    pub vg_partial: String,
     #[serde(deserialize_with = "figure")]
     pub vg_extent_size: u64,
     #[serde(deserialize_with = "figure")]
@@ -115,10 +127,10 @@ fn unbracketed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::
 
 const VG_FIELDS: &str =
     "vg_name,vg_uuid,vg_partial,vg_exported,vg_profile,vg_extent_size,vg_extent_count,vg_free_count";
-const PV_FIELDS: &str = "pv_name,pv_major,pv_minor,pv_missing,pv_pe_count,pv_pe_alloc_count";
+const PV_FIELDS: &str = "pv_name,pv_uuid,pv_major,pv_minor,pv_missing,pe_start,pv_pe_count,pv_pe_alloc_count";
 const LV_FIELDS: &str = "lv_name,lv_uuid,lv_attr,lv_layout,lv_role,lv_size,data_lv,metadata_lv,pool_lv,lv_profile,\
                          lv_active,lv_when_full,lv_skip_activation";
-const SEGMENT_FIELDS: &str = "lv_name,segtype,chunk_size,zero,discards,transaction_id,seg_monitor,devices";
+const SEGMENT_FIELDS: &str = "lv_name,segtype,chunk_size,zero,discards,transaction_id,devices,seg_pe_ranges";
 
 impl Lvm {
     /// The group of that name.
@@ -144,13 +156,14 @@ impl Lvm {
     }
 }
 
-/// Asks LVM for everything, in one command and so with one scan of the devices.
+/// Asks LVM for everything, in one command and so with one scan of the devices. Whether pools are monitored LVM asks
+/// dmeventd, which it starts where there is none, and takes for "no" that it does not answer.
 ///
 /// # Errors
 /// LVM is not there, is late, or says something that is no report.
 pub fn look(host: &mut Host) -> Looked<Lvm> {
-    let parts =
-        [("vg", VG_FIELDS), ("pv", PV_FIELDS), ("lv", LV_FIELDS), ("seg", SEGMENT_FIELDS), ("pvseg", "pv_name")];
+    let segment = if host.leave_dmeventd { SEGMENT_FIELDS.to_owned() } else { format!("{SEGMENT_FIELDS},seg_monitor") };
+    let parts = [("vg", VG_FIELDS), ("pv", PV_FIELDS), ("lv", LV_FIELDS), ("seg", &*segment), ("pvseg", "pv_name")];
     let mut line = vec!["fullreport".to_owned(), "--all".to_owned()];
     for (part, fields) in parts {
         line.extend(["--configreport", part, "-o", fields].map(str::to_owned));
@@ -204,11 +217,15 @@ fn parse_full_report(text: &str) -> Looked<Lvm> {
         for lv in entry.lv {
             let of_lv = |segment: &&Row| segment.get("lv_name") == lv.get("lv_name");
             let segments: Vec<&Row> = entry.seg.iter().filter(of_lv).collect();
-            let devices: Vec<&str> = segments.iter().filter_map(|segment| segment.get("devices")?.as_str()).collect();
-            let devices = Value::String(devices.join(","));
+            let all = |field: &str, between: &str| {
+                let values: Vec<&str> = segments.iter().filter_map(|segment| segment.get(field)?.as_str()).collect();
+                Value::String(values.join(between))
+            };
+            let (devices, ranges) = (all("devices", ","), all("seg_pe_ranges", " "));
             let first = segments.first().map(|segment| (*segment).clone()).unwrap_or_default();
             let mut row: Row = group.clone().into_iter().chain(first).chain(lv).collect();
             row.insert("devices".to_owned(), devices);
+            row.insert("seg_pe_ranges".to_owned(), ranges);
             lvm.lvs.push(serde_json::from_value(Value::Object(row)).map_err(|why| wrong(why.to_string()))?);
         }
     }

@@ -1,19 +1,23 @@
 //! Facts: what the machine is like now, as plain data. What could not be read is absent with its reason
 //! ([`Looked`]), never empty: "no volumes" and "could not ask" are different things.
 
+pub mod consumers;
 pub mod device;
 pub mod filter;
 pub mod host;
 pub mod lvm;
 pub mod lvmconf;
+pub mod metadata;
 pub mod pools;
 pub mod profile;
+pub mod samples;
 pub mod stack;
+pub mod survey;
 pub mod thin;
 
 use crate::sys::file;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
@@ -62,6 +66,8 @@ pub struct Host {
     pub named: Vec<String>,
     /// The kernel's names of what stands on thin pools: no physical volumes, and never to be touched.
     pub above_pools: BTreeSet<String>,
+    /// Not to ask dmeventd, through LVM, which pools it watches.
+    pub leave_dmeventd: bool,
     /// Whether udev has been waited for: once is enough, since what this run makes it knows itself.
     udev_settled: bool,
 }
@@ -73,6 +79,7 @@ impl Host {
             lock_limit,
             named: Vec::new(),
             above_pools: BTreeSet::new(),
+            leave_dmeventd: false,
             udev_settled: false,
         }
     }
@@ -81,7 +88,15 @@ impl Host {
     /// # Errors
     /// device-mapper cannot be asked.
     pub fn active_pools(&mut self) -> anyhow::Result<Vec<pools::Pool>> {
-        let active = pools::active(&crate::sys::dm::Control::open()?)?;
+        self.active_pools_with(&mut pools::Caution { silent: &BTreeMap::new(), tell: &mut |_| {} })
+    }
+
+    /// As [`Host::active_pools`], around devices that hang.
+    ///
+    /// # Errors
+    /// device-mapper cannot be asked.
+    pub fn active_pools_with(&mut self, caution: &mut pools::Caution<'_>) -> anyhow::Result<Vec<pools::Pool>> {
+        let active = pools::active(&crate::sys::dm::Control::open()?, caution)?;
         for holders in active.iter().filter_map(|pool| pool.live.as_ref()?.holders.as_ref().ok()) {
             self.above_pools.extend(holders.iter().cloned());
         }

@@ -2,13 +2,13 @@
 
 use super::lvm::{LvRow, Lvm, lvm_name};
 use super::profile::{self, Autoextend};
-use super::thin::{Mode, PoolStatus, PoolTable, parse_pool_status, parse_pool_table};
+use super::thin::{Mode, PoolFigures, PoolStatus, PoolTable, parse_pool_status, parse_pool_table};
 use super::{Looked, Unseen, looked};
-use crate::sys::dm::{Ask, Control};
+use crate::sys::dm::{Ask, Control, Device, Entry};
 use crate::sys::{block, file};
 use crate::units::{Bytes, Extents, Sectors};
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// What a pool stands on.
@@ -32,6 +32,23 @@ pub struct Pool {
     pub live: Option<Live>,
     /// Absent for a bare pool, and where LVM was not asked.
     pub lvm: Option<LvmSide>,
+    /// Where its node is there without the thin-pool target.
+    pub broken: Option<Broken>,
+}
+
+/// The node of a pool that has another table than a pool's, or none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Broken {
+    pub dm_name: String,
+    /// `error` after `dmsetup wipe_table`, for one; none where no table is live.
+    pub target: Option<String>,
+}
+
+/// What hung when it was asked before, and so is asked for its table alone, and whom to tell what is asked next.
+pub struct Caution<'a> {
+    /// Device-mapper names, with what was seen of them.
+    pub silent: &'a BTreeMap<String, String>,
+    pub tell: &'a mut dyn FnMut(&str),
 }
 
 /// A pool as the kernel has it.
@@ -48,6 +65,8 @@ pub struct Live {
     pub status: Looked<PoolStatus>,
     /// Active thin volumes.
     pub volumes: Looked<u64>,
+    /// Those of them that the kernel has given up, by their device-mapper names.
+    pub failed_volumes: Looked<Vec<String>>,
     /// The kernel's names of all that stands right on it: thin volumes, and LVM's layer over a pool.
     pub holders: Looked<Vec<String>>,
     pub data: Looked<Below>,
@@ -68,6 +87,8 @@ pub struct Below {
 pub struct LvmSide {
     pub row: LvRow,
     pub autoextend: Looked<Autoextend>,
+    /// A profile is attached, and there is no file of that name.
+    pub profile_missing: bool,
     pub data_devices: Vec<String>,
     pub metadata_devices: Vec<String>,
     pub metadata_size: Bytes,
@@ -80,6 +101,12 @@ impl LvmSide {
         [&self.row.lv_profile, &self.row.vg_profile].into_iter().find(|name| !name.is_empty()).map(String::as_str)
     }
 
+    /// A physical volume of its group is missing, and a part of the pool with it.
+    pub fn is_partial(&self) -> bool {
+        // The ninth character of lv_attr (lvs(8)).
+        self.row.lv_attr.chars().nth(8) == Some('p')
+    }
+
     pub fn monitored(&self) -> bool {
         self.row.seg_monitor == "monitored"
     }
@@ -90,9 +117,40 @@ impl LvmSide {
         let extent = self.row.vg_extent_size.max(1);
         extensions(Extents(self.row.lv_size / extent), Extents(self.row.vg_free_count), autoextend.percent)
     }
+
+    /// What LVM adds at the next extension: its percent, or what it takes to be below the threshold again if that is
+    /// more. It adds all of it or nothing.
+    pub fn next_step(&self, figures: &PoolFigures, autoextend: Autoextend) -> Extents {
+        let (used, total) = (u128::from(figures.data_used.0), u128::from(figures.data_total.0.max(1)));
+        let below = (used * 10_000).div_ceil(total * u128::from(autoextend.threshold.max(1))).saturating_sub(100);
+        let percent = u128::from(autoextend.percent).max(below);
+        let size = u128::from(self.row.lv_size / self.row.vg_extent_size.max(1));
+        Extents(u64::try_from((size * percent).div_ceil(100)).unwrap_or(u64::MAX))
+    }
+
+    /// The pool's size when the last of these extensions was made.
+    pub fn extends_until(&self, autoextend: Autoextend) -> Bytes {
+        let extent = self.row.vg_extent_size.max(1);
+        let size = Extents(self.row.lv_size / extent);
+        extended(size, Extents(self.row.vg_free_count), autoextend.percent).1.bytes(Bytes(extent))
+    }
 }
 
-fn extensions(mut size: Extents, mut free: Extents, percent: u64) -> u64 {
+/// Whether dmeventd must have extended by now: it runs its command when the use passes a multiple of 5 % (its thin
+/// plugin, `CHECK_STEP`), and the threshold lies before the last one that was passed.
+pub fn is_overdue(figures: &PoolFigures, threshold: u64) -> bool {
+    let step = threshold.next_multiple_of(5).min(99);
+    let over = |used: u64, total: u64| u128::from(used) * 100 > u128::from(total) * u128::from(step);
+    threshold < profile::NEVER
+        && (over(figures.data_used.0, figures.data_total.0) || over(figures.metadata_used.0, figures.metadata_total.0))
+}
+
+fn extensions(size: Extents, free: Extents, percent: u64) -> u64 {
+    extended(size, free, percent).0
+}
+
+/// How many steps there is room for, and the size after them.
+fn extended(mut size: Extents, mut free: Extents, percent: u64) -> (u64, Extents) {
     let mut count = 0;
     while percent > 0 && size.0 > 0 {
         let step = (size.0.saturating_mul(percent)).div_ceil(100);
@@ -103,7 +161,7 @@ fn extensions(mut size: Extents, mut free: Extents, percent: u64) -> u64 {
         size.0 += step;
         count += 1;
     }
-    count
+    (count, size)
 }
 
 impl Pool {
@@ -114,7 +172,8 @@ impl Pool {
     /// The device-mapper names that the operator may use for it.
     pub fn dm_names(&self) -> Vec<&str> {
         let live = self.live.as_ref().map(|live| live.dm_name.as_str());
-        live.into_iter().flat_map(|name| [name, name.strip_suffix("-tpool").unwrap_or(name)]).collect()
+        let broken = self.broken.as_ref().map(|broken| broken.dm_name.as_str());
+        live.or(broken).into_iter().flat_map(|name| [name, name.strip_suffix("-tpool").unwrap_or(name)]).collect()
     }
 }
 
@@ -122,49 +181,95 @@ impl Pool {
 ///
 /// # Errors
 /// device-mapper cannot be asked at all.
-pub fn active(control: &Control) -> anyhow::Result<Vec<Pool>> {
+pub fn active(control: &Control, caution: &mut Caution<'_>) -> anyhow::Result<Vec<Pool>> {
     let mut pools = Vec::new();
-    let mut thin = BTreeSet::new();
+    let mut thin = BTreeMap::new();
+    let mut others = Vec::new();
     for entry in control.list()? {
+        (caution.tell)(&entry.name);
+        let kernel = || format!("dm-{}", entry.minor);
+        let silent = caution.silent.get(&entry.name);
+        // The status of a volume hangs with its pool's; which pool that is, is not known yet.
+        let ask = if caution.silent.is_empty() { Ask::Status } else { Ask::Table };
         // A device that went between the listing and the look is no error.
-        let Ok(device) = control.look(&entry.name, Ask::Status) else { continue };
+        let Ok(device) = control.look(&entry.name, ask) else { continue };
         match device.targets.as_slice() {
             [target] if target.kind == "thin" => {
-                thin.insert(format!("dm-{}", entry.minor));
+                let failed = ask == Ask::Status && matches!(target.params.trim(), "Fail" | "Error");
+                thin.insert(kernel(), failed.then(|| entry.name.clone()));
             }
             [target] if target.kind == "thin-pool" => {
-                let status = parse_pool_status(&target.params);
-                let table = table_of(control, &entry.name);
-                let below = |device: fn(&PoolTable) -> &str| match &table {
-                    Ok(table) => looked(below(device(table))),
-                    Err(why) => Err(why.clone()),
+                let status = match silent {
+                    Some(why) => Err(Unseen(why.clone())),
+                    None if ask == Ask::Table => status_of(control, &entry.name),
+                    None => parse_pool_status(&target.params),
                 };
-                let live = Live {
-                    dm_name: entry.name.clone(),
-                    major: entry.major,
-                    minor: entry.minor,
-                    suspended: device.suspended,
-                    inactive_table: device.inactive_table,
-                    length: Sectors(target.length),
-                    data: below(|table| &table.data_device),
-                    metadata: below(|table| &table.metadata_device),
-                    table,
-                    status,
-                    volumes: Ok(0),
-                    holders: looked(block::entries(&block::sysfs(entry.major, entry.minor).join("holders"))),
-                };
-                pools.push(named(live, &device.uuid));
+                pools.push(named(live(control, &entry, &device, target.length, status), &device.uuid));
             }
-            _ => {}
+            targets => others.push((entry, device.uuid.clone(), targets.first().map(|target| target.kind.clone()))),
         }
     }
-    for pool in &mut pools {
-        if let Some(live) = &mut pool.live {
-            live.volumes = live.holders.as_ref().map(|holders| count(holders, &thin)).map_err(Clone::clone);
-        }
+    pools.extend(others.into_iter().filter_map(|(entry, uuid, target)| broken(entry, &uuid, target, &thin)));
+    for live in pools.iter_mut().filter_map(|pool| pool.live.as_mut()) {
+        let Ok(holders) = &live.holders else { continue };
+        live.failed_volumes = match caution.silent.values().next() {
+            Some(why) => Err(Unseen(format!("not asked, since {why}"))),
+            None => Ok(holders.iter().filter_map(|holder| thin.get(holder)?.clone()).collect()),
+        };
+        live.volumes = Ok(count(holders, &thin));
     }
     pools.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(pools)
+}
+
+fn live(control: &Control, entry: &Entry, device: &Device, length: u64, status: Looked<PoolStatus>) -> Live {
+    let table = table_of(control, &entry.name);
+    let below = |device: fn(&PoolTable) -> &str| match &table {
+        Ok(table) => looked(below(device(table))),
+        Err(why) => Err(why.clone()),
+    };
+    let holders = looked(block::entries(&block::sysfs(entry.major, entry.minor).join("holders")));
+    Live {
+        dm_name: entry.name.clone(),
+        major: entry.major,
+        minor: entry.minor,
+        suspended: device.suspended,
+        inactive_table: device.inactive_table,
+        length: Sectors(length),
+        data: below(|table| &table.data_device),
+        metadata: below(|table| &table.metadata_device),
+        table,
+        status,
+        volumes: holders.as_ref().map(|_| 0).map_err(Clone::clone),
+        failed_volumes: Ok(Vec::new()),
+        holders,
+    }
+}
+
+/// A node that was a pool: LVM says so in its uuid, and of a bare one the thin volumes that still stand on it tell.
+fn broken(entry: Entry, uuid: &str, target: Option<String>, thin: &BTreeMap<String, Option<String>>) -> Option<Pool> {
+    let of_lvm = uuid.starts_with("LVM-") && uuid.ends_with("-tpool");
+    let carries_volumes = || {
+        let holders = block::entries(&block::sysfs(entry.major, entry.minor).join("holders")).unwrap_or_default();
+        !holders.is_empty() && holders.iter().all(|holder| thin.contains_key(holder))
+    };
+    let suspect = target.as_deref().is_none_or(|kind| kind == "error");
+    let is_pool = of_lvm || (suspect && carries_volumes());
+    if !is_pool {
+        return None;
+    }
+    let (name, kind) = match lvm_name(&entry.name).filter(|_| of_lvm) {
+        Some(name) => (name, Kind::Lvm),
+        None => (entry.name.clone(), Kind::Raw),
+    };
+    let broken = Broken { dm_name: entry.name, target };
+    Some(Pool { name, kind, live: None, lvm: None, broken: Some(broken) })
+}
+
+fn status_of(control: &Control, name: &str) -> Looked<PoolStatus> {
+    let device = looked(control.look(name, Ask::Status))?;
+    let target = device.targets.first().ok_or_else(|| Unseen(format!("{name} has no table any more")))?;
+    parse_pool_status(&target.params)
 }
 
 fn table_of(control: &Control, name: &str) -> Looked<PoolTable> {
@@ -181,7 +286,7 @@ fn named(live: Live, uuid: &str) -> Pool {
         None if on_loop(&live.data) && on_loop(&live.metadata) => (live.dm_name.clone(), Kind::Loop),
         None => (live.dm_name.clone(), Kind::Raw),
     };
-    Pool { name, kind, live: Some(live), lvm: None }
+    Pool { name, kind, live: Some(live), lvm: None, broken: None }
 }
 
 fn below(number: &str) -> anyhow::Result<Below> {
@@ -197,18 +302,18 @@ fn below(number: &str) -> anyhow::Result<Below> {
 }
 
 /// Each active thin volume holds its pool; LVM's own layer above the pool does too, and is none.
-fn count(holders: &[String], thin: &BTreeSet<String>) -> u64 {
-    holders.iter().filter(|holder| thin.contains(*holder)).count() as u64
+fn count(holders: &[String], thin: &BTreeMap<String, Option<String>>) -> u64 {
+    holders.iter().filter(|holder| thin.contains_key(*holder)).count() as u64
 }
 
 /// Joins what LVM knows to the active pools, and adds those that are inactive.
 pub fn join(mut pools: Vec<Pool>, lvm: &Lvm) -> Vec<Pool> {
     for row in lvm.lvs.iter().filter(|row| row.segtype == "thin-pool") {
         let name = format!("{}/{}", row.vg_name, row.lv_name);
+        let attached = [&row.lv_profile, &row.vg_profile].into_iter().find(|name| !name.is_empty());
         let side = LvmSide {
-            autoextend: profile::effective(
-                [&row.lv_profile, &row.vg_profile].into_iter().find(|name| !name.is_empty()).map(String::as_str),
-            ),
+            autoextend: profile::effective(attached.map(String::as_str)),
+            profile_missing: attached.is_some_and(|name| profile::read(name) == Ok(None)),
             data_devices: devices_of(lvm, &row.vg_name, &row.data_lv),
             metadata_devices: devices_of(lvm, &row.vg_name, &row.metadata_lv),
             active_components: [&row.data_lv, &row.metadata_lv]
@@ -221,7 +326,7 @@ pub fn join(mut pools: Vec<Pool>, lvm: &Lvm) -> Vec<Pool> {
         };
         match pools.iter_mut().find(|pool| pool.kind == Kind::Lvm && pool.name == name) {
             Some(pool) => pool.lvm = Some(side),
-            None => pools.push(Pool { name, kind: Kind::Lvm, live: None, lvm: Some(side) }),
+            None => pools.push(Pool { name, kind: Kind::Lvm, live: None, lvm: Some(side), broken: None }),
         }
     }
     pools.sort_by(|one, other| one.name.cmp(&other.name));

@@ -39,11 +39,19 @@ pub struct Facts {
 }
 
 /// The pools that are meant.
-fn choose<'a>(verb: &str, chosen: &Chosen, facts: &'a Facts) -> Result<Vec<&'a Pool>, Refusal> {
+///
+/// # Errors
+/// They cannot be listed, there is none of that name, or a name is needed.
+pub fn choose<'a>(
+    verb: &str,
+    chosen: &Chosen,
+    pools: &'a Looked<Vec<Pool>>,
+    lvm: &Looked<Lvm>,
+) -> Result<Vec<&'a Pool>, Refusal> {
     let refuse = |message: String, reasons: Vec<String>, hint: &str| {
         Err(Refusal { message, reasons, hint: Some(hint.to_owned()) })
     };
-    let pools = match (&facts.pools, &facts.lvm) {
+    let pools = match (pools, lvm) {
         (Ok(pools), Ok(_)) => pools,
         (Err(why), _) | (_, Err(why)) => {
             return refuse(
@@ -68,7 +76,7 @@ fn choose<'a>(verb: &str, chosen: &Chosen, facts: &'a Facts) -> Result<Vec<&'a P
             _ => refuse(
                 format!("{verb} needs a name, since there are several pools: {}", list()),
                 Vec::new(),
-                "name one, or add --all",
+                if verb == "autoextend" { "name one" } else { "name one, or add --all" },
             ),
         },
     }
@@ -81,7 +89,7 @@ fn choose<'a>(verb: &str, chosen: &Chosen, facts: &'a Facts) -> Result<Vec<&'a P
 /// Why nothing is begun.
 pub fn activate(chosen: &Chosen, facts: &Facts) -> Result<Plan, Refusal> {
     let mut plan = Plan::default();
-    for pool in choose("activate", chosen, facts)? {
+    for pool in choose("activate", chosen, &facts.pools, &facts.lvm)? {
         let (Some(lvm), Ok(name)) = (&pool.lvm, LvmName::parse(&pool.name)) else {
             // A bare pool that is listed is active.
             continue;
@@ -120,7 +128,7 @@ pub fn activate(chosen: &Chosen, facts: &Facts) -> Result<Plan, Refusal> {
 pub fn deactivate(chosen: &Chosen, facts: &Facts) -> Result<Plan, Refusal> {
     let mut plan = Plan::default();
     let mut reasons = Reasons::default();
-    for pool in choose("deactivate", chosen, facts)? {
+    for pool in choose("deactivate", chosen, &facts.pools, &facts.lvm)? {
         let (Kind::Lvm, Ok(name)) = (pool.kind, LvmName::parse(&pool.name)) else {
             reasons
                 .add(format!("{} is a bare pool, which this version cannot bring back, so it is left up.", pool.name));

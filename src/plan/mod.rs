@@ -1,6 +1,7 @@
 //! Plans: from a request and facts to a list of steps, by pure functions. Nothing here can fail on the machine.
 
 pub mod activation;
+pub mod autoextend;
 pub mod devices;
 pub mod halves;
 pub mod preflight;

@@ -1,7 +1,7 @@
 //! What any verb that changes a pool needs of the host.
 
 use super::refusal::{Reasons, Refusal};
-use crate::observe::host::Abilities;
+use crate::observe::host::{self, Abilities};
 
 /// What a verb needs beyond root, device-mapper and the thin-pool target.
 #[derive(Debug, Clone, Copy, Default)]
@@ -47,30 +47,19 @@ pub fn check(verb: &str, has: &Abilities, needs: Needs) -> Result<(), Refusal> {
         );
     }
     if needs.thin_check && !has.thin_check {
-        let tools = if has.systems.iter().any(|name| name.contains("suse")) {
-            "thin-provisioning-tools"
-        } else {
-            "device-mapper-persistent-data"
-        };
         reasons.add_with_hint(
             "thin_check is not installed, and LVM activates no thin pool without it.",
-            package("thin-provisioning-tools", tools),
+            package(host::THIN_TOOLS, host::thin_tools(&has.systems)),
         );
     }
     reasons.settle(message)
 }
 
-/// The command that installs a package, by the kind of system.
+/// How to install a package, by the kind of system.
 fn install(systems: &[String], debian: &str, others: &str) -> String {
-    let is = |names: &[&str]| systems.iter().any(|system| names.iter().any(|name| system.contains(name)));
-    if is(&["suse"]) {
-        format!("install it: zypper install {others}")
-    } else if is(&["rhel", "fedora", "centos"]) {
-        format!("install it: dnf install {others}")
-    } else if is(&["debian", "ubuntu"]) {
-        format!("install it: apt-get install {debian}")
-    } else {
-        format!("install the package {others} (on Debian {debian})")
+    match host::install(systems, debian, others) {
+        Some(command) => format!("install it: {command}"),
+        None => format!("install the package {others} (on Debian {debian})"),
     }
 }
 

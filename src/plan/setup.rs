@@ -2,7 +2,7 @@
 
 use super::devices::{Usable, Wish, blank_extents, check_group, group_step, path_for_lvm, room, usable, wipe_step};
 use super::halves::{Halves, amount, metadata_name};
-use super::profile::{low_water_for, near, profile_step};
+use super::profile::{Asked, profile_step};
 use super::refusal::{Reasons, Refusal};
 use super::sizing::{self, Layout, Room};
 use super::step::Step;
@@ -12,7 +12,7 @@ use crate::observe::Looked;
 use crate::observe::device::Named;
 use crate::observe::lvm::{Group, Lvm};
 use crate::observe::pools::Pool;
-use crate::observe::profile::{Autoextend, Profile};
+use crate::observe::profile::{Autoextend, NEVER, Profile, low_water_for, near};
 use crate::units::{Amount, Bytes, Extents};
 
 /// Docker's defaults for its own automation of this setup.
@@ -86,7 +86,9 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
             "list the groups: vgs; for a new one, name its disks: dmtool setup DEVICE...",
         );
     }
-    let profile_step = profile_step(request, pool.as_ref(), profile.as_ref(), &mut reasons);
+    let threshold = if request.autoextend { request.threshold } else { Some(NEVER) };
+    let asked = Asked { threshold, percent: request.percent };
+    let profile_step = profile_step(&request.pool, asked, pool.as_ref(), profile.as_ref(), &mut reasons);
     let mut plan = Plan::default();
     match pool {
         Some(pool) => existing(request, &devices, pool, profile_step, &mut plan, &mut reasons),

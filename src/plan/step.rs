@@ -24,6 +24,8 @@ pub enum Step {
     Refresh { pool: LvmName },
     /// Has dmeventd watch the pool.
     Monitor { pool: LvmName },
+    /// Has dmeventd no longer watch the pool; with the next one, it forgets its failures.
+    Unmonitor { pool: LvmName },
     /// Brings the pool into the kernel.
     Activate { pool: LvmName, ignore_skip: bool },
     /// Takes the pool's volumes and then the pool out of the kernel.
@@ -46,6 +48,7 @@ impl Step {
             Step::AttachProfile { .. } => "attach-profile",
             Step::Refresh { .. } => "refresh-table",
             Step::Monitor { .. } => "monitor",
+            Step::Unmonitor { .. } => "stop-monitoring",
             Step::Activate { .. } => "activate",
             Step::Deactivate { .. } => "deactivate",
             Step::DeactivateComponent { .. } => "deactivate-component",
@@ -108,6 +111,7 @@ impl Step {
                 words(&["lvchange", "--metadataprofile", profile, &pool.to_string()])
             }
             Step::Refresh { pool } => words(&["lvchange", "--refresh", &pool.to_string()]),
+            Step::Unmonitor { pool } => words(&["lvchange", "--monitor", "n", &pool.to_string()]),
             Step::Monitor { pool } => words(&["lvchange", "--monitor", "y", &pool.to_string()]),
             Step::DeactivateComponent { vg, lv } => words(&["lvchange", "--activate", "n", &format!("{vg}/{lv}")]),
             Step::Activate { pool, ignore_skip } => {

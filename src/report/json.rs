@@ -2,9 +2,13 @@
 
 use crate::apply::Applied;
 use crate::exit::Problem;
+use crate::health::code::{Code, Severity};
+use crate::health::pages::{self, Page};
+use crate::health::{self, Finding};
 use crate::observe::Looked;
 use crate::observe::pools::{Below, Kind, LvmSide, Pool};
 use crate::observe::profile::NEVER;
+use crate::observe::survey::Survey;
 use crate::observe::thin::{Mode, PoolTable};
 use crate::units::{Bytes, percent};
 use serde_json::{Value, json};
@@ -62,6 +66,46 @@ pub fn status(pools: &[Pool], warnings: &[String]) -> Value {
         fields.insert("warnings".to_owned(), json!(warnings));
     }
     object
+}
+
+/// The object of `check`.
+pub fn check(survey: &Survey, findings: &[Finding], status: health::Status) -> Value {
+    json!({
+        "dmtool": FORMAT,
+        "command": "check",
+        "status": status,
+        "findings": findings,
+        "pools": survey.pools.iter().map(|seen| pool(&seen.pool)).collect::<Vec<_>>(),
+    })
+}
+
+/// The object of `status -x`: the pools that are not well, and why.
+pub fn sick(survey: &Survey, findings: &[Finding]) -> Value {
+    let bad: Vec<&Finding> = findings.iter().filter(|finding| finding.severity > Severity::Info).collect();
+    let named = |name: &str| bad.iter().any(|finding| finding.pool.as_deref() == Some(name));
+    let pools: Vec<Value> =
+        survey.pools.iter().filter(|seen| named(&seen.pool.name)).map(|seen| pool(&seen.pool)).collect();
+    json!({"dmtool": FORMAT, "command": "status", "pools": pools, "findings": bad})
+}
+
+/// The object of `explain` without a code.
+pub fn codes() -> Value {
+    let one = |code: &Code| json!({"code": code, "severity": code.severity(), "title": pages::of(*code).title});
+    json!({"dmtool": FORMAT, "command": "explain", "codes": Code::ALL.iter().map(one).collect::<Vec<_>>()})
+}
+
+/// The object of `explain` with a code.
+pub fn page(code: Code, page: &Page) -> Value {
+    json!({
+        "dmtool": FORMAT,
+        "command": "explain",
+        "code": code,
+        "severity": code.severity(),
+        "title": page.title,
+        "meaning": page.meaning,
+        "otherwise": page.otherwise,
+        "remedy": page.remedy,
+    })
 }
 
 /// A POOL. What only a live pool knows is null for one that is down, and so is what could not be read.

@@ -2,12 +2,15 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the room that prints")]
 
+pub mod health;
 pub mod json;
+pub mod metrics;
+pub mod nagios;
 pub mod page;
 pub mod table;
 
 use crate::apply::{Event, Status};
-use crate::exit::{Kind, Problem, USAGE};
+use crate::exit::{Kind, Problem};
 use crate::plan::Plan;
 use crate::plan::step::Step;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -51,8 +54,26 @@ impl Voice {
         }
     }
 
-    fn paint(self, code: &str, text: &str, terminal: bool) -> String {
+    pub fn paint(self, code: &str, text: &str, terminal: bool) -> String {
         if self.colored(terminal) { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+
+    /// Whether what is answered reaches a terminal.
+    pub fn on_terminal(self) -> bool {
+        !self.json && std::io::stdout().is_terminal()
+    }
+
+    /// The same voice with its colours decided for standard output: another process that writes for this one has
+    /// none.
+    #[must_use]
+    pub fn settled(self) -> Voice {
+        let color = if self.colored(self.on_terminal()) { Color::Always } else { Color::Never };
+        Voice { color, ..self }
+    }
+
+    /// An answer with colours in it, its parts cleaned already.
+    pub fn picture(self, text: &str) {
+        let _ = std::io::stdout().write_all((text.to_owned() + "\n").as_bytes());
     }
 
     /// A result for people: standard output, or standard error where that carries JSON.
@@ -82,6 +103,20 @@ impl Voice {
 
     pub fn json(self, value: &Value) {
         let _ = writeln!(std::io::stdout(), "{value:#}");
+    }
+
+    /// One object in one line, for a stream of them.
+    ///
+    /// # Errors
+    /// Nobody reads any more.
+    pub fn json_line(self, value: &Value) -> std::io::Result<()> {
+        writeln!(std::io::stdout(), "{value}")?;
+        std::io::stdout().flush()
+    }
+
+    /// A place for pictures that follow each other.
+    pub fn screen(self) -> Screen {
+        Screen { terminal: self.on_terminal(), shown: false }
     }
 
     pub fn problem(self, problem: &Problem) {
@@ -135,7 +170,7 @@ pub fn raw(bytes: &[u8]) {
 }
 
 /// What clap says of the command line, with its exit status; as JSON too where that was asked for.
-pub fn usage(error: &clap::Error) -> ExitCode {
+pub fn usage(error: &clap::Error, status: u8) -> ExitCode {
     let wrong = error.use_stderr();
     if wrong && std::env::args_os().any(|word| word == "--json") {
         let text = error.render().to_string();
@@ -144,12 +179,36 @@ pub fn usage(error: &clap::Error) -> ExitCode {
         Voice { json: true, ..Voice::default() }.json(&json::failure(None, &problem));
     }
     let _ = error.print();
-    if wrong { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
+    if wrong { ExitCode::from(status) } else { ExitCode::SUCCESS }
 }
 
 /// Whether a question can be asked here.
 pub fn can_ask() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// Pictures that follow each other: in place on a terminal, one below the other elsewhere.
+pub struct Screen {
+    terminal: bool,
+    shown: bool,
+}
+
+impl Screen {
+    /// # Errors
+    /// Nobody reads any more.
+    pub fn show(&mut self, text: &str) -> std::io::Result<()> {
+        // Colours are ours; all else that controls a terminal was cleaned away where it came from.
+        let mut out = std::io::stdout().lock();
+        if self.terminal {
+            // Home, then each line with its rest erased, then all below: nothing flickers.
+            let lines = text.replace('\n', "\u{1b}[K\n");
+            write!(out, "{}\u{1b}[H{lines}\u{1b}[K\n\u{1b}[J", if self.shown { "" } else { "\u{1b}[2J" })?;
+        } else {
+            writeln!(out, "{}{text}", if self.shown { "\n" } else { "" })?;
+        }
+        self.shown = true;
+        out.flush()
+    }
 }
 
 pub struct Progress {

@@ -54,6 +54,9 @@ fn kind_word(kind: Kind) -> &'static str {
 
 /// One word for the state, the gravest first.
 pub fn state(pool: &Pool) -> String {
+    if pool.broken.is_some() {
+        return "error".to_owned();
+    }
     let Some(live) = &pool.live else { return "inactive".to_owned() };
     if live.suspended {
         return "suspended".to_owned();

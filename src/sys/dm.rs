@@ -2,8 +2,9 @@
 //! devices underneath and refuses status words that real pools have.
 
 use anyhow::{Context, Result, anyhow};
-use devicemapper::{DM, DevId, DeviceInfo, DmFlags, DmName, DmOptions};
+use devicemapper::{DM, DevId, DeviceInfo, DmFlags, DmName, DmOptions, DmUdevFlags};
 use serde::{Deserialize, Serialize};
+use std::fs::File;
 
 /// One line of a table or of a status.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +47,16 @@ pub enum Ask {
     Table,
     /// Status without a flush: a flush commits metadata and can hang on a sick pool.
     Status,
+    /// The table that was loaded and not swapped in yet.
+    Inactive,
+}
+
+/// A stretch of a device, in sectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stretch {
+    pub device: (u32, u32),
+    pub start: u64,
+    pub length: u64,
 }
 
 impl Control {
@@ -75,16 +86,59 @@ impl Control {
     /// # Errors
     /// The kernel's, such as a device that is gone by now.
     pub fn look(&self, name: &str, ask: Ask) -> Result<Device> {
-        let what = if ask == Ask::Table { "table" } else { "status" };
+        let (what, flags) = match ask {
+            Ask::Table => ("table", DmFlags::DM_STATUS_TABLE),
+            Ask::Status => ("status", DmFlags::DM_NOFLUSH),
+            Ask::Inactive => ("inactive table", DmFlags::DM_STATUS_TABLE | DmFlags::DM_QUERY_INACTIVE_TABLE),
+        };
         let context = || format!("reading the {what} of {name}");
         let id = DmName::new(name).map_err(|why| anyhow!("{why}")).with_context(context)?;
-        let flags = if ask == Ask::Table { DmFlags::DM_STATUS_TABLE } else { DmFlags::DM_NOFLUSH };
         let (info, targets) = self
             .0
             .table_status(&DevId::Name(id), DmOptions::default().set_flags(flags))
             .map_err(|why| anyhow!("{why}"))
             .with_context(context)?;
         Ok(device(name, &info, targets))
+    }
+
+    /// A read-only device over these stretches, open, and gone when it is closed, however this process ends.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn read_only(&self, name: &str, stretches: &[Stretch]) -> Result<File> {
+        let context = || format!("making the read-only device {name}");
+        let name = DmName::new(name).map_err(|why| anyhow!("{why}")).with_context(context)?;
+        let id = DevId::Name(name);
+        let quiet = DmUdevFlags::DM_UDEV_DISABLE_DM_RULES_FLAG
+            | DmUdevFlags::DM_UDEV_DISABLE_SUBSYSTEM_RULES_FLAG
+            | DmUdevFlags::DM_UDEV_DISABLE_DISK_RULES_FLAG
+            | DmUdevFlags::DM_UDEV_DISABLE_OTHER_RULES_FLAG;
+        let options = |flags| DmOptions::default().set_flags(flags).set_udev_flags(quiet);
+        let mut table = Vec::new();
+        let mut at = 0;
+        for stretch in stretches {
+            let (major, minor) = stretch.device;
+            let params = format!("{major}:{minor} {}", stretch.start);
+            table.push((at, stretch.length, "linear".to_owned(), params));
+            at += stretch.length;
+        }
+        // Left by a run that was killed between making it and opening it.
+        let _ = self.0.device_remove(&id, options(DmFlags::DM_DEFERRED_REMOVE));
+        let device = self.0.device_create(name, None, options(DmFlags::DM_READONLY));
+        let device = device.map_err(|why| anyhow!("{why}")).with_context(context)?.device();
+        let opened = self
+            .0
+            .table_load(&id, &table, options(DmFlags::DM_READONLY))
+            .and_then(|_| self.0.device_suspend(&id, options(DmFlags::empty())))
+            .map_err(|why| anyhow!("{why}"))
+            .and_then(|_| {
+                let node = super::block::kernel_name(device.major, device.minor).context("it is not in sysfs")?;
+                Ok(File::open(format!("/dev/{node}"))?)
+            })
+            .with_context(context);
+        let removed = self.0.device_remove(&id, options(DmFlags::DM_DEFERRED_REMOVE));
+        removed.map_err(|why| anyhow!("{why}")).with_context(context)?;
+        opened
     }
 
     /// The targets that the kernel knows now; modules not loaded are not among them.

@@ -1,8 +1,10 @@
 //! Tools run from outside, from fixed directories and with a clean environment.
 
-use anyhow::{Result, anyhow, bail};
-use std::path::PathBuf;
+use anyhow::{Context, Result, anyhow, bail};
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 const DIRECTORIES: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
@@ -17,18 +19,54 @@ pub fn find(tool: &str) -> Option<PathBuf> {
 /// It is not installed, or it failed: then with its words, its status and both its streams.
 pub fn run(tool: &str, words: &[&str]) -> Result<String> {
     let path = find(tool).ok_or_else(|| anyhow!("{tool} is not installed"))?;
-    let output = Command::new(&path)
-        .args(words)
-        .env_clear()
-        .env("PATH", DIRECTORIES.join(":"))
-        .env("LC_ALL", "C.UTF-8")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|why| anyhow!("starting {}: {why}", path.display()))?;
+    let output = command(&path, words).output().map_err(|why| anyhow!("starting {}: {why}", path.display()))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     if !output.status.success() {
         let said = [text(&output.stdout), text(&output.stderr)].join("\n");
         bail!("{tool} {}: {}\n{}", words.join(" "), output.status, said.trim());
     }
     Ok(text(&output.stdout))
+}
+
+fn command(path: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(path);
+    command.args(words).env_clear().env("PATH", DIRECTORIES.join(":")).env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
+    command
+}
+
+/// How a tool ended, and what it said on both its streams.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// None where a signal ended it.
+    pub status: Option<i32>,
+    pub said: String,
+}
+
+/// Runs a tool that only reads, and ends it after `limit`: then there is no answer.
+///
+/// # Errors
+/// It could not be started or waited for.
+pub fn run_within(path: &Path, words: &[&str], limit: Duration) -> Result<Option<Ended>> {
+    let context = || format!("running {}", path.display());
+    let deadline = Instant::now() + limit;
+    let (mut reader, writer) = std::io::pipe().with_context(context)?;
+    let mut command = command(path, words);
+    command.stdout(writer.try_clone()?).stderr(writer);
+    let mut child = command.spawn().with_context(context)?;
+    // With it the writing ends of this process go.
+    drop(command);
+    let status = loop {
+        if let Some(status) = child.try_wait().with_context(context)? {
+            break status;
+        }
+        if Instant::now() >= deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let mut said = Vec::new();
+    reader.read_to_end(&mut said).with_context(context)?;
+    Ok(Some(Ended { status: status.code(), said: String::from_utf8_lossy(&said).trim().to_owned() }))
 }

@@ -25,8 +25,19 @@ pub fn read(path: &Path) -> Result<Option<String>> {
 /// The folder cannot be made or written, or the path is a symlink or no file.
 pub fn replace(path: &Path, text: &str, mode: u32) -> Result<()> {
     let context = || format!("writing {}", path.display());
+    fs::create_dir_all(path.parent().with_context(context)?).with_context(context)?;
+    put(path, text, mode)
+}
+
+/// As [`replace`], into a folder that is there.
+///
+/// # Errors
+/// The folder is not there or cannot be written, or the path is a symlink or no file.
+pub fn put(path: &Path, text: &str, mode: u32) -> Result<()> {
+    let context = || format!("writing {}", path.display());
     let folder = path.parent().with_context(context)?;
-    fs::create_dir_all(folder).with_context(context)?;
+    // A bare name stands in the folder where we are.
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let old = match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_file() => Some(metadata),
         Ok(_) => bail!("{} is a symlink or no file, so it is left alone", path.display()),

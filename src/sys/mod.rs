@@ -3,9 +3,11 @@
 
 #![allow(clippy::disallowed_methods, reason = "this is where the machine is changed")]
 
+pub mod apart;
 pub mod blkid;
 pub mod block;
 pub mod dm;
+pub mod dmeventd;
 pub mod exec;
 pub mod file;
 pub mod lock;

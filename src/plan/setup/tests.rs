@@ -61,6 +61,8 @@ fn blank() -> Facts {
 fn pv(name: &str, minor: u64, vg: &str) -> PvRow {
     let in_group = !vg.is_empty();
     PvRow {
+        pv_uuid: String::new(),
+        pe_start: 1 << 20,
         pv_name: name.to_owned(),
         pv_major: 98,
         pv_minor: minor,
@@ -103,6 +105,7 @@ fn done() -> Facts {
         table: parse_pool_table("254:0 254:1 1024 1553 1 skip_block_zeroing"),
         status: Err(Unseen("not needed".to_owned())),
         volumes: Ok(0),
+        failed_volumes: Ok(Vec::new()),
         holders: Ok(Vec::new()),
         data: Err(Unseen("not needed".to_owned())),
         metadata: Err(Unseen("not needed".to_owned())),
@@ -110,14 +113,20 @@ fn done() -> Facts {
     let side = LvmSide {
         row: row.clone(),
         autoextend: Ok(DEFAULT),
+        profile_missing: false,
         data_devices: Vec::new(),
         metadata_devices: Vec::new(),
         metadata_size: Bytes(40 << 20),
         active_components: Vec::new(),
     };
     facts.lvm = Ok(Lvm { pvs: vec![pv("/dev/sdb", 16, "docker")], lvs: vec![row], warnings: Vec::new() });
-    facts.pool =
-        Ok(Some(Pool { name: "docker/thinpool".to_owned(), kind: Kind::Lvm, live: Some(live), lvm: Some(side) }));
+    facts.pool = Ok(Some(Pool {
+        name: "docker/thinpool".to_owned(),
+        kind: Kind::Lvm,
+        live: Some(live),
+        lvm: Some(side),
+        broken: None,
+    }));
     facts.profile =
         Ok(Some(Profile { text: String::new(), threshold: Some(80), percent: Some(20), others: Vec::new() }));
     facts

@@ -1,0 +1,66 @@
+//! `dmtool watch`: status and findings, drawn anew every few seconds.
+
+use super::{Globals, apart, check};
+use crate::exit::{Kind, Problem};
+use crate::health::{self, Thresholds};
+use crate::observe::pools::Pool;
+use crate::observe::survey::Survey;
+use crate::report::{health as report, json, page};
+use crate::sys::signal::Stop;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+/// Show pools and findings again and again, until Ctrl-C
+///
+/// On a terminal the screen is drawn anew each time. Elsewhere each look is printed below the last; with --json it is
+/// one object a line. Ctrl-C ends it with status 0.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The time between two looks
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    interval: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Picture {
+    text: String,
+    json: Value,
+}
+
+/// # Errors
+/// Signals cannot be listened to.
+pub fn run(args: &Args, globals: &Globals) -> Result<(), Problem> {
+    let stop =
+        Stop::listen().map_err(|why| Problem::from_error(Kind::Refused, "signals cannot be listened to", &why))?;
+    let thresholds = Thresholds::default();
+    let settled = globals.with_settled_voice();
+    let tell = |survey: &Survey| draw(survey, thresholds, &settled);
+    let mut screen = globals.voice.screen();
+    while !stop.asked() {
+        let picture = apart::survey(&[], globals, |survey| check::doubtful(survey, thresholds), tell);
+        let picture = picture.unwrap_or_else(|why| tell(&Survey::unseen(why)));
+        if stop.asked() {
+            break;
+        }
+        let shown =
+            if globals.voice.json { globals.voice.json_line(&picture.json) } else { screen.show(&picture.text) };
+        if shown.is_err() {
+            // Whoever read it is gone.
+            break;
+        }
+        let next = Instant::now() + Duration::from_secs(args.interval);
+        while Instant::now() < next && !stop.asked() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    Ok(())
+}
+
+fn draw(survey: &Survey, thresholds: Thresholds, globals: &Globals) -> Picture {
+    let findings = health::findings(survey, thresholds);
+    let pools: Vec<Pool> = survey.pools.iter().map(|seen| seen.pool.clone()).collect();
+    let mut text = if pools.is_empty() { String::new() } else { page::list(&pools) + "\n\n" };
+    text.push_str(&report::text(survey, &findings, thresholds, globals.voice));
+    Picture { text, json: json::check(survey, &findings, health::status(&findings)) }
+}

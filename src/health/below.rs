@@ -1,0 +1,123 @@
+//! What stands under a pool.
+
+use super::code::Code;
+use super::{Look, Outcome, mend};
+use crate::observe::survey::Lower;
+use crate::observe::thin::Discard;
+use crate::units::{Bytes, SECTOR, Sectors};
+
+/// The table against the data device, and against what the metadata knows the pool to have.
+pub(super) fn too_small(look: &Look<'_>) -> Outcome {
+    let Some(live) = look.live() else { return Ok(Vec::new()) };
+    let table = live.table.as_ref().map_err(Clone::clone)?;
+    let data = look.seen.data.as_ref().map_err(Clone::clone)?;
+    let length = live.length.bytes();
+    let name = mend::quoted(&live.dm_name);
+    // What the kernel cannot use of a device anyway is not missed: it counts in whole chunks.
+    let chunks = |size: Bytes| size.0.checked_div(table.chunk_bytes().0).unwrap_or(0);
+    if chunks(data.size) < chunks(length) {
+        let message = format!(
+            "The pool's table is for {length} of data, and /dev/{} has {}: reads and writes beyond its end fail, and \
+             the pool cannot be resumed.",
+            data.device, data.size
+        );
+        return Ok(vec![look.finding(Code::DataDeviceTooSmall, message, regrow(look, data, length))]);
+    }
+    let figures = live.status.as_ref().map_err(Clone::clone)?.figures.as_ref();
+    if let Some(total) = figures.map(|figures| figures.data_total).filter(|total| total.0 > chunks(length)) {
+        let needed = total.bytes(table.chunk_bytes());
+        let message = format!(
+            "The pool's table is for {length} of data, and its metadata knows of {needed}: the kernel does not resume \
+             it."
+        );
+        let hint = if needed <= data.size {
+            mend::swap(&live.dm_name, &mend::table_line(table, Sectors(needed.0 / SECTOR)))
+        } else {
+            regrow(look, data, needed)
+        };
+        return Ok(vec![look.finding(Code::DataDeviceTooSmall, message, hint)]);
+    }
+    let pending = look.seen.pending.as_ref().and_then(|pending| pending.as_ref().ok());
+    if let Some(pending) =
+        pending.filter(|pending| live.suspended && chunks(pending.length.bytes()) > chunks(data.size))
+    {
+        let message = format!(
+            "A table for {} of data was loaded, and /dev/{} has {}: a resume with it was refused.",
+            pending.length.bytes(),
+            data.device,
+            data.size
+        );
+        let hint = format!("dmsetup clear {name} && dmsetup resume {name}");
+        return Ok(vec![look.finding(Code::DataDeviceTooSmall, message, hint)]);
+    }
+    Ok(Vec::new())
+}
+
+/// Gives a data device its length back. Growing a file again costs nothing; what was cut off is lost either way.
+fn regrow(look: &Look<'_>, data: &Lower, length: Bytes) -> String {
+    let loop_file = data.loop_device.as_ref().filter(|device| !device.deleted).and_then(|device| device.file.as_ref());
+    let resume = look
+        .live()
+        .filter(|live| live.suspended)
+        .map_or(String::new(), |live| format!(" && dmsetup resume {}", mend::quoted(&live.dm_name)));
+    match loop_file {
+        Some(file) => format!(
+            "truncate --size {} {} && losetup --set-capacity /dev/{}{resume}",
+            length.0,
+            mend::quoted(file),
+            data.device
+        ),
+        None => "dmtool explain data-device-too-small".to_owned(),
+    }
+}
+
+/// Loop devices whose file was deleted or taken away under them.
+pub(super) fn backing_files(look: &Look<'_>) -> Outcome {
+    if look.live().is_none() {
+        return Ok(Vec::new());
+    }
+    let mut lost: Vec<&Lower> = Vec::new();
+    let mut said = Vec::new();
+    for (what, lower) in [("data", &look.seen.data), ("metadata", &look.seen.metadata)] {
+        let lower = lower.as_ref().map_err(Clone::clone)?;
+        match &lower.loop_device {
+            Some(device) if device.deleted => {
+                let file = device.file.as_deref().unwrap_or("its file");
+                said.push(format!("The {what} file {file} behind /dev/{} was deleted.", lower.device));
+                lost.push(lower);
+            }
+            Some(device) if device.file.is_none() => {
+                said.push(format!("/dev/{} under the {what} has no file any more.", lower.device));
+                lost.push(lower);
+            }
+            _ => {}
+        }
+    }
+    if lost.is_empty() {
+        return Ok(Vec::new());
+    }
+    said.push(
+        "What it holds is there while the pool is up, and gone once it is down: copy it out before anything else."
+            .to_owned(),
+    );
+    Ok(vec![look.finding(Code::BackingFileMissing, said.join(" "), mend::rescue(look, &lost))])
+}
+
+/// The table lets discards through to the data device, and the kernel does not.
+pub(super) fn passdown(look: &Look<'_>) -> Outcome {
+    let Some((live, table, figures)) = look.figures()? else { return Ok(Vec::new()) };
+    if table.has("no_discard_passdown") || table.has("ignore_discard") || figures.discard == Discard::Passdown {
+        return Ok(Vec::new());
+    }
+    let message = "Discards are not passed down, although the table says so: the data device cannot take them. Freed \
+                   space returns to the pool, not to what lies below.";
+    let hint = match look.side() {
+        Some(_) => format!("lvchange --discards nopassdown {}", look.name()),
+        None => {
+            let mut told = table.clone();
+            told.features.push("no_discard_passdown".to_owned());
+            mend::swap(&live.dm_name, &mend::table_line(&told, live.length))
+        }
+    };
+    Ok(vec![look.finding(Code::PassdownOff, message, hint)])
+}

@@ -1,0 +1,164 @@
+//! What LVM's metadata tells of a pool and its group.
+
+use super::code::{Code, Severity};
+use super::mend::list;
+use super::{Finding, Look, Outcome};
+use crate::names::means;
+use crate::observe::lvm::{LvRow, Lvm};
+use crate::observe::pools::{Kind, LvmSide};
+use crate::observe::survey::Survey;
+
+/// What LVM said, where it was asked and the pool is its own.
+fn ours<'a>(look: &Look<'a>) -> Result<Option<(&'a Lvm, &'a LvRow)>, crate::observe::Unseen> {
+    let lvm = look.survey.lvm.as_ref().map_err(Clone::clone);
+    if look.seen.pool.kind != Kind::Lvm {
+        return Ok(None);
+    }
+    Ok(lvm?.as_ref().zip(look.side().map(|side| &side.row)))
+}
+
+/// A physical volume of the pool's group is not there.
+pub(super) fn group(look: &Look<'_>) -> Outcome {
+    let Some((lvm, row)) = ours(look)? else { return Ok(Vec::new()) };
+    let of_group = || lvm.pvs.iter().filter(|pv| pv.vg_name == row.vg_name);
+    // Back, and kept out until somebody says so.
+    let back: Vec<&str> =
+        of_group().filter(|pv| !pv.pv_missing.is_empty() && pv.pv_major != 0).map(|pv| pv.pv_name.as_str()).collect();
+    let gone: Vec<String> = of_group()
+        .filter(|pv| !pv.pv_missing.is_empty() && pv.pv_major == 0)
+        .map(|pv| format!("the one with the uuid {}", pv.pv_uuid))
+        .collect();
+    if back.is_empty() && gone.is_empty() {
+        return Ok(Vec::new());
+    }
+    let hurt = if look.side().is_some_and(LvmSide::is_partial) {
+        "the pool lies on it in part"
+    } else {
+        "the pool does not lie on it"
+    };
+    let (message, hint) = if gone.is_empty() {
+        (
+            format!(
+                "The volume group {} keeps out {}, which was missing and is back; {hurt}.",
+                row.vg_name,
+                back.join(", ")
+            ),
+            format!("vgextend --restoremissing {} {}", row.vg_name, back.join(" ")),
+        )
+    } else {
+        (
+            format!(
+                "A physical volume of the volume group {} is missing: {}; {hurt}. Bring the disk back; never remove it \
+                 from the group by force.",
+                row.vg_name,
+                list(&gone)
+            ),
+            format!("pvscan --cache && dmtool activate {}", look.name()),
+        )
+    };
+    Ok(vec![look.finding(Code::VolumeGroupIncomplete, message, hint)])
+}
+
+/// `POOL_metaN`: what a repair put aside.
+pub(super) fn old_metadata(look: &Look<'_>) -> Outcome {
+    let Some((lvm, row)) = ours(look)? else { return Ok(Vec::new()) };
+    let prefix = format!("{}_meta", row.lv_name);
+    let is_old = |other: &&LvRow| {
+        let number = other.lv_name.strip_prefix(&prefix);
+        other.vg_name == row.vg_name
+            && number.is_some_and(|number| !number.is_empty() && number.chars().all(|c| c.is_ascii_digit()))
+    };
+    let kept: Vec<String> =
+        lvm.lvs.iter().filter(is_old).map(|old| format!("{}/{}", old.vg_name, old.lv_name)).collect();
+    if kept.is_empty() {
+        return Ok(Vec::new());
+    }
+    let message = format!(
+        "A repair kept the old metadata in {}. Keep it until every file system on the pool was checked.",
+        kept.join(", ")
+    );
+    Ok(vec![look.finding(Code::OldMetadataKept, message, format!("lvremove {}", kept.join(" ")))])
+}
+
+/// A snapshot that goes back into its origin at the origin's next activation.
+pub(super) fn merges(look: &Look<'_>) -> Outcome {
+    let Some((lvm, row)) = ours(look)? else { return Ok(Vec::new()) };
+    let merging =
+        |other: &&LvRow| other.vg_name == row.vg_name && other.pool_lv == row.lv_name && other.lv_attr.starts_with('O');
+    let found = lvm.lvs.iter().filter(merging).map(|origin| {
+        let name = format!("{}/{}", origin.vg_name, origin.lv_name);
+        let message = format!("A snapshot waits to be merged into {name}; that happens when {name} is activated anew.");
+        look.finding(
+            Code::MergePending,
+            message,
+            format!("lvchange --activate n {name} && lvchange --activate y {name}"),
+        )
+    });
+    Ok(found.collect())
+}
+
+/// LVM put a layer over the pool: what others are told to use is no thin-pool then.
+pub(super) fn layered(look: &Look<'_>) -> Outcome {
+    let Some((live, side)) = look.live().zip(look.side()) else { return Ok(Vec::new()) };
+    let Some(outer) = live.dm_name.strip_suffix("-tpool") else { return Ok(Vec::new()) };
+    let consumers = look.survey.consumers.as_ref().map_err(Clone::clone)?;
+    let wanted = consumers.iter().find(|consumer| means(&consumer.pool, look.name(), &[outer]));
+    let explain = "dmtool explain pool-layered";
+    Ok(vec![match wanted {
+        Some(consumer) => Finding {
+            severity: Severity::Warning,
+            ..look.finding(
+                Code::PoolLayered,
+                format!(
+                    "{} is told to use {} ({}), and that is no thin-pool: LVM made volumes in it, and the thin-pool is \
+                     {} below. Give it a pool of its own.",
+                    consumer.name, consumer.pool, consumer.file, live.dm_name
+                ),
+                explain,
+            )
+        },
+        None => look.finding(
+            Code::PoolLayered,
+            format!(
+                "{outer} is LVM's layer over the thin-pool {}: the pool is for LVM's volumes, not for Docker or \
+                 containerd (transaction id of LVM {}).",
+                live.dm_name, side.row.transaction_id
+            ),
+            explain,
+        ),
+    }])
+}
+
+/// Volumes of a manual setup that stopped before its last step: `X` and `Xmeta`, plain both.
+pub(super) fn half_built(survey: &Survey) -> Outcome {
+    let Some(lvm) = survey.lvm.as_ref().map_err(Clone::clone)? else { return Ok(Vec::new()) };
+    let plain = |row: &&LvRow| row.segtype == "linear" && row.lv_role.split(',').any(|word| word == "public");
+    let mut found = Vec::new();
+    for data in lvm.lvs.iter().filter(plain) {
+        let name = format!("{}/{}", data.vg_name, data.lv_name);
+        if !survey.all && !survey.unknown.iter().any(|asked| means(asked, &name, &[])) {
+            continue;
+        }
+        let is_half = |row: &&LvRow| {
+            row.vg_name == data.vg_name
+                && row.lv_name.strip_suffix("meta") == Some(&data.lv_name)
+                && row.lv_size < data.lv_size
+        };
+        let Some(metadata) = lvm.lvs.iter().filter(plain).find(is_half) else { continue };
+        // Somebody's data: a setup would refuse it too.
+        if survey.signed.contains(&name) {
+            continue;
+        }
+        found.push(Finding {
+            code: Code::PoolHalfBuilt,
+            severity: Code::PoolHalfBuilt.severity(),
+            pool: Some(name.clone()),
+            message: format!(
+                "{name} and {}/{} look like a setup that stopped before it made a pool of them.",
+                metadata.vg_name, metadata.lv_name
+            ),
+            hint: Some(format!("dmtool setup --adopt {} --pool {name} --yes", data.vg_name)),
+        });
+    }
+    Ok(found)
+}

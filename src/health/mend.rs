@@ -1,0 +1,166 @@
+//! The commands of hints: each can be typed as it stands, and stops at its first part that fails.
+
+use super::Look;
+use crate::observe::device::Above;
+use crate::observe::host;
+use crate::observe::lvm::LvRow;
+use crate::observe::survey::Lower;
+use crate::observe::thin::PoolTable;
+use crate::units::Sectors;
+use std::fmt::Write;
+
+/// More names than this make no command that anybody would read.
+const NAMES: usize = 8;
+
+/// A word for a shell.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/_.+-=:%,@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+/// Some names, and how many more there are.
+pub fn list(names: &[String]) -> String {
+    let shown = names.iter().take(NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMES) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// The line of a pool's table, with this length.
+pub fn table_line(table: &PoolTable, length: Sectors) -> String {
+    let devices = (table.metadata_device.as_str(), table.data_device.as_str());
+    table_on(table, length, devices)
+}
+
+fn table_on(table: &PoolTable, length: Sectors, (metadata, data): (&str, &str)) -> String {
+    let mut line = format!("0 {} thin-pool {metadata} {data} {} {}", length.0, table.chunk.0, table.low_water.0);
+    if !table.features.is_empty() {
+        let _ = write!(line, " {} {}", table.features.len(), table.features.join(" "));
+    }
+    line
+}
+
+/// Loads a table into a pool that is up, and swaps it in.
+pub fn swap(dm_name: &str, line: &str) -> String {
+    let name = quoted(dm_name);
+    format!("dmsetup load {name} --table '{line}' && dmsetup resume {name}")
+}
+
+/// Takes the pool down and brings it up again, its metadata checked on the way. What uses it must be stopped before:
+/// the first part fails while something does.
+pub fn reactivate(look: &Look<'_>) -> String {
+    let bare: Vec<String> =
+        look.seen.above.iter().filter(|above| !above.of_lvm).map(|above| quoted(&above.dm_name)).collect();
+    let mut parts = Vec::new();
+    let Some(side) = look.side() else {
+        let Some(live) = look.live() else { return "dmtool explain target-error".to_owned() };
+        let Ok(table) = &live.table else { return "dmtool explain pool-failed".to_owned() };
+        let name = quoted(&live.dm_name);
+        parts.extend((!bare.is_empty()).then(|| format!("dmsetup remove {}", bare.join(" "))));
+        parts.push(format!("dmsetup remove {name}"));
+        if let Ok(metadata) = &live.metadata {
+            parts.push(format!("thin_check --clear-needs-check-flag /dev/{}", metadata.device));
+        }
+        parts.push(format!("dmsetup create {name} --table '{}'", table_line(table, live.length)));
+        return parts.join(" && ");
+    };
+    if !bare.is_empty() {
+        parts.push(format!("dmsetup remove {}", bare.join(" ")));
+    }
+    let name = look.name();
+    parts.push(format!("dmtool deactivate {name}"));
+    // By dmtool, since not every LVM has the check clear the flag that asked for it.
+    parts.push(format!("dmtool activate {name}"));
+    let group = &side.row.vg_name;
+    let volumes: Vec<String> = active_volumes(look).iter().map(|lv| format!("{group}/{}", lv.lv_name)).collect();
+    if !volumes.is_empty() {
+        parts.push(format!("lvchange --activate y {}", volumes.join(" ")));
+    }
+    parts.join(" && ")
+}
+
+/// LVM's thin volumes of the pool that are active.
+fn active_volumes<'a>(look: &Look<'a>) -> Vec<&'a LvRow> {
+    let (Some(side), Ok(Some(lvm))) = (look.side(), &look.survey.lvm) else { return Vec::new() };
+    let of_pool =
+        |row: &&LvRow| row.vg_name == side.row.vg_name && row.pool_lv == side.row.lv_name && row.lv_active == "active";
+    lvm.lvs.iter().filter(of_pool).collect()
+}
+
+/// Which file systems are to be checked once the pool is well again, in a sentence.
+pub fn to_check(look: &Look<'_>) -> String {
+    let named = |above: &Above| match above.uses.as_ref().ok().and_then(|uses| uses.first()) {
+        Some(used) => format!("{} ({used})", above.dm_name),
+        None => above.dm_name.clone(),
+    };
+    let names: Vec<String> = look.seen.above.iter().map(named).collect();
+    if names.is_empty() { String::new() } else { format!(" Check the file systems on {} afterwards.", list(&names)) }
+}
+
+/// What the pool stands on, in words.
+pub fn devices(look: &Look<'_>) -> String {
+    let (metadata, data) = match look.side() {
+        Some(side) => (side.metadata_devices.join(", "), side.data_devices.join(", ")),
+        None => {
+            let name = |lower: &Result<Lower, _>| {
+                lower.as_ref().map_or("unknown".to_owned(), |lower| format!("/dev/{}", lower.device))
+            };
+            (name(&look.seen.metadata), name(&look.seen.data))
+        }
+    };
+    format!("metadata on {metadata}, data on {data}")
+}
+
+/// The command that installs a package, or its name.
+pub fn install(look: &Look<'_>, debian: &str, others: &str) -> String {
+    host::install(&look.survey.systems, debian, others)
+        .unwrap_or_else(|| format!("install the package {others} (on Debian {debian})"))
+}
+
+/// Copies what a loop device still holds into a file of its old name, and puts the pool on that: while the deleted
+/// file's last user is the loop device, the copy is made before anything is taken down.
+pub fn rescue(look: &Look<'_>, lost: &[&Lower]) -> String {
+    let explain = || "dmtool explain backing-file-missing".to_owned();
+    let Some(live) = look.live() else { return explain() };
+    let (Ok(table), Ok(data), Ok(metadata)) = (&live.table, &look.seen.data, &look.seen.metadata) else {
+        return explain();
+    };
+    let name = quoted(&live.dm_name);
+    let mut parts = Vec::new();
+    let volumes: Vec<String> = look.seen.above.iter().map(|above| quoted(&above.dm_name)).collect();
+    if !volumes.is_empty() {
+        parts.push(format!("dmsetup remove {}", volumes.join(" ")));
+    }
+    parts.push(format!("dmsetup suspend {name}"));
+    for lower in lost {
+        let Some(file) = lower.loop_device.as_ref().and_then(|device| device.file.as_ref()) else { return explain() };
+        // Directly: the pool wrote past the page cache of its device.
+        parts.push(format!(
+            "dd if=/dev/{} of={} bs=1M iflag=direct conv=sparse,fsync status=none",
+            lower.device,
+            quoted(file)
+        ));
+    }
+    parts.push(format!("dmsetup remove {name}"));
+    let mut on = |lower: &Lower, number: &str| {
+        let Some(device) = &lower.loop_device else { return number.to_owned() };
+        let is_lost = lost.iter().any(|lost| lost.device == lower.device);
+        if is_lost && !device.autoclear {
+            parts.push(format!("losetup --detach /dev/{}", lower.device));
+        }
+        match &device.file {
+            // Gone with its last user, or replaced.
+            Some(file) if is_lost || device.autoclear => format!("$(losetup --find --show {})", quoted(file)),
+            _ => number.to_owned(),
+        }
+    };
+    let (metadata, data) = (on(metadata, &table.metadata_device), on(data, &table.data_device));
+    let line = table_on(table, live.length, (&metadata, &data));
+    parts.push(format!("dmsetup create {name} --table \"{line}\""));
+    parts.join(" && ")
+}

@@ -1,0 +1,333 @@
+//! All that the checks look at, in one look: the kernel, LVM, dmeventd, what stands underneath and above. Each stage
+//! may hang on a sick machine, so that a survey is run in a process that can be given up ([`crate::sys::apart`]) and
+//! tells there how far it is.
+
+use super::consumers::{self, Consumer};
+use super::device::{self, Above};
+use super::lvm::{self, LvRow, Lvm};
+use super::metadata::{self, Checker, Resting};
+use super::pools::{self, Below, Caution, Live, Pool};
+use super::samples::{self, Sample, Samples};
+use super::thin::{Mode, PoolTable, parse_pool_table};
+use super::{Host, Looked, Unseen, host, looked};
+use crate::names::{dm_escape, means};
+use crate::sys::apart::Stage;
+use crate::sys::dm::{Ask, Control};
+use crate::sys::dmeventd::{self, Answer};
+use crate::sys::{blkid, block, exec, file};
+use crate::units::{Bytes, Sectors};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How long dmeventd may take for a greeting.
+const GREETING: Duration = Duration::from_secs(2);
+/// How long each stage may take that asks the kernel or a file, before it counts as hanging.
+const STAGE_LIMIT: Duration = Duration::from_secs(4);
+
+const KERNEL: &str = "asking device-mapper";
+const DMEVENTD: &str = "greeting dmeventd";
+const LVM: &str = "asking LVM";
+const METADATA: &str = "reading metadata";
+const AROUND: &str = "looking around the pools";
+
+/// What hung in an earlier try, so that this one goes around it.
+#[derive(Debug, Clone, Default)]
+pub struct Avoid {
+    silent: BTreeMap<String, String>,
+    stages: BTreeMap<String, String>,
+}
+
+impl Avoid {
+    /// Takes in where a try hung or died; whether another one can get further.
+    pub fn learn(&mut self, stage: &str, detail: &str, what: &str) -> bool {
+        if stage == KERNEL && !detail.is_empty() {
+            return self.silent.insert(detail.to_owned(), format!("{detail} {what}")).is_none();
+        }
+        stage != KERNEL && self.stages.insert(stage.to_owned(), format!("{stage}: it {what}")).is_none()
+    }
+
+    fn stage(&self, name: &str) -> Looked<()> {
+        match self.stages.get(name) {
+            Some(why) => Err(Unseen(why.clone())),
+            // LVM would hang on the same device, and for longer.
+            None if name != DMEVENTD && name != AROUND => match self.silent.values().next() {
+                Some(why) => Err(Unseen(format!("not asked, since {why}"))),
+                None => Ok(()),
+            },
+            None => Ok(()),
+        }
+    }
+}
+
+/// How long a stage may take.
+pub fn limit(stage: &str, lock_limit: Duration) -> Duration {
+    match stage {
+        LVM => lock_limit + lvm::READ_LIMIT + STAGE_LIMIT,
+        // thin_check has a limit of its own for each pool that is down.
+        METADATA => Duration::from_secs(60),
+        _ => STAGE_LIMIT,
+    }
+}
+
+/// The whole look.
+#[derive(Debug, Clone, Serialize)]
+pub struct Survey {
+    /// Those that were meant.
+    pub pools: Vec<Seen>,
+    /// Names that no pool answers to.
+    pub unknown: Vec<String>,
+    /// Why the pools cannot be listed at all.
+    pub kernel: Looked<()>,
+    /// None where LVM is not on this host.
+    pub lvm: Looked<Option<Lvm>>,
+    pub dmeventd: Looked<Dmeventd>,
+    pub checker: Looked<Checker>,
+    pub consumers: Looked<Vec<Consumer>>,
+    /// Plain volumes that look like half of a pool and carry a signature: somebody's data.
+    pub signed: BTreeSet<String>,
+    /// ID and ID_LIKE of /etc/os-release.
+    pub systems: Vec<String>,
+    /// Whether all pools were meant.
+    pub all: bool,
+    /// Whether this was looked at by root.
+    pub root: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Dmeventd {
+    Answers,
+    Silent(String),
+    NotRunning,
+    NotInstalled,
+}
+
+/// A pool with what the checks need besides.
+#[derive(Debug, Clone, Serialize)]
+pub struct Seen {
+    pub pool: Pool,
+    pub data: Looked<Lower>,
+    pub metadata: Looked<Lower>,
+    /// The table that waits for a resume.
+    pub pending: Option<Looked<Pending>>,
+    /// The metadata of an LVM pool that is down and could be activated.
+    pub resting: Option<Looked<Resting>>,
+    /// What stands on a sick pool, with its uses.
+    pub above: Vec<Above>,
+    /// How full it is now, and was at the last look.
+    pub now: Option<Sample>,
+    pub before: Option<Sample>,
+}
+
+/// A device right under a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Lower {
+    pub device: String,
+    pub size: Bytes,
+    pub loop_device: Option<LoopDevice>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LoopDevice {
+    /// Without the kernel's mark that it is deleted; none where the device has no file at all.
+    pub file: Option<String>,
+    pub deleted: bool,
+    /// It goes with its last user.
+    pub autoclear: bool,
+}
+
+/// A table that was loaded and not swapped in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Pending {
+    pub length: Sectors,
+    pub table: PoolTable,
+}
+
+/// Looks at everything, around what hung before.
+pub fn look(host: &mut Host, names: &[String], avoid: &Avoid, stage: &mut Stage) -> Survey {
+    stage.begins(KERNEL);
+    let active = looked(
+        host.active_pools_with(&mut Caution { silent: &avoid.silent, tell: &mut |device: &str| stage.at(device) }),
+    );
+    let kernel = active.as_ref().map(|_| ()).map_err(Clone::clone);
+    let active = active.unwrap_or_default();
+    stage.begins(DMEVENTD);
+    let dmeventd = avoid.stage(DMEVENTD).and_then(|()| greet(&active));
+    host.leave_dmeventd = dmeventd != Ok(Dmeventd::Answers);
+    stage.begins(LVM);
+    let lvm = kernel.clone().and_then(|()| avoid.stage(LVM)).and_then(|()| ask_lvm(host));
+    let pools = match &lvm {
+        Ok(Some(lvm)) => pools::join(active, lvm),
+        _ => active,
+    };
+    let (pools, unknown) = choose(pools, names);
+    let checker = metadata::checker();
+    stage.begins(METADATA);
+    let resting: Vec<_> = pools.iter().map(|pool| rest(pool, &lvm, &checker, avoid)).collect();
+    stage.begins(AROUND);
+    let old = samples::read().unwrap_or_default();
+    let seen: Vec<Seen> = pools.into_iter().zip(resting).map(|(pool, rest)| around(pool, rest, avoid, &old)).collect();
+    if kernel.is_ok() && avoid.silent.is_empty() {
+        let mut new: Samples = if names.is_empty() { Samples::new() } else { old.clone() };
+        new.extend(seen.iter().filter_map(|seen| Some((seen.pool.name.clone(), seen.now?))));
+        // A look that cannot leave a sample is a good look all the same; the next one says no time.
+        let _ = samples::leave(&old, new);
+    }
+    let signed = lvm.as_ref().ok().and_then(Option::as_ref).map(signed).unwrap_or_default();
+    Survey {
+        signed,
+        pools: seen,
+        unknown,
+        kernel,
+        lvm,
+        dmeventd,
+        checker,
+        consumers: consumers::consumers(),
+        systems: host::systems(),
+        all: names.is_empty(),
+        root: host::is_root(),
+    }
+}
+
+/// How dmeventd is, where there is a pool that it could watch.
+///
+/// # Errors
+/// Its fifos cannot be used.
+pub fn greet(active: &[Pool]) -> Looked<Dmeventd> {
+    if active.iter().all(|pool| pool.kind != pools::Kind::Lvm) {
+        return Ok(Dmeventd::NotRunning);
+    }
+    if exec::find("dmeventd").is_none() {
+        return Ok(Dmeventd::NotInstalled);
+    }
+    Ok(match looked(dmeventd::greet(GREETING))? {
+        Answer::Yes => Dmeventd::Answers,
+        Answer::No(why) => Dmeventd::Silent(why),
+        Answer::NotRunning => Dmeventd::NotRunning,
+    })
+}
+
+fn ask_lvm(host: &mut Host) -> Looked<Option<Lvm>> {
+    if lvm::is_installed() { lvm::look(host).map(Some) } else { Ok(None) }
+}
+
+/// The pools that were named, in that order; all where none was.
+fn choose(mut pools: Vec<Pool>, names: &[String]) -> (Vec<Pool>, Vec<String>) {
+    if names.is_empty() {
+        return (pools, Vec::new());
+    }
+    let (mut chosen, mut unknown): (Vec<Pool>, Vec<String>) = (Vec::new(), Vec::new());
+    for name in names {
+        let is_meant = |pool: &Pool| means(name, &pool.name, &pool.dm_names());
+        match pools.iter().position(is_meant) {
+            Some(at) => chosen.push(pools.remove(at)),
+            None if chosen.iter().any(is_meant) => {}
+            None => unknown.push(name.clone()),
+        }
+    }
+    (chosen, unknown)
+}
+
+fn rest(pool: &Pool, lvm: &Looked<Option<Lvm>>, checker: &Looked<Checker>, avoid: &Avoid) -> Option<Looked<Resting>> {
+    let side = pool.lvm.as_ref()?;
+    let Ok(Some(lvm)) = lvm else { return None };
+    if pool.live.is_some() || pool.broken.is_some() || !side.active_components.is_empty() || side.is_partial() {
+        return None;
+    }
+    Some(avoid.stage(METADATA).and_then(|()| metadata::resting(pool, lvm, checker)))
+}
+
+fn around(pool: Pool, resting: Option<Looked<Resting>>, avoid: &Avoid, old: &Samples) -> Seen {
+    let down = || Err(Unseen(format!("{} is down", pool.name)));
+    let live = pool.live.as_ref();
+    let under = |below: fn(&Live) -> &Looked<Below>| match live {
+        Some(live) => below(live).clone().and_then(|below| lower(&below)),
+        None => down(),
+    };
+    let reachable = avoid.stage(AROUND);
+    let sick = live.is_some_and(|live| {
+        let fine = |mode: Mode| mode == Mode::Rw;
+        !live.status.as_ref().is_ok_and(|status| fine(status.mode))
+            || live.failed_volumes.as_ref().is_ok_and(|failed| !failed.is_empty())
+    });
+    let above = if sick && reachable.is_ok() { device::above(std::slice::from_ref(&pool)) } else { Vec::new() };
+    Seen {
+        data: under(|live| &live.data),
+        metadata: under(|live| &live.metadata),
+        pending: live.filter(|live| live.inactive_table).map(|live| pending(&live.dm_name)),
+        resting,
+        above,
+        now: live.and_then(sample),
+        before: old.get(&pool.name).copied(),
+        pool,
+    }
+}
+
+/// Volumes `X` beside an `Xmeta` that are active and carry a signature.
+fn signed(lvm: &Lvm) -> BTreeSet<String> {
+    let is_half =
+        |row: &&LvRow| row.segtype == "linear" && lvm.lv(&row.vg_name, &format!("{}meta", row.lv_name)).is_some();
+    let mut found = BTreeSet::new();
+    for row in lvm.lvs.iter().filter(is_half) {
+        let path = format!("/dev/mapper/{}", dm_escape(&row.vg_name, &row.lv_name));
+        if row.lv_active == "active" && blkid::signatures(&path).is_ok_and(|signatures| !signatures.is_empty()) {
+            found.insert(format!("{}/{}", row.vg_name, row.lv_name));
+        }
+    }
+    found
+}
+
+fn lower(below: &Below) -> Looked<Lower> {
+    let folder = std::path::Path::new("/sys/class/block").join(below.device.replace('/', "!"));
+    let size = Sectors(looked(block::number(&folder.join("size")))?).bytes();
+    let loop_device = below.device.starts_with("loop").then(|| {
+        let path = below.file.as_deref();
+        let deleted = path.and_then(|path| path.strip_suffix(" (deleted)"));
+        let autoclear = file::read(&folder.join("loop/autoclear")).ok().flatten();
+        LoopDevice {
+            file: deleted.or(path).map(str::to_owned),
+            deleted: deleted.is_some(),
+            autoclear: autoclear.is_some_and(|text| text.trim() == "1"),
+        }
+    });
+    Ok(Lower { device: below.device.clone(), size, loop_device })
+}
+
+fn pending(name: &str) -> Looked<Pending> {
+    let device = looked(Control::open().and_then(|control| control.look(name, Ask::Inactive)))?;
+    match device.targets.as_slice() {
+        [target] if target.kind == "thin-pool" => {
+            Ok(Pending { length: Sectors(target.length), table: parse_pool_table(&target.params)? })
+        }
+        _ => Err(Unseen(format!("the table that waits for {name} is no thin pool's"))),
+    }
+}
+
+fn sample(live: &Live) -> Option<Sample> {
+    let figures = live.status.as_ref().ok()?.figures.as_ref()?;
+    let chunk = live.table.as_ref().ok()?.chunk_bytes();
+    Some(Sample {
+        seconds: samples::now(),
+        used: figures.data_used.bytes(chunk),
+        total: figures.data_total.bytes(chunk),
+    })
+}
+
+impl Survey {
+    /// Nothing could be seen, for this reason.
+    pub fn unseen(why: Unseen) -> Survey {
+        Survey {
+            pools: Vec::new(),
+            unknown: Vec::new(),
+            kernel: Err(why.clone()),
+            lvm: Err(why.clone()),
+            dmeventd: Err(why.clone()),
+            checker: Err(why.clone()),
+            consumers: Err(why),
+            signed: BTreeSet::new(),
+            systems: Vec::new(),
+            all: true,
+            root: host::is_root(),
+        }
+    }
+}
