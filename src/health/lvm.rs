@@ -26,7 +26,10 @@ pub(super) fn group(look: &Look<'_>) -> Outcome {
         of_group().filter(|pv| !pv.pv_missing.is_empty() && pv.pv_major != 0).map(|pv| pv.pv_name.as_str()).collect();
     let gone: Vec<String> = of_group()
         .filter(|pv| !pv.pv_missing.is_empty() && pv.pv_major == 0)
-        .map(|pv| format!("the one with the uuid {}", pv.pv_uuid))
+        .map(|pv| match last_path(lvm, &pv.pv_uuid) {
+            Some(path) => format!("{path} (uuid {})", pv.pv_uuid),
+            None => format!("the one with the uuid {}", pv.pv_uuid),
+        })
         .collect();
     if back.is_empty() && gone.is_empty() {
         return Ok(Vec::new());
@@ -57,6 +60,14 @@ pub(super) fn group(look: &Look<'_>) -> Outcome {
         )
     };
     Ok(vec![look.finding(Code::VolumeGroupIncomplete, message, hint)])
+}
+
+/// Where LVM last saw a physical volume, as it says in its warning of one that is missing.
+fn last_path<'a>(lvm: &'a Lvm, uuid: &str) -> Option<&'a str> {
+    lvm.warnings.iter().find_map(|line| {
+        let (_, rest) = line.split_once(uuid)?;
+        Some(rest.split_once("last written to ")?.1.trim_end_matches([')', '.']))
+    })
 }
 
 /// `POOL_metaN`: what a repair put aside.

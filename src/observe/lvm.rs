@@ -183,8 +183,12 @@ pub fn look(host: &mut Host) -> Looked<Lvm> {
             answer => break answer.map_err(|why| unseen(&why))?,
         }
     };
-    let mut lvm = parse_full_report(&reply.printed.join("\n"))?;
+    // Some of what LVM has to say comes between the lines of the report (seen: "See vgck --updatemetadata …").
+    let of_report = |line: &String| line.trim_start().starts_with(['{', '}', '[', ']', '"', ',']);
+    let (report, said): (Vec<String>, Vec<String>) = reply.printed.into_iter().partition(of_report);
+    let mut lvm = parse_full_report(&report.join("\n"))?;
     lvm.warnings = reply.warnings;
+    lvm.warnings.extend(said.into_iter().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()));
     Ok(lvm)
 }
 

@@ -244,16 +244,25 @@ fn around(pool: Pool, resting: Option<Looked<Resting>>, avoid: &Avoid, old: &Sam
         Some(live) => below(live).clone().and_then(|below| lower(&below)),
         None => down(),
     };
+    let (data, metadata) = (under(|live| &live.data), under(|live| &live.metadata));
     let reachable = avoid.stage(AROUND);
-    let sick = live.is_some_and(|live| {
-        let fine = |mode: Mode| mode == Mode::Rw;
-        !live.status.as_ref().is_ok_and(|status| fine(status.mode))
-            || live.failed_volumes.as_ref().is_ok_and(|failed| !failed.is_empty())
-    });
+    let loses_its_file = |lower: &Looked<Lower>| {
+        lower.as_ref().is_ok_and(|lower| lower.loop_device.as_ref().is_some_and(|device| device.deleted))
+    };
+    let sick = loses_its_file(&data)
+        || loses_its_file(&metadata)
+        || live.is_some_and(|live| {
+            !live.status.as_ref().is_ok_and(|status| status.mode == Mode::Rw)
+                || live
+                    .status
+                    .as_ref()
+                    .is_ok_and(|status| status.figures.as_ref().is_some_and(|figures| figures.needs_check))
+                || live.failed_volumes.as_ref().is_ok_and(|failed| !failed.is_empty())
+        });
     let above = if sick && reachable.is_ok() { device::above(std::slice::from_ref(&pool)) } else { Vec::new() };
     Seen {
-        data: under(|live| &live.data),
-        metadata: under(|live| &live.metadata),
+        data,
+        metadata,
         pending: live.filter(|live| live.inactive_table).map(|live| pending(&live.dm_name)),
         resting,
         above,

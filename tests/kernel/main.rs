@@ -12,9 +12,12 @@
 mod harness;
 
 mod activation;
+mod autoextend;
 mod docker;
 mod guests;
 mod halfway;
+mod health;
+mod monitoring;
 mod options;
 mod refusals;
 mod setup;
