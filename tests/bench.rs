@@ -54,9 +54,45 @@ fn inside() -> bool {
         ok &= compare("status --json, one pool", (&format!("{DMTOOL} status --json"), "lvs"), 11, f64::INFINITY);
     }
     if wanted("500 thin devices") {
-        thin_devices(500);
+        thin_devices(1..=500);
         ok &= compare("status, 500 bare thin devices", (&format!("{DMTOOL} status"), "dmsetup status"), 21, 1.3);
         ok &= compare("status --json, 500 bare thin devices", (&format!("{DMTOOL} status --json"), "lvs"), 11, 0.8);
+    }
+    if wanted("check") {
+        ok &= check();
+    }
+    ok
+}
+
+/// A check of all pools against what shows a part of the same by hand, with ever more bare thin devices as Docker makes
+/// them: the whole time, and what each device adds to it.
+fn check() -> bool {
+    const THEIRS: &str = "lvs -a -o+seg_monitor";
+    if sh("dmsetup ls").contains("layer-500") {
+        sh(
+            "for i in $(seq 1 500); do dmsetup remove --noudevsync layer-$i && dmsetup message docker-thinpool 0 \"delete $i\" || exit 1; done",
+        );
+    }
+    let ours = format!("{DMTOOL} check");
+    let mut times = Vec::new();
+    let mut made = 0;
+    let mut ok = true;
+    for count in [10, 100, 1000] {
+        thin_devices(made + 1..=count);
+        made = count;
+        let (mut mine, mut yours) = (Vec::new(), Vec::new());
+        for _ in 0..9 {
+            mine.push(time(&ours));
+            yours.push(time(THEIRS));
+        }
+        let limit = if count == 1000 { 0.55 } else { f64::INFINITY };
+        ok &= verdict(&format!("check, {count} bare thin devices, against lvs"), (&mut mine, &mut yours), limit);
+        times.push((count, median(&mut mine), median(&mut yours)));
+    }
+    if let (Some(few), Some(many)) = (times.first(), times.last()) {
+        let devices = f64::from(many.0 - few.0);
+        let (mine, yours) = ((many.1 - few.1) / devices, (many.2 - few.2) / devices);
+        ok &= verdict("check, for each device more, against lvs", (&mut [mine], &mut [yours]), 0.45);
     }
     ok
 }
@@ -81,11 +117,13 @@ fn blank() {
 }
 
 /// As Docker makes them: ids by message, bare devices without udev's rules.
-fn thin_devices(count: u32) {
+fn thin_devices(ids: std::ops::RangeInclusive<u32>) {
     sh(&format!(
-        "for i in $(seq 1 {count}); do dmsetup message docker-thinpool 0 \"create_thin $i\" && \
+        "for i in $(seq {} {}); do dmsetup message docker-thinpool 0 \"create_thin $i\" && \
          dmsetup create --noudevrules --noudevsync layer-$i --table \"0 204800 thin /dev/mapper/docker-thinpool $i\" \
-         || exit 1; done"
+         || exit 1; done",
+        ids.start(),
+        ids.end()
     ));
 }
 

@@ -276,3 +276,6 @@ pub fn may_pass(findings: &[Finding]) -> bool {
     ];
     findings.iter().any(|finding| PASSING.contains(&finding.code))
 }
+
+#[cfg(test)]
+mod tests;

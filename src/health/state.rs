@@ -169,7 +169,10 @@ pub(super) fn mode(look: &Look<'_>) -> Outcome {
         return Ok(vec![look.finding(Code::PoolFailed, message, mend::reactivate(look))]);
     }
     let Some((_, table, figures)) = look.figures()? else { return Ok(Vec::new()) };
+    let is_full = figures.data_used >= figures.data_total;
     let found = match status.mode {
+        // A failed operation takes a full pool from its mode to read-only (seen on Linux 6.1).
+        Mode::Ro | Mode::Rw if is_full && figures.needs_check => full(look, table, figures),
         Mode::OutOfDataSpace => full(look, table, figures),
         Mode::Ro | Mode::Rw if figures.needs_check => look.finding(
             Code::NeedsCheck,

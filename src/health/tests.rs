@@ -1,0 +1,204 @@
+//! Findings from facts, for states that no kernel here can be brought into, and for each way not to see.
+
+use super::code::{Code, Severity};
+use super::*;
+use crate::observe::Unseen;
+use crate::observe::lvm::Lvm;
+use crate::observe::metadata::Checker;
+use crate::observe::pools::{Below, Broken, Kind, Pool, join};
+use crate::observe::survey::{Dmeventd, LoopDevice, Lower};
+use crate::observe::thin::{parse_pool_status, parse_pool_table};
+use crate::units::{Bytes, Sectors};
+use std::collections::BTreeSet;
+
+const HEALTHY: &str = "1 100/1024 10/1024 - rw discard_passdown queue_if_no_space - 256";
+
+fn live(status: &str, features: &str) -> Live {
+    let below = || Ok(Below { device: "loop0".to_owned(), file: None });
+    Live {
+        dm_name: "bare-pool".to_owned(),
+        major: 254,
+        minor: 2,
+        suspended: false,
+        inactive_table: false,
+        length: Sectors(131_072),
+        table: parse_pool_table(&format!("7:1 7:0 128 0 {features}")),
+        status: parse_pool_status(status),
+        volumes: Ok(0),
+        failed_volumes: Ok(Vec::new()),
+        holders: Ok(Vec::new()),
+        data: below(),
+        metadata: below(),
+    }
+}
+
+fn lower(file: Option<&str>, deleted: bool) -> Lower {
+    Lower {
+        device: "loop0".to_owned(),
+        size: Bytes(64 << 20),
+        loop_device: Some(LoopDevice { file: file.map(str::to_owned), deleted, autoclear: false }),
+    }
+}
+
+fn seen(pool: Pool) -> Seen {
+    Seen {
+        pool,
+        data: Ok(lower(Some("/pool/data"), false)),
+        metadata: Ok(lower(Some("/pool/metadata"), false)),
+        pending: None,
+        resting: None,
+        above: Vec::new(),
+        now: None,
+        before: None,
+    }
+}
+
+fn bare(live: Live) -> Seen {
+    seen(Pool { name: "bare-pool".to_owned(), kind: Kind::Loop, live: Some(live), lvm: None, broken: None })
+}
+
+fn survey(pools: Vec<Seen>) -> Survey {
+    Survey {
+        pools,
+        unknown: Vec::new(),
+        kernel: Ok(()),
+        lvm: Ok(Some(Lvm::default())),
+        dmeventd: Ok(Dmeventd::Answers),
+        checker: Ok(Checker::Installed("/usr/sbin/thin_check".into())),
+        consumers: Ok(Vec::new()),
+        signed: BTreeSet::new(),
+        systems: vec!["debian".to_owned()],
+        all: true,
+        root: true,
+    }
+}
+
+fn codes(survey: &Survey) -> Vec<(&'static str, &'static str)> {
+    findings(survey, Thresholds::default()).iter().map(|found| (found.code.word(), found.severity.word())).collect()
+}
+
+#[test]
+fn a_healthy_pool_and_no_pool_are_ok() {
+    assert_eq!(codes(&survey(vec![bare(live(HEALTHY, ""))])), []);
+    assert_eq!(codes(&survey(Vec::new())), []);
+    assert_eq!(status(&[]), Status::Ok);
+}
+
+#[test]
+fn every_status_of_the_kernel_has_its_finding() {
+    for (status, features, code) in [
+        ("Fail", "", "pool-failed"),
+        ("1 100/1024 1024/1024 - out_of_data_space discard_passdown queue_if_no_space - 256", "", "data-full-queueing"),
+        (
+            "1 100/1024 1024/1024 - out_of_data_space discard_passdown error_if_no_space - 256",
+            "",
+            "data-full-writes-lost",
+        ),
+        (
+            "1 100/1024 1024/1024 - out_of_data_space discard_passdown error_if_no_space - 256",
+            "1 error_if_no_space",
+            "data-full-error",
+        ),
+        (
+            "1 100/1024 1024/1024 - out_of_data_space discard_passdown queue_if_no_space needs_check 256",
+            "",
+            "data-full-needs-check",
+        ),
+        ("1 100/1024 10/1024 - ro discard_passdown queue_if_no_space needs_check 256", "", "needs-check"),
+        ("1 1024/1024 10/1024 - ro discard_passdown queue_if_no_space - 256", "", "metadata-full"),
+        ("1 100/1024 10/1024 88 rw discard_passdown queue_if_no_space - 256", "", "metadata-snapshot-held"),
+        ("1 100/1024 10/1024 - rw no_discard_passdown queue_if_no_space - 256", "", "passdown-off"),
+    ] {
+        let found = codes(&survey(vec![bare(live(status, features))]));
+        assert_eq!(found.first().map(|(code, _)| *code), Some(code), "{status}: {found:?}");
+        assert_eq!(found.len(), 1, "{status}: {found:?}");
+    }
+    // Read-only by its own table is what was asked for.
+    let asked = live("1 100/1024 10/1024 - ro discard_passdown queue_if_no_space - 256", "1 read_only");
+    assert_eq!(codes(&survey(vec![bare(asked)])), []);
+}
+
+#[test]
+fn thresholds_decide_the_severity() {
+    for (used, severity) in [(819, None), (820, Some("warning")), (921, Some("warning")), (922, Some("critical"))] {
+        for (status, code) in [
+            (format!("1 100/1024 {used}/1024 - rw discard_passdown queue_if_no_space - 256"), "data-nearly-full"),
+            (format!("1 {used}/1024 1/1024 - rw discard_passdown queue_if_no_space - 256"), "metadata-nearly-full"),
+        ] {
+            let found = codes(&survey(vec![bare(live(&status, ""))]));
+            assert_eq!(found, severity.map(|severity| vec![(code, severity)]).unwrap_or_default(), "{status}");
+        }
+    }
+}
+
+#[test]
+fn what_could_not_be_looked_at_is_never_ok() {
+    let hidden = || Unseen("it did not answer".to_owned());
+    let mut silent = live(HEALTHY, "");
+    silent.status = Err(hidden());
+    let mut no_devices = bare(live(HEALTHY, ""));
+    no_devices.data = Err(hidden());
+    let mut no_table = live(HEALTHY, "");
+    no_table.table = Err(hidden());
+    for mut one in [
+        survey(vec![bare(silent)]),
+        survey(vec![no_devices]),
+        survey(vec![bare(no_table)]),
+        Survey { lvm: Err(hidden()), ..survey(Vec::new()) },
+        Survey::unseen(hidden()),
+    ] {
+        one.root = true;
+        let found = findings(&one, Thresholds::default());
+        assert_eq!(status(&found), Status::Unknown, "{found:?}");
+        assert!(found.iter().all(|found| found.code == Code::CouldNotLook && found.message.contains("did not answer")));
+    }
+    // What is known to be critical stays so.
+    let failed = Survey { lvm: Err(hidden()), ..survey(vec![bare(live("Fail", ""))]) };
+    assert_eq!(status(&findings(&failed, Thresholds::default())), Status::Critical);
+}
+
+#[test]
+fn one_volume_that_failed_in_a_pool_that_works() {
+    let mut one = live(HEALTHY, "");
+    one.failed_volumes = Ok(vec!["t0".to_owned()]);
+    assert_eq!(codes(&survey(vec![bare(one)])), [("volume-failed", "critical")]);
+}
+
+#[test]
+fn a_loop_device_without_any_file() {
+    let mut one = bare(live(HEALTHY, ""));
+    one.data = Ok(lower(None, false));
+    let found = findings(&survey(vec![one]), Thresholds::default());
+    assert_eq!(found.first().map(|found| found.code), Some(Code::BackingFileMissing));
+    // Nothing can be copied to where it was: no command that pretends to.
+    assert_eq!(found[0].hint.as_deref(), Some("dmtool explain backing-file-missing"));
+}
+
+#[test]
+fn names_of_files_are_quoted_in_commands() {
+    let mut one = bare(live(
+        "1 100/1024 1024/1024 - out_of_data_space discard_passdown queue_if_no_space - 256",
+        "1 skip_block_zeroing",
+    ));
+    one.data = Ok(lower(Some("/my pools/it's data"), false));
+    let hint = findings(&survey(vec![one]), Thresholds::default()).remove(0).hint.expect("a hint");
+    assert!(hint.contains("truncate --size 83951616 '/my pools/it'\\''s data' && losetup"), "{hint}");
+    assert!(hint.contains("--table '0 163968 thin-pool 7:1 7:0 128 0 1 skip_block_zeroing'"), "{hint}");
+}
+
+#[test]
+fn a_broken_node_is_no_inactive_pool() {
+    let broken = Broken { dm_name: "bare-pool".to_owned(), target: Some("error".to_owned()) };
+    let pool = Pool { name: "bare-pool".to_owned(), kind: Kind::Raw, live: None, lvm: None, broken: Some(broken) };
+    assert_eq!(codes(&survey(vec![seen(pool)])), [("target-error", "critical")]);
+}
+
+#[test]
+fn every_code_but_two_is_some_check_s() {
+    // A pool that is half built is no pool yet; could-not-look is every check's.
+    let asked: BTreeSet<Code> = CHECKS.iter().flat_map(|check| check.codes).copied().collect();
+    let rest: Vec<Code> = Code::ALL.iter().copied().filter(|code| !asked.contains(code)).collect();
+    assert_eq!(rest, [Code::PoolHalfBuilt, Code::CouldNotLook]);
+    assert!(Severity::Critical > Severity::Unknown && Severity::Unknown > Severity::Warning);
+    assert!(join(Vec::new(), &Lvm::default()).is_empty());
+}
