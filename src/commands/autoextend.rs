@@ -6,8 +6,8 @@ use crate::health::{Look, Thresholds, proof};
 use crate::names::means;
 use crate::observe::pools::{self, Pool};
 use crate::observe::profile::{self, NEVER};
-use crate::observe::survey::{self, Survey};
-use crate::observe::{Host, host, looked, lvm};
+use crate::observe::survey::Survey;
+use crate::observe::{Host, greet_dmeventd, host, looked, lvm};
 use crate::plan::activation::Chosen;
 use crate::plan::autoextend::{Facts, Request, meant, plan, waits};
 use crate::plan::preflight::{self, Needs};
@@ -103,9 +103,9 @@ struct Autoextend {
 impl Autoextend {
     fn look(&self, host: &mut Host) -> Facts {
         let active = looked(host.active_pools());
-        let dmeventd = active.as_ref().map_err(Clone::clone).and_then(|active| survey::greet(active));
-        // LVM would ask one that does not answer, and call the pool unwatched.
-        host.leave_dmeventd = !matches!(dmeventd, Ok(survey::Dmeventd::Answers));
+        let dmeventd = active.as_ref().map_err(Clone::clone).and_then(|active| greet_dmeventd(active));
+        // One that does not answer LVM would take for one that does not watch.
+        host.dmeventd.clone_from(&dmeventd);
         let lvm = lvm::look(host);
         let pools = match (active, &lvm) {
             (Ok(active), Ok(lvm)) => Ok(pools::join(active, lvm)),

@@ -6,7 +6,7 @@ use crate::health::{self, Thresholds};
 use crate::names::means;
 use crate::observe::pools::{self, Pool};
 use crate::observe::survey::Survey;
-use crate::observe::{Host, lvm, stack};
+use crate::observe::{Host, greet_dmeventd, lvm, stack};
 use crate::report::{health as report, json, page};
 
 /// Show the pools of this host, a line each, or the page of one
@@ -101,6 +101,7 @@ fn look(args: &Args, globals: &Globals, warnings: &mut Vec<String>) -> Result<Ve
     let one = args.pools.len() == 1;
     let known = |name: &String| active.iter().any(|pool| &pool.name == name);
     let pools = if globals.voice.json || one || !pools::hinted().iter().all(known) {
+        host.dmeventd = greet_dmeventd(&active);
         match lvm::look(&mut host) {
             Ok(lvm) => {
                 warnings.extend(lvm.warnings.iter().cloned());

@@ -263,7 +263,7 @@ impl Unlooked {
 
 /// Whether a finding can be the trace of a command that is at work right now, so that a second look must confirm it.
 pub fn may_pass(findings: &[Finding]) -> bool {
-    const PASSING: [Code; 9] = [
+    const PASSING: [Code; 10] = [
         Code::PoolSuspended,
         Code::InactiveTablePending,
         Code::TransactionMismatch,
@@ -273,6 +273,7 @@ pub fn may_pass(findings: &[Finding]) -> bool {
         Code::NotMonitored,
         Code::DataDeviceTooSmall,
         Code::TargetError,
+        Code::ActivationCheckFailed,
     ];
     findings.iter().any(|finding| PASSING.contains(&finding.code))
 }

@@ -3,10 +3,10 @@
 use super::code::{Code, Severity};
 use super::growth::metadata_room;
 use super::{Finding, Look, Outcome, mend};
+use crate::observe::Dmeventd;
 use crate::observe::Looked;
 use crate::observe::pools::{LvmSide, is_overdue};
 use crate::observe::profile::{Autoextend, NEVER, low_water_for, near};
-use crate::observe::survey::Dmeventd;
 use crate::observe::thin::{Mode, PoolFigures};
 use crate::units::Bytes;
 

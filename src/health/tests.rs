@@ -2,11 +2,12 @@
 
 use super::code::{Code, Severity};
 use super::*;
+use crate::observe::Dmeventd;
 use crate::observe::Unseen;
 use crate::observe::lvm::Lvm;
 use crate::observe::metadata::Checker;
 use crate::observe::pools::{Below, Broken, Kind, Pool, join};
-use crate::observe::survey::{Dmeventd, LoopDevice, Lower};
+use crate::observe::survey::{LoopDevice, Lower};
 use crate::observe::thin::{parse_pool_status, parse_pool_table};
 use crate::units::{Bytes, Sectors};
 use std::collections::BTreeSet;

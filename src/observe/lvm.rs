@@ -3,7 +3,7 @@
 //! Every command is given a filter that admits physical volumes and what the operator named, nothing else: with
 //! bare thin devices on a sick pool around, LVM would wait for them for ever.
 
-use super::{Host, Looked, Unseen, filter};
+use super::{Dmeventd, Host, Looked, Unseen, filter};
 use crate::names::{VgName, dm_split};
 use crate::sys::lock;
 use crate::sys::lvm2cmd::LvmError;
@@ -87,6 +87,11 @@ pub struct LvRow {
     pub seg_pe_ranges: String,
     #[serde(default)]
     pub vg_partial: String,
+    /// Other hosts may have it active.
+    #[serde(default)]
+    pub vg_shared: String,
+    #[serde(default)]
+    pub vg_exported: String,
     #[serde(deserialize_with = "figure")]
     pub vg_extent_size: u64,
     #[serde(deserialize_with = "figure")]
@@ -126,7 +131,7 @@ fn unbracketed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::
 }
 
 const VG_FIELDS: &str =
-    "vg_name,vg_uuid,vg_partial,vg_exported,vg_profile,vg_extent_size,vg_extent_count,vg_free_count";
+    "vg_name,vg_uuid,vg_partial,vg_shared,vg_exported,vg_profile,vg_extent_size,vg_extent_count,vg_free_count";
 const PV_FIELDS: &str = "pv_name,pv_uuid,pv_major,pv_minor,pv_missing,pe_start,pv_pe_count,pv_pe_alloc_count";
 const LV_FIELDS: &str = "lv_name,lv_uuid,lv_attr,lv_layout,lv_role,lv_size,data_lv,metadata_lv,pool_lv,lv_profile,\
                          lv_active,lv_when_full,lv_skip_activation";
@@ -162,7 +167,8 @@ impl Lvm {
 /// # Errors
 /// LVM is not there, is late, or says something that is no report.
 pub fn look(host: &mut Host) -> Looked<Lvm> {
-    let segment = if host.leave_dmeventd { SEGMENT_FIELDS.to_owned() } else { format!("{SEGMENT_FIELDS},seg_monitor") };
+    let leave_dmeventd = host.dmeventd != Ok(Dmeventd::Answers);
+    let segment = if leave_dmeventd { SEGMENT_FIELDS.to_owned() } else { format!("{SEGMENT_FIELDS},seg_monitor") };
     let parts = [("vg", VG_FIELDS), ("pv", PV_FIELDS), ("lv", LV_FIELDS), ("seg", &*segment), ("pvseg", "pv_name")];
     let mut line = vec!["fullreport".to_owned(), "--all".to_owned()];
     for (part, fields) in parts {
@@ -187,6 +193,11 @@ pub fn look(host: &mut Host) -> Looked<Lvm> {
     let of_report = |line: &String| line.trim_start().starts_with(['{', '}', '[', ']', '"', ',']);
     let (report, said): (Vec<String>, Vec<String>) = reply.printed.into_iter().partition(of_report);
     let mut lvm = parse_full_report(&report.join("\n"))?;
+    if matches!(host.dmeventd, Ok(Dmeventd::NotRunning | Dmeventd::NotInstalled)) {
+        for row in lvm.lvs.iter_mut().filter(|row| row.segtype == "thin-pool") {
+            "not monitored".clone_into(&mut row.seg_monitor);
+        }
+    }
     lvm.warnings = reply.warnings;
     lvm.warnings.extend(said.into_iter().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()));
     Ok(lvm)

@@ -15,11 +15,13 @@ pub mod stack;
 pub mod survey;
 pub mod thin;
 
-use crate::sys::file;
+use crate::sys::dmeventd::{self, Answer};
+use crate::sys::{exec, file};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 /// Why something could not be looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +58,37 @@ fn udev_links(major: u32, minor: u32) -> Vec<String> {
     entry.lines().filter_map(|line| line.strip_prefix("S:")).map(|link| format!("/dev/{link}")).collect()
 }
 
+/// How the daemon is that watches pools.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Dmeventd {
+    Answers,
+    /// With the reason to say so.
+    Silent(String),
+    NotRunning,
+    NotInstalled,
+}
+
+/// How long dmeventd may take for a greeting.
+const GREETING: Duration = Duration::from_secs(2);
+
+/// How dmeventd is, where there is a pool that it could watch.
+///
+/// # Errors
+/// Its fifos cannot be used.
+pub fn greet_dmeventd(active: &[pools::Pool]) -> Looked<Dmeventd> {
+    if active.iter().all(|pool| pool.kind != pools::Kind::Lvm) {
+        return Ok(Dmeventd::NotRunning);
+    }
+    if exec::find("dmeventd").is_none() {
+        return Ok(Dmeventd::NotInstalled);
+    }
+    Ok(match looked(dmeventd::greet(GREETING))? {
+        Answer::Yes => Dmeventd::Answers,
+        Answer::No(why) => Dmeventd::Silent(why),
+        Answer::NotRunning => Dmeventd::NotRunning,
+    })
+}
+
 /// The machine as far as one run has opened it.
 pub struct Host {
     pub lvm: crate::sys::lvm2cmd::Lvm,
@@ -66,8 +99,8 @@ pub struct Host {
     pub named: Vec<String>,
     /// The kernel's names of what stands on thin pools: no physical volumes, and never to be touched.
     pub above_pools: BTreeSet<String>,
-    /// Not to ask dmeventd, through LVM, which pools it watches.
-    pub leave_dmeventd: bool,
+    /// How dmeventd is: LVM asks it which pools it watches, unless it is known not to answer.
+    pub dmeventd: Looked<Dmeventd>,
     /// Whether udev has been waited for: once is enough, since what this run makes it knows itself.
     udev_settled: bool,
 }
@@ -79,7 +112,7 @@ impl Host {
             lock_limit,
             named: Vec::new(),
             above_pools: BTreeSet::new(),
-            leave_dmeventd: false,
+            dmeventd: Ok(Dmeventd::Answers),
             udev_settled: false,
         }
     }

@@ -107,6 +107,12 @@ impl LvmSide {
         self.row.lv_attr.chars().nth(8) == Some('p')
     }
 
+    /// Whether dmeventd watches it; none where dmeventd could not be asked.
+    pub fn is_watched(&self) -> Option<bool> {
+        let asked = !self.row.seg_monitor.is_empty() || self.row.lv_active != "active";
+        asked.then(|| self.monitored())
+    }
+
     pub fn monitored(&self) -> bool {
         self.row.seg_monitor == "monitored"
     }

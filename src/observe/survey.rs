@@ -9,19 +9,16 @@ use super::metadata::{self, Checker, Resting};
 use super::pools::{self, Below, Caution, Live, Pool};
 use super::samples::{self, Sample, Samples};
 use super::thin::{Mode, PoolTable, parse_pool_table};
-use super::{Host, Looked, Unseen, host, looked};
+use super::{Dmeventd, Host, Looked, Unseen, greet_dmeventd, host, looked};
 use crate::names::{dm_escape, means};
 use crate::sys::apart::Stage;
 use crate::sys::dm::{Ask, Control};
-use crate::sys::dmeventd::{self, Answer};
-use crate::sys::{blkid, block, exec, file};
+use crate::sys::{blkid, block, file};
 use crate::units::{Bytes, Sectors};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// How long dmeventd may take for a greeting.
-const GREETING: Duration = Duration::from_secs(2);
 /// How long each stage may take that asks the kernel or a file, before it counts as hanging.
 const STAGE_LIMIT: Duration = Duration::from_secs(4);
 
@@ -94,14 +91,6 @@ pub struct Survey {
     pub root: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub enum Dmeventd {
-    Answers,
-    Silent(String),
-    NotRunning,
-    NotInstalled,
-}
-
 /// A pool with what the checks need besides.
 #[derive(Debug, Clone, Serialize)]
 pub struct Seen {
@@ -152,8 +141,8 @@ pub fn look(host: &mut Host, names: &[String], avoid: &Avoid, stage: &mut Stage)
     let kernel = active.as_ref().map(|_| ()).map_err(Clone::clone);
     let active = active.unwrap_or_default();
     stage.begins(DMEVENTD);
-    let dmeventd = avoid.stage(DMEVENTD).and_then(|()| greet(&active));
-    host.leave_dmeventd = dmeventd != Ok(Dmeventd::Answers);
+    let dmeventd = avoid.stage(DMEVENTD).and_then(|()| greet_dmeventd(&active));
+    host.dmeventd.clone_from(&dmeventd);
     stage.begins(LVM);
     let lvm = kernel.clone().and_then(|()| avoid.stage(LVM)).and_then(|()| ask_lvm(host));
     let pools = match &lvm {
@@ -189,24 +178,6 @@ pub fn look(host: &mut Host, names: &[String], avoid: &Avoid, stage: &mut Stage)
     }
 }
 
-/// How dmeventd is, where there is a pool that it could watch.
-///
-/// # Errors
-/// Its fifos cannot be used.
-pub fn greet(active: &[Pool]) -> Looked<Dmeventd> {
-    if active.iter().all(|pool| pool.kind != pools::Kind::Lvm) {
-        return Ok(Dmeventd::NotRunning);
-    }
-    if exec::find("dmeventd").is_none() {
-        return Ok(Dmeventd::NotInstalled);
-    }
-    Ok(match looked(dmeventd::greet(GREETING))? {
-        Answer::Yes => Dmeventd::Answers,
-        Answer::No(why) => Dmeventd::Silent(why),
-        Answer::NotRunning => Dmeventd::NotRunning,
-    })
-}
-
 fn ask_lvm(host: &mut Host) -> Looked<Option<Lvm>> {
     if lvm::is_installed() { lvm::look(host).map(Some) } else { Ok(None) }
 }
@@ -231,7 +202,10 @@ fn choose(mut pools: Vec<Pool>, names: &[String]) -> (Vec<Pool>, Vec<String>) {
 fn rest(pool: &Pool, lvm: &Looked<Option<Lvm>>, checker: &Looked<Checker>, avoid: &Avoid) -> Option<Looked<Resting>> {
     let side = pool.lvm.as_ref()?;
     let Ok(Some(lvm)) = lvm else { return None };
-    if pool.live.is_some() || pool.broken.is_some() || !side.active_components.is_empty() || side.is_partial() {
+    // Another host may be writing what would be read here.
+    let elsewhere = !side.row.vg_shared.is_empty() || !side.row.vg_exported.is_empty();
+    let up = pool.live.is_some() || pool.broken.is_some() || !side.active_components.is_empty();
+    if up || elsewhere || side.is_partial() {
         return None;
     }
     Some(avoid.stage(METADATA).and_then(|()| metadata::resting(pool, lvm, checker)))

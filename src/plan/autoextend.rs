@@ -6,11 +6,11 @@ use super::profile::{Asked, profile_step};
 use super::refusal::{Reasons, Refusal};
 use super::step::Step;
 use crate::names::LvmName;
+use crate::observe::Dmeventd;
 use crate::observe::Looked;
 use crate::observe::lvm::Lvm;
 use crate::observe::pools::{LvmSide, Pool, is_overdue};
 use crate::observe::profile::{Autoextend, NEVER, Profile, low_water_for, near};
-use crate::observe::survey::Dmeventd;
 use crate::units::Bytes;
 
 #[derive(Debug, Clone, PartialEq, Eq)]

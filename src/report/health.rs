@@ -82,11 +82,8 @@ fn pool_line(survey: &Survey, seen: &Seen, thresholds: Thresholds) -> String {
         parts.push(format!("data {data:.1}%, metadata {metadata:.1}%"));
     }
     parts.extend(proof::sentence(&look));
-    let mut line = parts.join("; ");
-    if let Some(soon) = space::soon(&look) {
-        let _ = write!(line, "\n{}", filled(&soon, 10));
-    }
-    line
+    parts.extend(space::soon(&look));
+    parts.join(&format!("\n{:10}", ""))
 }
 
 /// The sick pools as `zpool status -x` shows them: what is wrong, what to do, where more stands.

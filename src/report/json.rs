@@ -176,7 +176,7 @@ fn autoextend(lvm: &LvmSide) -> Option<Value> {
         "threshold": settings.threshold,
         "percent": settings.percent,
         "profile": lvm.profile(),
-        "monitored": lvm.monitored(),
+        "monitored": lvm.is_watched(),
         "free_bytes": lvm.row.vg_free_count.saturating_mul(lvm.row.vg_extent_size),
         "extensions_left": lvm.extensions_left(settings),
     }))

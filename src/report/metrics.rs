@@ -108,7 +108,7 @@ const FIGURES: [(&str, &str, Figure); 15] = [
     }),
     ("dmtool_pool_monitored", "Whether dmeventd watches the pool.", |pool| {
         pool.live.as_ref()?;
-        Some(u64::from(pool.lvm.as_ref()?.monitored()))
+        Some(u64::from(pool.lvm.as_ref()?.is_watched()?))
     }),
     ("dmtool_pool_extensions_left", "Extensions that the volume group has room for.", |pool| {
         let lvm = pool.lvm.as_ref()?;

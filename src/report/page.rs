@@ -94,7 +94,11 @@ pub fn page(pool: &Pool, stack: Option<&Stack>) -> String {
             Ok(settings) if settings.threshold >= NEVER => lines.put("autoextend", "off"),
             Ok(settings) => {
                 let profile = lvm.profile().map_or("no profile".to_owned(), |name| format!("profile {name}"));
-                let monitored = if lvm.monitored() { "monitored" } else { "NOT monitored" };
+                let monitored = match lvm.is_watched() {
+                    Some(true) => "monitored",
+                    Some(false) => "NOT monitored",
+                    None => "dmeventd does not answer",
+                };
                 lines.put(
                     "autoextend",
                     &format!("at {}% by {}%, {profile}, {monitored}", settings.threshold, settings.percent),

@@ -49,11 +49,13 @@ fn each_of_the_five_things_that_can_be_missing() {
                 .as_str()
                 .is_some_and(|text| text.contains("does not answer"))
         );
+        assert_eq!(json("status").1["pools"][0]["autoextend"]["monitored"], serde_json::Value::Null);
         run(&found("dmeventd-silent", "warning"));
         gone("dmeventd-silent");
         gone("not-monitored");
         sh("pkill -KILL -x dmeventd; while pgrep -x dmeventd; do sleep 0.05; done");
         let hint = found("dmeventd-silent", "warning");
+        assert_eq!(json("status").1["pools"][0]["autoextend"]["monitored"], false);
         assert!(try_sh("pgrep -x dmeventd").1.is_empty(), "check started it");
         run(&hint);
         gone("dmeventd-silent");
