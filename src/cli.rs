@@ -1,7 +1,7 @@
 //! All verbs, the global flags, and the dispatch.
 
 use crate::commands::{
-    Globals, activate, autoextend, check, completions, deactivate, explain, metrics, setup, status, watch,
+    Globals, activate, autoextend, check, completions, deactivate, explain, metrics, resize, setup, status, watch,
 };
 use crate::exit::{DONE, Problem, USAGE};
 use crate::health::Status;
@@ -26,12 +26,18 @@ struct Entry {
     read: fn(&ArgMatches) -> Result<Verb, clap::Error>,
 }
 
-const VERBS: [Entry; 10] = [
+const VERBS: [Entry; 11] = [
     Entry {
         name: "setup",
         about: "Make a thin pool on one or more disks",
         arguments: setup::Args::augment_args,
         read: |matches| setup::Args::from_arg_matches(matches).map(Verb::Setup),
+    },
+    Entry {
+        name: "resize",
+        about: "Make a pool larger, data or metadata, while it is in use",
+        arguments: resize::Args::augment_args,
+        read: |matches| resize::Args::from_arg_matches(matches).map(Verb::Resize),
     },
     Entry {
         name: "status",
@@ -125,6 +131,7 @@ struct Flags {
 #[derive(Debug)]
 enum Verb {
     Setup(setup::Args),
+    Resize(resize::Args),
     Status(status::Args),
     Check(check::Args),
     Activate(activate::Args),
@@ -195,6 +202,7 @@ impl Cli {
         };
         match self.verb {
             Verb::Setup(args) => setup::run(args, &globals)?,
+            Verb::Resize(args) => resize::run(args, &globals)?,
             Verb::Status(args) => status::run(&args, &globals)?,
             Verb::Check(args) => return Ok(check::run(&args, &globals)),
             Verb::Activate(args) => activate::run(args, &globals)?,

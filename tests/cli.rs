@@ -12,8 +12,9 @@ fn dmtool(words: &[&str]) -> Command {
 }
 
 /// Every verb, with words that are complete but for what each test is about.
-const VERBS: [&[&str]; 10] = [
+const VERBS: [&[&str]; 11] = [
     &["setup", "/dev/null"],
+    &["resize", "200GB"],
     &["status"],
     &["check"],
     &["activate"],
@@ -74,6 +75,13 @@ fn wrong_usage_is_2_and_tells_the_word() {
         (&["autoextend", "--percent", "0"], "1..=1000"),
         (&["autoextend", "--off", "--percent", "20"], "cannot be used with"),
         (&["watch", "--interval", "0"], "1..=86400"),
+        (&["resize"], "needs a SIZE"),
+        (&["resize", "20X"], "not a size"),
+        (&["resize", "0"], "no size for a pool"),
+        (&["resize", "+200%FREE"], "not a size"),
+        (&["resize", "--metadata", "-1G"], "-1"),
+        (&["resize", "docker/thinpool"], "needs a SIZE"),
+        (&["resize", "--add-device", "/dev/null"], "needs the pool's name"),
         (&["explain", "no-such-thing"], "there is no code no-such-thing"),
     ] {
         dmtool(words).assert().code(2).stdout("").stderr(contains(said));

@@ -66,11 +66,16 @@ fn codes() -> String {
 }
 
 /// What each page shows, by its verb.
-const EXAMPLES: [(&str, &str); 10] = [
+const EXAMPLES: [(&str, &str); 11] = [
     (
         "setup",
         ".SH EXAMPLES\n.EX\ndmtool setup /dev/xvdf \\-\\-dry\\-run\ndmtool setup /dev/xvdf\n\
          dmtool setup /dev/sdb /dev/sdc \\-\\-pool fast/pool \\-\\-data 75%VG\n.EE\n",
+    ),
+    (
+        "resize",
+        ".SH EXAMPLES\n.EX\ndmtool resize 200GB\ndmtool resize +20% docker/thinpool \\-\\-dry\\-run\n\
+         dmtool resize docker/thinpool \\-\\-add\\-device /dev/xvdg\ndmtool resize docker/thinpool \\-\\-metadata +1G\n.EE\n",
     ),
     ("status", ".SH EXAMPLES\n.EX\ndmtool status\ndmtool status docker/thinpool\ndmtool status \\-\\-json\n.EE\n"),
     (

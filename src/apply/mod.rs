@@ -1,12 +1,14 @@
 //! The executor: walks a plan step by step, stops between two steps on a signal and after a failure.
 
+mod swap;
+
 use crate::exit::{Kind, Problem};
 use crate::observe::{Host, filter, profile};
 use crate::plan::Plan;
 use crate::plan::step::Step;
 use crate::sys::lvm2cmd::LvmError;
 use crate::sys::signal::Stop;
-use crate::sys::{exec, file, lock};
+use crate::sys::{block, exec, file, lock};
 use anyhow::Result;
 use serde::Serialize;
 
@@ -77,7 +79,14 @@ fn run(step: &Step, host: &mut Host, warnings: &mut Vec<String>) -> Result<()> {
     match step {
         Step::WipeDevice { device, .. } => exec::run("wipefs", &["--all", device]).map(drop),
         Step::WriteProfile { path, text, .. } => file::replace(path, text, 0o644),
+        Step::GrowFile { path, size } => file::grow(std::path::Path::new(path), size.0),
+        Step::SetCapacity { device } => block::set_capacity(&format!("/dev/{device}")),
+        Step::SwapTable { dm_name, from, to, table } => swap::swap(dm_name, (*from, *to), table),
         Step::CreateGroup { .. }
+        | Step::ExtendGroup { .. }
+        | Step::ExtendMetadata { .. }
+        | Step::ExtendData { .. }
+        | Step::ExtendVolume { .. }
         | Step::CreatePool { .. }
         | Step::CreateVolume { .. }
         | Step::ConvertPool { .. }

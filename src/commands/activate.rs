@@ -43,7 +43,10 @@ struct Activate {
 impl Verb for Activate {
     type Facts = Facts;
     const NAME: &'static str = "activate";
-    const ASKS: bool = false;
+
+    fn asks(&self) -> bool {
+        false
+    }
 
     fn preflight(&self) -> Result<(), Refusal> {
         preflight::check(Self::NAME, &host::abilities(), Needs { lvm2: true, thin_check: true, ..Needs::default() })

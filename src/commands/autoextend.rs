@@ -138,7 +138,10 @@ impl Autoextend {
 impl Verb for Autoextend {
     type Facts = Facts;
     const NAME: &'static str = "autoextend";
-    const ASKS: bool = false;
+
+    fn asks(&self) -> bool {
+        false
+    }
 
     fn preflight(&self) -> Result<(), Refusal> {
         let needs = Needs { lvm2: true, dmeventd: !self.request.off, ..Needs::default() };
@@ -205,8 +208,8 @@ impl Verb for Autoextend {
             && side.extensions_left(*settings) == 0
         {
             advice.push(format!(
-                "{} has no room for an extension of {}: add a disk (vgextend {} DEVICE)",
-                side.row.vg_name, pool.name, side.row.vg_name
+                "{} has no room for an extension of {}: add a disk (dmtool resize {} --add-device DEVICE)",
+                side.row.vg_name, pool.name, pool.name
             ));
         }
         advice

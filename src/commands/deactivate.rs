@@ -36,7 +36,10 @@ struct Deactivate {
 impl Verb for Deactivate {
     type Facts = Facts;
     const NAME: &'static str = "deactivate";
-    const ASKS: bool = false;
+
+    fn asks(&self) -> bool {
+        false
+    }
 
     fn preflight(&self) -> Result<(), Refusal> {
         preflight::check(Self::NAME, &host::abilities(), Needs { lvm2: true, ..Needs::default() })

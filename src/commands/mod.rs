@@ -10,6 +10,7 @@ pub mod completions;
 pub mod deactivate;
 pub mod explain;
 pub mod metrics;
+pub mod resize;
 pub mod setup;
 pub mod status;
 mod two_volumes;
@@ -51,9 +52,9 @@ impl Globals {
 pub trait Verb {
     type Facts;
     const NAME: &'static str;
-    /// Whether it asks before it begins.
-    const ASKS: bool;
 
+    /// Whether it asks before it begins.
+    fn asks(&self) -> bool;
     /// What the host must have; looked at first, once.
     ///
     /// # Errors
@@ -127,7 +128,7 @@ fn begin<V: Verb>(verb: &V, globals: &Globals, host: &mut Host, run: &mut Run<V:
     let voice = globals.voice;
     let stop =
         Stop::listen().map_err(|why| Problem::from_error(Kind::Refused, "signals cannot be listened to", &why))?;
-    let (facts, plan, _lock) = if globals.dry_run || globals.yes || !V::ASKS {
+    let (facts, plan, _lock) = if globals.dry_run || globals.yes || !verb.asks() {
         let lock = if globals.dry_run { None } else { Some(lock_for::<V>(globals)?) };
         let facts = verb.observe(host);
         let plan = verb.plan(&facts)?;

@@ -169,7 +169,10 @@ impl Setup {
 impl Verb for Setup {
     type Facts = Facts;
     const NAME: &'static str = "setup";
-    const ASKS: bool = true;
+
+    fn asks(&self) -> bool {
+        true
+    }
 
     fn preflight(&self) -> Result<(), Refusal> {
         let needs = Needs { lvm2: true, dmeventd: true, thin_check: true };

@@ -17,7 +17,10 @@ pub struct TwoVolumes {
 impl Verb for TwoVolumes {
     type Facts = Facts;
     const NAME: &'static str = "setup";
-    const ASKS: bool = true;
+
+    fn asks(&self) -> bool {
+        true
+    }
 
     fn preflight(&self) -> Result<(), Refusal> {
         preflight::check(Self::NAME, &host::abilities(), Needs { lvm2: true, ..Needs::default() })

@@ -1,10 +1,9 @@
 //! How much a pool must grow to be well again, and the command that grows it.
 
 use super::Look;
-use super::mend::{quoted, swap, table_line};
+use super::mend::quoted;
 use crate::observe::lvm::Lvm;
-use crate::observe::survey::{LoopDevice, Lower};
-use crate::units::{Bytes, KIB, SECTOR, Sectors};
+use crate::units::{Bytes, KIB};
 
 /// LVM's own default for a step (lvm.conf(5), `thin_pool_autoextend_percent`).
 const STEP_PERCENT: u64 = 20;
@@ -17,49 +16,35 @@ fn missing(used: u64, total: u64, warn: u64) -> u64 {
 
 /// The command that grows the data of the pool.
 pub fn data(look: &Look<'_>) -> String {
-    let explain = "dmtool explain data-nearly-full".to_owned();
-    let Ok(Some((live, table, figures))) = look.figures() else { return explain };
+    let name = quoted(look.name());
+    let Ok(Some((_, table, figures))) = look.figures() else { return "dmtool explain data-nearly-full".to_owned() };
     let chunk = table.chunk_bytes();
     let (used, total) = (figures.data_used.bytes(chunk).0, figures.data_total.bytes(chunk).0);
-    if let Some(side) = look.side() {
-        let extent = side.row.vg_extent_size.max(1);
-        let wanted = missing(used, total, look.thresholds.warn).div_ceil(extent);
-        return match wanted.min(side.row.vg_free_count) {
-            0 => format!("vgextend {} DEVICE && lvextend --extents +100%FREE {}", side.row.vg_name, look.name()),
-            extents => format!("lvextend --extents +{extents} {}", look.name()),
-        };
+    let wanted = missing(used, total, look.thresholds.warn);
+    let Some(side) = look.side() else { return format!("dmtool resize +{}k {name}", wanted.div_ceil(KIB)) };
+    match side.row.vg_free_count.saturating_mul(side.row.vg_extent_size) {
+        0 => format!("dmtool resize {name} --add-device DEVICE"),
+        free if free <= wanted => format!("dmtool resize max {name}"),
+        _ => format!("dmtool resize +{}k {name}", wanted.div_ceil(KIB)),
     }
-    let Ok(lower) = &look.seen.data else { return explain };
-    let Some(file) = file_of(lower) else { return explain };
-    let size = (total + missing(used, total, look.thresholds.warn)).next_multiple_of(chunk.0.max(SECTOR));
-    format!("{} && {}", grow_file(lower, file, size), swap(&live.dm_name, &table_line(table, Sectors(size / SECTOR))))
 }
 
 /// The command that grows the metadata of the pool.
 pub fn metadata(look: &Look<'_>) -> String {
-    let explain = "dmtool explain metadata-nearly-full".to_owned();
-    let Ok(Some((live, _, figures))) = look.figures() else { return explain };
+    let name = quoted(look.name());
+    let Ok(Some((.., figures))) = look.figures() else { return "dmtool explain metadata-nearly-full".to_owned() };
     let (used, total) = (figures.metadata_used.bytes().0, figures.metadata_total.bytes().0);
+    let wanted = missing(used, total, look.thresholds.warn);
     if let (Some(side), Ok(Some(lvm))) = (look.side(), &look.survey.lvm) {
-        let extent = side.row.vg_extent_size.max(1);
-        let wanted = missing(used, total, look.thresholds.warn).div_ceil(extent);
-        let room = metadata_room(lvm, &side.row.vg_name, side.metadata_size, Bytes(extent), side.row.vg_free_count);
-        return match wanted.min(room) {
-            0 => format!(
-                "vgextend {} DEVICE && lvextend --poolmetadatasize +{}k {}",
-                side.row.vg_name,
-                wanted * extent / KIB,
-                look.name()
-            ),
-            extents => format!("lvextend --poolmetadatasize +{}k {}", extents * extent / KIB, look.name()),
-        };
+        let extent = Bytes(side.row.vg_extent_size.max(1));
+        let room = metadata_room(lvm, &side.row.vg_name, side.metadata_size, extent, side.row.vg_free_count);
+        if room == 0 {
+            return format!("dmtool resize {name} --add-device DEVICE --metadata +{}k", wanted.div_ceil(KIB));
+        }
+        let wanted = wanted.min(room.saturating_mul(extent.0));
+        return format!("dmtool resize {name} --metadata +{}k", wanted.div_ceil(KIB));
     }
-    let Ok(lower) = &look.seen.metadata else { return explain };
-    let Some(file) = file_of(lower) else { return explain };
-    let size = (total + missing(used, total, look.thresholds.warn)).next_multiple_of(1 << 20);
-    let name = quoted(&live.dm_name);
-    // The kernel takes the new length of the metadata device at a resume.
-    format!("{} && dmsetup suspend {name} && dmsetup resume {name}", grow_file(lower, file, size))
+    format!("dmtool resize {name} --metadata +{}k", wanted.div_ceil(KIB))
 }
 
 /// How many extents the metadata can grow by: the spare volume of the group grows with it (lvmthin(7)).
@@ -74,17 +59,6 @@ pub fn metadata_room(lvm: &Lvm, vg: &str, metadata: Bytes, extent: Bytes, free: 
     // Up to the spare's size alone, then both together.
     let alone = spare.saturating_sub(metadata).min(free);
     alone + (free - alone) / 2
-}
-
-fn file_of(lower: &Lower) -> Option<&str> {
-    match &lower.loop_device {
-        Some(LoopDevice { file: Some(file), deleted: false, .. }) => Some(file),
-        _ => None,
-    }
-}
-
-fn grow_file(lower: &Lower, file: &str, size: u64) -> String {
-    format!("truncate --size {size} {} && losetup --set-capacity /dev/{}", quoted(file), lower.device)
 }
 
 #[cfg(test)]

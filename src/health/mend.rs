@@ -7,7 +7,6 @@ use crate::observe::lvm::LvRow;
 use crate::observe::survey::Lower;
 use crate::observe::thin::PoolTable;
 use crate::units::Sectors;
-use std::fmt::Write;
 
 /// More names than this make no command that anybody would read.
 const NAMES: usize = 8;
@@ -38,11 +37,7 @@ pub fn table_line(table: &PoolTable, length: Sectors) -> String {
 }
 
 fn table_on(table: &PoolTable, length: Sectors, (metadata, data): (&str, &str)) -> String {
-    let mut line = format!("0 {} thin-pool {metadata} {data} {} {}", length.0, table.chunk.0, table.low_water.0);
-    if !table.features.is_empty() {
-        let _ = write!(line, " {} {}", table.features.len(), table.features.join(" "));
-    }
-    line
+    format!("0 {} thin-pool {}", length.0, table.params_on(metadata, data))
 }
 
 /// Loads a table into a pool that is up, and swaps it in.

@@ -60,19 +60,19 @@ pub fn of(code: Code) -> Page {
             "Data is filling up",
             "The pool has handed out more of its data blocks than the threshold of this check.",
             "A full pool stops writes for 60 seconds and then fails them; file systems on it are damaged, databases stop.",
-            "Grow the pool (lvextend, or add a disk to its group first with vgextend). Or free space: remove volumes and snapshots, run fstrim in the file systems on it. See whether it extends itself: dmtool autoextend POOL.",
+            "Grow the pool: dmtool resize +20% POOL, or with a disk more: dmtool resize POOL --add-device DEVICE. Or free space: remove volumes and snapshots, run fstrim in the file systems on it. See whether it extends itself: dmtool autoextend POOL.",
         ),
         Code::MetadataNearlyFull => page(
             "Metadata is filling up",
             "The map of the pool's blocks has nearly used up its own space. Snapshots multiply it; small chunks on a large pool need much of it.",
             "A pool without room for metadata becomes read-only, however much data space there is. LVM refuses new volumes from 75% on.",
-            "lvextend --poolmetadatasize +SIZE POOL grows it while the pool is in use. The group needs twice that: the spare grows along. Removing snapshots helps too.",
+            "dmtool resize POOL --metadata +SIZE grows it while the pool is in use. The group needs twice that: the spare grows along. Removing snapshots helps too.",
         ),
         Code::DataFullQueueing => page(
             "Data is full, writes wait",
             "Every data block is handed out. Writes to new blocks wait for space, for 60 seconds by default (module parameter dm_thin_pool.no_space_timeout).",
             "After that time the waiting writes fail: file systems are damaged, what was written is lost.",
-            "Extend at once: within the time nothing is lost. If the group has no room, add a disk (vgextend), or free space by removing snapshots and running fstrim. The pool goes on by itself as soon as there is space.",
+            "Extend at once (dmtool resize +20% POOL): within the time nothing is lost. If the group has no room, add a disk (dmtool resize POOL --add-device DEVICE), or free space by removing snapshots and running fstrim. The pool goes on by itself as soon as there is space.",
         ),
         Code::DataFullWritesLost => page(
             "Data is full, and writes were lost",
@@ -90,7 +90,7 @@ pub fn of(code: Code) -> Page {
             "Metadata is full",
             "There is no room in the map of the pool's blocks. The kernel made the pool read-only and kept the metadata whole (since Linux 4.18; older kernels ask for a check besides).",
             "All writes that need a new block fail.",
-            "lvextend --poolmetadatasize +SIZE POOL brings the pool back to writing, while it is up. Then check the file systems that got errors.",
+            "dmtool resize POOL --metadata +SIZE brings the pool back to writing, while it is up. Then check the file systems that got errors.",
         ),
         Code::NeedsCheck => page(
             "The metadata needs a check",
@@ -210,7 +210,7 @@ pub fn of(code: Code) -> Page {
             "There is no room for an extension",
             "The pool is to extend itself, and its group has less free than one step needs. LVM extends by all of a step or not at all. The documented defaults leave no room on a single disk.",
             "It fills up like a pool without autoextension.",
-            "Add a disk to the group (vgextend), or a smaller step (dmtool autoextend POOL --percent N).",
+            "Add a disk (dmtool resize POOL --add-device DEVICE), or take a smaller step (dmtool autoextend POOL --percent N).",
         ),
         Code::DmeventdSilent => page(
             "dmeventd does not answer",

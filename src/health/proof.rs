@@ -133,7 +133,7 @@ fn no_room(
     let hint = if settings.percent == 0 {
         format!("dmtool autoextend {} --percent 20", look.name())
     } else {
-        format!("vgextend {} DEVICE", side.row.vg_name)
+        format!("dmtool resize {} --add-device DEVICE", look.name())
     };
     let found = look.finding(Code::AutoextendNoRoom, message, hint);
     let reached = due(look, settings.threshold);

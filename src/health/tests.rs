@@ -177,14 +177,11 @@ fn a_loop_device_without_any_file() {
 
 #[test]
 fn names_of_files_are_quoted_in_commands() {
-    let mut one = bare(live(
-        "1 100/1024 1024/1024 - out_of_data_space discard_passdown queue_if_no_space - 256",
-        "1 skip_block_zeroing",
-    ));
-    one.data = Ok(lower(Some("/my pools/it's data"), false));
+    let mut one = bare(live(HEALTHY, "1 skip_block_zeroing"));
+    one.data = Ok(lower(Some("/my pools/it's data"), true));
     let hint = findings(&survey(vec![one]), Thresholds::default()).remove(0).hint.expect("a hint");
-    assert!(hint.contains("truncate --size 83951616 '/my pools/it'\\''s data' && losetup"), "{hint}");
-    assert!(hint.contains("--table '0 163968 thin-pool 7:1 7:0 128 0 1 skip_block_zeroing'"), "{hint}");
+    assert!(hint.contains("of='/my pools/it'\\''s data' bs=1M"), "{hint}");
+    assert!(hint.contains("$(losetup --find --show '/my pools/it'\\''s data')"), "{hint}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 pub mod consumers;
 pub mod device;
 pub mod filter;
+pub mod ground;
 pub mod host;
 pub mod lvm;
 pub mod lvmconf;

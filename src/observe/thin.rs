@@ -62,6 +62,23 @@ impl PoolTable {
         self.features.iter().any(|word| word == feature)
     }
 
+    /// The words of its line behind the target's name.
+    pub fn params(&self) -> String {
+        let devices = (&self.metadata_device, &self.data_device);
+        self.params_on(devices.0, devices.1)
+    }
+
+    /// As [`PoolTable::params`], on other devices.
+    pub fn params_on(&self, metadata: &str, data: &str) -> String {
+        let mut words =
+            vec![metadata.to_owned(), data.to_owned(), self.chunk.0.to_string(), self.low_water.0.to_string()];
+        if !self.features.is_empty() {
+            words.push(self.features.len().to_string());
+            words.extend(self.features.iter().cloned());
+        }
+        words.join(" ")
+    }
+
     pub fn chunk_bytes(&self) -> Bytes {
         self.chunk.bytes()
     }

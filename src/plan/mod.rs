@@ -7,6 +7,7 @@ pub mod halves;
 pub mod preflight;
 pub mod profile;
 pub mod refusal;
+pub mod resize;
 pub mod setup;
 pub mod sizing;
 pub mod step;

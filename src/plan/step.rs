@@ -1,7 +1,8 @@
 //! The steps that verbs are made of: plain data that says which command it stands for.
 
 use crate::names::{LvName, LvmName, VgName};
-use crate::units::{Bytes, Extents, KIB};
+use crate::observe::thin::PoolTable;
+use crate::units::{Bytes, Extents, KIB, Sectors};
 use std::path::PathBuf;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,20 @@ pub enum Step {
     Activate { pool: LvmName, ignore_skip: bool },
     /// Takes the pool's volumes and then the pool out of the kernel.
     Deactivate { pool: LvmName, volumes: Vec<String> },
+    /// Takes devices into a volume group.
+    ExtendGroup { vg: VgName, devices: Vec<String> },
+    /// Makes a pool's metadata so large, and the group's spare with it.
+    ExtendMetadata { pool: LvmName, to: Bytes },
+    /// Makes a pool's data so large.
+    ExtendData { pool: LvmName, to: Extents, bytes: Bytes },
+    /// Makes a plain volume under a bare pool so large.
+    ExtendVolume { volume: LvmName, to: Extents, bytes: Bytes },
+    /// Makes the file under a loop device longer; the new part is a hole.
+    GrowFile { path: String, size: Bytes },
+    /// Has a loop device look at the length of its file.
+    SetCapacity { device: String },
+    /// Loads a pool's table with another length, and swaps it in.
+    SwapTable { dm_name: String, from: Sectors, to: Sectors, table: PoolTable },
     /// Takes a hidden volume of a pool out of the kernel, where a killed command left it active by itself: LVM
     /// activates no pool over one that is.
     DeactivateComponent { vg: VgName, lv: String },
@@ -52,6 +67,13 @@ impl Step {
             Step::Activate { .. } => "activate",
             Step::Deactivate { .. } => "deactivate",
             Step::DeactivateComponent { .. } => "deactivate-component",
+            Step::ExtendGroup { .. } => "extend-volume-group",
+            Step::ExtendMetadata { .. } => "extend-metadata",
+            Step::ExtendData { .. } => "extend-data",
+            Step::ExtendVolume { .. } => "extend-volume",
+            Step::GrowFile { .. } => "grow-file",
+            Step::SetCapacity { .. } => "set-capacity",
+            Step::SwapTable { .. } => "swap-table",
         }
     }
 
@@ -60,7 +82,25 @@ impl Step {
     pub fn lvm_words(&self) -> Option<Vec<String>> {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         Some(match self {
-            Step::WipeDevice { .. } | Step::WriteProfile { .. } => return None,
+            Step::WipeDevice { .. }
+            | Step::WriteProfile { .. }
+            | Step::GrowFile { .. }
+            | Step::SetCapacity { .. }
+            | Step::SwapTable { .. } => return None,
+            Step::ExtendGroup { vg, devices } => {
+                let mut line = words(&["vgextend", vg.as_str()]);
+                line.extend(devices.iter().cloned());
+                line
+            }
+            Step::ExtendMetadata { pool, to } => {
+                words(&["lvextend", "--poolmetadatasize", &format!("{}k", to.0 / KIB), &pool.to_string()])
+            }
+            Step::ExtendData { pool, to, .. } => {
+                words(&["lvextend", "--extents", &to.0.to_string(), &pool.to_string()])
+            }
+            Step::ExtendVolume { volume, to, .. } => {
+                words(&["lvextend", "--extents", &to.0.to_string(), &volume.to_string()])
+            }
             Step::CreateGroup { vg, devices } => {
                 let mut line = words(&["vgcreate", vg.as_str()]);
                 line.extend(devices.iter().cloned());
@@ -136,6 +176,12 @@ impl Step {
             Step::WriteProfile { path, threshold, percent, .. } => {
                 format!("write {} (extend at {threshold}% by {percent}%)", path.display())
             }
+            Step::GrowFile { path, size } => format!("truncate --size {} {path}", size.0),
+            Step::SetCapacity { device } => format!("losetup --set-capacity /dev/{device}"),
+            Step::SwapTable { dm_name, to, table, .. } => {
+                let line = format!("0 {} thin-pool {}", to.0, table.params());
+                format!("dmsetup load {dm_name} --table '{line}' && dmsetup resume {dm_name}")
+            }
             _ => self.lvm_words().unwrap_or_default().join(" "),
         }
     }
@@ -144,7 +190,9 @@ impl Step {
     pub fn destroys(&self) -> Option<String> {
         match self {
             Step::WipeDevice { device, found } => Some(format!("{} on {device}", found.join(", "))),
-            Step::CreateGroup { devices, .. } => Some(format!("everything on {}", devices.join(", "))),
+            Step::CreateGroup { devices, .. } | Step::ExtendGroup { devices, .. } => {
+                Some(format!("everything on {}", devices.join(", ")))
+            }
             Step::ConvertPool { pool, metadata, .. } => Some(format!("what {pool} and {}/{metadata} hold", pool.vg)),
             _ => None,
         }

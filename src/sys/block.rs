@@ -104,6 +104,31 @@ pub fn parse_dev(text: &str) -> Result<(u32, u32)> {
     Ok((major.parse()?, minor.parse()?))
 }
 
+/// Has a loop device look at the length of its file again (`LOOP_SET_CAPACITY`, loop(4)).
+///
+/// # Errors
+/// The kernel's.
+#[allow(unsafe_code, reason = "an ioctl")]
+pub fn set_capacity(path: &str) -> Result<()> {
+    const LOOP_SET_CAPACITY: libc::c_ulong = 0x4C07;
+    let context = || format!("setting the capacity of {path}");
+    let device = OpenOptions::new().read(true).write(true).open(path).with_context(context)?;
+    // SAFETY: the descriptor is open during the call, which takes no argument.
+    let done = unsafe { libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(&device), LOOP_SET_CAPACITY, 0) };
+    if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()).with_context(context) }
+}
+
+/// The size of a block device in bytes, as it is now (BLKGETSIZE64).
+///
+/// # Errors
+/// It cannot be opened.
+pub fn size(path: &str) -> Result<u64> {
+    use std::io::{Seek, SeekFrom};
+    let context = || format!("reading the size of {path}");
+    let mut device = OpenOptions::new().read(true).open(path).with_context(context)?;
+    device.seek(SeekFrom::End(0)).with_context(context)
+}
+
 /// Whether the kernel lets us have the device for ourselves: a mount in any namespace, swap, a device-mapper or
 /// md device above it all hold it against O_EXCL (open(2)).
 ///

@@ -101,6 +101,33 @@ impl Control {
         Ok(device(name, &info, targets))
     }
 
+    /// Loads a table of one target; it waits to be swapped in.
+    ///
+    /// # Errors
+    /// The kernel's: what the target's own check says is in its log.
+    pub fn load(&self, name: &str, target: &Target) -> Result<()> {
+        let line = (target.start, target.length, target.kind.clone(), target.params.clone());
+        on(name, "loading a table into", |id| self.0.table_load(id, &[line], DmOptions::default()).map(drop))
+    }
+
+    /// Swaps in the table that waits, where there is one, and lets the device run. Without a flush and a freeze: the
+    /// pool's volumes carry the file systems, and a full pool would be waited for without end.
+    ///
+    /// # Errors
+    /// The kernel's; the device is suspended then.
+    pub fn resume(&self, name: &str) -> Result<()> {
+        let flags = DmFlags::DM_NOFLUSH | DmFlags::DM_SKIP_LOCKFS;
+        on(name, "resuming", |id| self.0.device_suspend(id, DmOptions::default().set_flags(flags)).map(drop))
+    }
+
+    /// Drops the table that waits.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn clear(&self, name: &str) -> Result<()> {
+        on(name, "clearing the waiting table of", |id| self.0.table_clear(id).map(drop))
+    }
+
     /// A read-only device over these stretches, open, and gone when it is closed, however this process ends.
     ///
     /// # Errors
@@ -150,6 +177,12 @@ impl Control {
             self.0.list_versions().map_err(|why| anyhow!("{why}")).context("listing device-mapper's targets")?;
         Ok(versions.into_iter().map(|(name, ..)| name).collect())
     }
+}
+
+fn on(name: &str, what: &str, act: impl FnOnce(&DevId<'_>) -> devicemapper::DmResult<()>) -> Result<()> {
+    let context = || format!("{what} {name}");
+    let id = DmName::new(name).map_err(|why| anyhow!("{why}")).with_context(context)?;
+    act(&DevId::Name(id)).map_err(|why| anyhow!("{why}")).with_context(context)
 }
 
 fn device(name: &str, info: &DeviceInfo, targets: Vec<(u64, u64, String, String)>) -> Device {

@@ -18,6 +18,46 @@ pub fn read(path: &Path) -> Result<Option<String>> {
     }
 }
 
+/// A file's own size, and its file system's room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    pub length: u64,
+    pub allocated: u64,
+    pub free: u64,
+    pub read_only: bool,
+}
+
+/// How large a file is, how much of it is there, and how much more there could be, in bytes.
+///
+/// # Errors
+/// It is not there or cannot be looked at.
+pub fn space(path: &Path) -> Result<Space> {
+    let context = || format!("looking at {}", path.display());
+    let metadata = fs::metadata(path).with_context(context)?;
+    let system = rustix::fs::statvfs(path).with_context(context)?;
+    Ok(Space {
+        length: metadata.len(),
+        allocated: metadata.blocks() * 512,
+        free: system.f_bfree * system.f_frsize,
+        read_only: system.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
+    })
+}
+
+/// Makes a file longer, never shorter; the new part is a hole.
+///
+/// # Errors
+/// It cannot be written, is no file, or is longer already.
+pub fn grow(path: &Path, size: u64) -> Result<()> {
+    let context = || format!("making {} longer", path.display());
+    let nofollow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).with_context(context)?;
+    let file = OpenOptions::new().write(true).custom_flags(nofollow).open(path).with_context(context)?;
+    let metadata = file.metadata().with_context(context)?;
+    if !metadata.is_file() || metadata.len() > size {
+        bail!("{} is no file, or longer than {size} bytes already", path.display());
+    }
+    file.set_len(size).and_then(|()| file.sync_all()).with_context(context)
+}
+
 /// Replaces a file in one step: a reader sees the old text or the new one, also after a power cut. Owner and mode
 /// of the old file are kept; a new one gets `mode`. A symlink in its place is refused, not followed.
 ///

@@ -74,7 +74,7 @@ fn each_of_the_five_things_that_can_be_missing() {
         gone("profile-not-live");
         // 5: room, from the threshold on a warning.
         sh("lvcreate -qq -n rest -l 100%FREE docker");
-        assert!(found("autoextend-no-room", "info").starts_with("vgextend docker "));
+        assert!(found("autoextend-no-room", "info").starts_with("dmtool resize docker/thinpool --add-device "));
         assert_eq!(check("")["status"], "ok");
         fill(65);
         found("autoextend-no-room", "warning");

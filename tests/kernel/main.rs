@@ -20,5 +20,6 @@ mod health;
 mod monitoring;
 mod options;
 mod refusals;
+mod resize;
 mod setup;
 mod status;

@@ -15,7 +15,7 @@ pub fn loop_pool(name: &str) {
 }
 
 /// Docker's two-volume layout with a pool of its own on top.
-fn raw_pool(name: &str) {
+pub fn raw_pool(name: &str) {
     sh(&format!(
         "vgcreate -qq vg-docker /dev/xvdg && lvcreate -qq -Wn -L 1G -n data vg-docker && lvcreate -qq -Wn -L 64M -n metadata vg-docker && \
          dd if=/dev/zero of=/dev/vg-docker/metadata bs=4k count=1 conv=fsync status=none && \

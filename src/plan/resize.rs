@@ -1,0 +1,212 @@
+//! The plan of `dmtool resize`: any pool grows, never shrinks.
+
+mod lvm;
+mod table;
+
+use super::Plan;
+use super::activation::{Chosen, choose};
+use super::refusal::{Reasons, Refusal};
+use super::sizing::LARGEST_METADATA;
+use crate::names::LvmName;
+use crate::observe::Looked;
+use crate::observe::device::Named;
+use crate::observe::ground::Ground;
+use crate::observe::lvm::Lvm;
+use crate::observe::pools::{Live, Pool};
+use crate::observe::thin::{Mode, PoolFigures, PoolTable};
+use crate::units::Bytes;
+
+/// How much larger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Growth {
+    To(Bytes),
+    By(Bytes),
+    /// Of the present size.
+    ByPercent(u64),
+    PercentOfGroup(u64),
+    ByPercentOfFree(u64),
+    /// All that is free, less the room for the metadata that goes with it.
+    Max,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    pub chosen: Chosen,
+    pub data: Option<Growth>,
+    pub metadata: Option<Growth>,
+    /// Whether devices are added: their facts are in [`Facts::added`].
+    pub adds: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    pub pools: Looked<Vec<Pool>>,
+    pub lvm: Looked<Lvm>,
+    pub added: Vec<Named>,
+    /// What a bare pool stands on.
+    pub ground: Option<Ground>,
+}
+
+/// The sizes that a request comes to: fixed by its first plan, since "+1G" means once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Targets {
+    pub data: Option<Bytes>,
+    pub metadata: Option<Bytes>,
+}
+
+/// What metadata a pool of this size should have: four times LVM's estimate of 64 bytes a chunk, and room for as much
+/// again as is used now; no more than LVM can use.
+pub fn metadata_for(data: Bytes, chunk: Bytes, used: Bytes) -> Bytes {
+    let chunks = data.0.div_ceil(chunk.0.max(1));
+    Bytes(chunks.saturating_mul(4 * 64).max(used.0.saturating_mul(2)).min(LARGEST_METADATA.0))
+}
+
+/// Plans; `fixed` are the sizes of an earlier plan of the same run.
+///
+/// # Errors
+/// Why nothing is begun.
+pub fn plan(request: &Request, facts: &Facts, fixed: Option<Targets>) -> Result<(Plan, Targets), Refusal> {
+    let pool = choose("resize", &request.chosen, &facts.pools, &facts.lvm)?.into_iter().next();
+    let Some(pool) = pool else {
+        return Err(Refusal { message: "there is no pool on this host".to_owned(), reasons: Vec::new(), hint: None });
+    };
+    let message = format!("resize of {} is refused, nothing was changed", pool.name);
+    let mut reasons = Reasons::default();
+    let state = well(pool, request, &mut reasons);
+    let planned = match (state, &pool.lvm, LvmName::parse(&pool.name), &facts.lvm) {
+        (Some(now), Some(side), Ok(name), Ok(known)) => {
+            lvm::plan(request, facts, &now, (side, &name, known), fixed, &mut reasons)
+        }
+        (Some(now), None, ..) => table::plan(request, facts, &now, fixed, &mut reasons),
+        _ => None,
+    };
+    reasons.settle(&message)?;
+    planned.ok_or(Refusal {
+        message,
+        reasons: vec!["Its state could not be looked at.".to_owned()],
+        hint: Some(format!("look at it: dmtool check {}", pool.name)),
+    })
+}
+
+/// A pool that may be resized, as the kernel has it.
+struct Now<'a> {
+    live: &'a Live,
+    table: &'a PoolTable,
+    figures: &'a PoolFigures,
+}
+
+/// A pool that is down or sick is not touched: growth is ignored by the kernel then, or makes it worse.
+fn well<'a>(pool: &'a Pool, request: &Request, reasons: &mut Reasons) -> Option<Now<'a>> {
+    let name = &pool.name;
+    let check = format!("see what mends it: dmtool check {name}");
+    let Some(live) = &pool.live else {
+        reasons.add_with_hint(format!("{name} is down."), format!("bring it up: dmtool activate {name}"));
+        return None;
+    };
+    if live.suspended {
+        reasons.add_with_hint(format!("{name} is suspended."), &*check);
+    }
+    if live.inactive_table {
+        reasons.add_with_hint(format!("A table waits to be swapped into {}.", live.dm_name), &*check);
+    }
+    let (table, status) = match (&live.table, &live.status) {
+        (Ok(table), Ok(status)) => (table, status),
+        (Err(why), _) | (_, Err(why)) => {
+            reasons.add_with_hint(format!("Could not look: {why}."), &*check);
+            return None;
+        }
+    };
+    let Some(figures) = &status.figures else {
+        reasons.add_with_hint(format!("{name} has failed."), &*check);
+        return None;
+    };
+    if figures.needs_check {
+        reasons.add_with_hint(format!("{name} needs a check: the kernel ignores a resize until then."), &*check);
+    } else if status.mode == Mode::Ro && request.metadata.is_none() {
+        reasons.add_with_hint(
+            format!("{name} is read-only, since its metadata is full or its table says so."),
+            format!("if it is full, grow that: dmtool resize {name} --metadata +100%"),
+        );
+    }
+    Some(Now { live, table, figures })
+}
+
+/// What one side of a pool (data or metadata) is asked to become, in the pool's own unit.
+fn target(growth: Growth, now: u64, room: &Room, unit: u64) -> u64 {
+    let up = |bytes: Bytes| bytes.0.div_ceil(unit.max(1));
+    let share =
+        |whole: u64, percent: u64| u64::try_from(u128::from(whole) * u128::from(percent) / 100).unwrap_or(u64::MAX);
+    match growth {
+        Growth::To(bytes) => up(bytes),
+        Growth::By(bytes) => now.saturating_add(up(bytes)),
+        Growth::ByPercent(percent) => {
+            let more = (u128::from(now) * u128::from(percent)).div_ceil(100);
+            now.saturating_add(u64::try_from(more).unwrap_or(u64::MAX))
+        }
+        Growth::PercentOfGroup(percent) => share(room.total, percent),
+        Growth::ByPercentOfFree(percent) => now.saturating_add(share(room.free, percent)),
+        Growth::Max => now.saturating_add(room.free),
+    }
+}
+
+/// What there is to grow into.
+struct Room {
+    total: u64,
+    free: u64,
+}
+
+fn smaller(what: &str, asked: Bytes, now: Bytes, reasons: &mut Reasons) {
+    reasons.add(format!("{what} has {now} and cannot shrink to {asked}: no thin pool can."));
+}
+
+/// The largest value from `low` to `low + room` that still fits: what fits is closed downwards.
+fn largest(low: u64, room: u64, fits: impl Fn(u64) -> bool) -> u64 {
+    let (mut low, mut high) = (low, low.saturating_add(room));
+    while low < high {
+        let middle = low + (high - low).div_ceil(2);
+        if fits(middle) {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    low
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_in_the_pools_own_unit() {
+        let room = Room { total: 1000, free: 100 };
+        for (growth, extents) in [
+            (Growth::To(Bytes(41)), 11),
+            (Growth::By(Bytes(4)), 51),
+            (Growth::By(Bytes(5)), 52),
+            (Growth::ByPercent(1), 51),
+            (Growth::ByPercent(20), 60),
+            (Growth::PercentOfGroup(95), 950),
+            (Growth::ByPercentOfFree(50), 100),
+            (Growth::Max, 150),
+        ] {
+            assert_eq!(target(growth, 50, &room, 4), extents, "{growth:?}");
+        }
+        assert_eq!(target(Growth::By(Bytes(u64::MAX)), u64::MAX, &room, 1), u64::MAX);
+    }
+
+    #[test]
+    fn the_largest_that_fits() {
+        assert_eq!(largest(10, 100, |value| value <= 57), 57);
+        assert_eq!(largest(10, 100, |_| true), 110);
+        assert_eq!(largest(10, 100, |value| value <= 10), 10);
+    }
+
+    #[test]
+    fn metadata_grows_with_the_data() {
+        let chunk = Bytes(64 << 10);
+        assert_eq!(metadata_for(Bytes(1 << 30), chunk, Bytes(0)), Bytes(4 << 20));
+        assert_eq!(metadata_for(Bytes(1 << 30), chunk, Bytes(3 << 20)), Bytes(6 << 20));
+        assert_eq!(metadata_for(Bytes(1 << 60), chunk, Bytes(0)), LARGEST_METADATA);
+    }
+}

@@ -1,0 +1,150 @@
+//! A pool of LVM: its group, its metadata, its data, by LVM's own commands.
+
+use super::{Facts, Growth, Now, Request, Room, Targets, largest, metadata_for, smaller, target};
+use crate::names::LvmName;
+use crate::observe::device::Device;
+use crate::observe::lvm::Lvm;
+use crate::observe::pools::LvmSide;
+use crate::plan::Plan;
+use crate::plan::devices::{Usable, Wish, blank_extents, path_for_lvm, usable};
+use crate::plan::refusal::Reasons;
+use crate::plan::sizing::{EXTENT, LARGEST_METADATA};
+use crate::plan::step::Step;
+use crate::units::{Bytes, Extents};
+
+/// The pool and its group, in extents.
+struct Sizes {
+    extent: Bytes,
+    data: u64,
+    metadata: u64,
+    spare: u64,
+    /// Of metadata, in bytes.
+    used: Bytes,
+    chunk: Bytes,
+    total: u64,
+    free: u64,
+}
+
+impl Sizes {
+    /// The metadata that goes with so much data; it stays as it is where the data does.
+    fn metadata_with(&self, data: u64) -> u64 {
+        let needed = metadata_for(Extents(data).bytes(self.extent), self.chunk, self.used).extents_for(self.extent);
+        if data > self.data { self.metadata.max(needed.0) } else { self.metadata }
+    }
+
+    /// What both take of the group; the spare is as large as the largest metadata (lvmthin(7)).
+    fn cost(&self, data: u64, metadata: u64) -> u64 {
+        let spare = if metadata > self.metadata { metadata.saturating_sub(self.spare) } else { 0 };
+        data.saturating_sub(self.data) + metadata.saturating_sub(self.metadata) + spare
+    }
+
+    fn bytes(&self, extents: u64) -> Bytes {
+        Extents(extents).bytes(self.extent)
+    }
+
+    /// Data and metadata as they are asked for.
+    fn targets(&self, request: &Request, fixed: Option<Targets>) -> (u64, u64) {
+        let extents = |bytes: Bytes| bytes.extents_for(self.extent).0;
+        let room = Room { total: self.total, free: self.free };
+        let half = Room { total: self.total, free: self.free / 2 };
+        let asked = match (fixed.and_then(|fixed| fixed.metadata), request.metadata) {
+            (Some(bytes), _) => Some(extents(bytes)),
+            (None, growth) => growth.map(|growth| target(growth, self.metadata, &half, self.extent.0)),
+        };
+        let metadata = |data: u64| asked.unwrap_or_else(|| self.metadata_with(data));
+        let data = match (fixed.and_then(|fixed| fixed.data), request.data) {
+            (Some(bytes), _) => extents(bytes),
+            (None, Some(Growth::Max)) => {
+                largest(self.data, self.free, |data| self.cost(data, metadata(data)) <= self.free)
+            }
+            (None, Some(growth)) => target(growth, self.data, &room, self.extent.0),
+            (None, None) => self.data,
+        };
+        (data, metadata(data))
+    }
+}
+
+pub fn plan(
+    request: &Request,
+    facts: &Facts,
+    now: &Now<'_>,
+    (side, name, lvm): (&LvmSide, &LvmName, &Lvm),
+    fixed: Option<Targets>,
+    reasons: &mut Reasons,
+) -> Option<(Plan, Targets)> {
+    let mut plan = Plan::default();
+    let devices = usable(Wish { pool: name, vg: &name.vg, wipe: false }, &facts.added, lvm, reasons);
+    let in_group =
+        |device: &Device| lvm.pv_on(device.major, device.minor).is_some_and(|pv| pv.vg_name == name.vg.as_str());
+    let fresh: Vec<Usable<'_>> = devices.iter().copied().filter(|(_, device)| !in_group(device)).collect();
+    for one in &devices {
+        let step = Step::ExtendGroup { vg: name.vg.clone(), devices: vec![path_for_lvm(one)] };
+        plan.put(step, in_group(one.1));
+    }
+    let group = lvm.group(&name.vg)?;
+    let extent = Bytes(side.row.vg_extent_size.max(1));
+    let added = blank_extents(&fresh).bytes(EXTENT).whole_extents(extent).0;
+    let sizes = Sizes {
+        extent,
+        data: side.row.lv_size / extent.0,
+        metadata: side.metadata_size.extents_for(extent).0,
+        spare: spare(lvm, name).extents_for(extent).0,
+        used: now.figures.metadata_used.bytes(),
+        chunk: Bytes(side.row.chunk_size),
+        total: group.extents.0 + added,
+        free: group.free.0 + added,
+    };
+    let (data, metadata) = sizes.targets(request, fixed);
+    check(&sizes, name, (data, metadata), reasons);
+    let targets = Targets { data: Some(sizes.bytes(data)), metadata: Some(sizes.bytes(metadata)) };
+    let grows = metadata > sizes.metadata;
+    if grows || request.metadata.is_some() {
+        plan.put(Step::ExtendMetadata { pool: name.clone(), to: sizes.bytes(metadata) }, !grows);
+    }
+    if request.data.is_some() {
+        let step = Step::ExtendData { pool: name.clone(), to: Extents(data), bytes: sizes.bytes(data) };
+        plan.put(step, data <= sizes.data);
+    }
+    Some((plan, targets))
+}
+
+/// Everything that speaks against these sizes.
+fn check(sizes: &Sizes, name: &LvmName, (data, metadata): (u64, u64), reasons: &mut Reasons) {
+    if data < sizes.data {
+        smaller(&name.to_string(), sizes.bytes(data), sizes.bytes(sizes.data), reasons);
+    }
+    if metadata < sizes.metadata {
+        let whose = format!("The metadata of {name}");
+        smaller(&whose, sizes.bytes(metadata), sizes.bytes(sizes.metadata), reasons);
+    }
+    if sizes.bytes(metadata) > LARGEST_METADATA && metadata > sizes.metadata {
+        let metadata = sizes.bytes(metadata);
+        reasons.add(format!("{metadata} of metadata are more than LVM can use ({LARGEST_METADATA})."));
+    }
+    let needed = sizes.cost(data, metadata);
+    if needed <= sizes.free {
+        return;
+    }
+    let for_metadata = match needed.saturating_sub(data.saturating_sub(sizes.data)) {
+        0 => String::new(),
+        extents => format!(", {} of it for metadata and its spare", sizes.bytes(extents)),
+    };
+    reasons.add_with_hint(
+        format!(
+            "That needs {} more{for_metadata}, and {} has {} free.",
+            sizes.bytes(needed),
+            name.vg,
+            sizes.bytes(sizes.free)
+        ),
+        format!(
+            "take all that is free: dmtool resize max {name}; or add a disk: dmtool resize {name} --add-device DEVICE"
+        ),
+    );
+}
+
+/// The size of the group's spare metadata volume.
+fn spare(lvm: &Lvm, name: &LvmName) -> Bytes {
+    let mut of_group = lvm.lvs.iter().filter(|row| row.vg_name == name.vg.as_str());
+    let spare = of_group.find(|row| row.lv_role.split(',').any(|word| word == "spare"));
+    Bytes(spare.map_or(0, |row| row.lv_size))
+}

@@ -1,0 +1,142 @@
+//! A pool on a bare table: what is underneath grows, then one new table with another length is swapped in.
+
+use super::{Facts, Growth, Now, Request, Room, Targets, metadata_for, smaller, target};
+use crate::observe::ground::Base;
+use crate::plan::Plan;
+use crate::plan::refusal::Reasons;
+use crate::plan::step::Step;
+use crate::units::{Bytes, DataBlocks, Extents, METADATA_BLOCK, MIB, SECTOR, Sectors};
+
+pub fn plan(
+    request: &Request,
+    facts: &Facts,
+    now: &Now<'_>,
+    fixed: Option<Targets>,
+    reasons: &mut Reasons,
+) -> Option<(Plan, Targets)> {
+    let name = &now.live.dm_name;
+    let ground = facts.ground.as_ref()?;
+    if request.adds {
+        reasons.add_with_hint(
+            format!("{name} is a bare table: a device cannot be added to it."),
+            "grow what it stands on: vgextend its group, or give its file's file system more room",
+        );
+    }
+    let (data_base, metadata_base) = match (&ground.data, &ground.metadata) {
+        (Ok(data), Ok(metadata)) => (data, metadata),
+        (Err(why), _) | (_, Err(why)) => {
+            reasons.add(format!("Could not look: {why}."));
+            return None;
+        }
+    };
+    for (growth, base) in [(request.data, data_base), (request.metadata, metadata_base)] {
+        if matches!(growth, Some(Growth::PercentOfGroup(_) | Growth::ByPercentOfFree(_))) && !base.is_volume() {
+            reasons.add(format!("{} is in no volume group, so there are no shares of one.", base.name()));
+        }
+    }
+    let chunk = now.table.chunk_bytes();
+    let chunks = data_target(request, now, data_base, fixed);
+    let data = DataBlocks(chunks).bytes(chunk);
+    let (data_now, metadata_now) = (now.figures.data_total.bytes(chunk), now.figures.metadata_total.bytes());
+    let metadata = metadata_target(request, now, metadata_base, data, fixed);
+    if data < data_now {
+        smaller(name, data, data_now, reasons);
+    }
+    if metadata < metadata_now {
+        smaller(&format!("The metadata of {name}"), metadata, metadata_now, reasons);
+    }
+    let mut plan = Plan::default();
+    if metadata > metadata_now {
+        below("metadata", metadata_base, metadata, &mut plan, reasons);
+    }
+    if data > data_now {
+        below("data", data_base, data, &mut plan, reasons);
+    }
+    // A table keeps the length it has where its pool does not grow: that need not be a multiple of a chunk.
+    let to = if data > data_now { Sectors(data.0 / SECTOR) } else { now.live.length };
+    let swap = Step::SwapTable { dm_name: name.clone(), from: now.live.length, to, table: now.table.clone() };
+    plan.put(swap, data <= data_now && metadata <= metadata_now);
+    Some((plan, Targets { data: Some(data), metadata: Some(metadata) }))
+}
+
+/// As [`target`] for what stands on a device, in units of the pool; shares of a group are whole extents of it.
+fn target_on(growth: Growth, present: u64, base: &Base, unit: u64) -> u64 {
+    let (total, free) = base.room();
+    let share = |whole: Bytes, percent: u64, extent: Bytes| {
+        Extents(whole.whole_extents(extent).0 * percent / 100).bytes(extent).0 / unit.max(1)
+    };
+    match (growth, base) {
+        (Growth::PercentOfGroup(percent), Base::Volume { extent, .. }) => share(total, percent, *extent),
+        (Growth::ByPercentOfFree(percent), Base::Volume { extent, .. }) => present + share(free, percent, *extent),
+        _ => target(growth, present, &Room { total: total.0 / unit.max(1), free: free.0 / unit.max(1) }, unit),
+    }
+}
+
+/// In chunks: the kernel counts in whole ones.
+fn data_target(request: &Request, now: &Now<'_>, base: &Base, fixed: Option<Targets>) -> u64 {
+    let chunk = now.table.chunk_bytes();
+    let present = now.figures.data_total.0;
+    match (fixed.and_then(|fixed| fixed.data), request.data) {
+        (Some(bytes), _) => bytes.0.div_ceil(chunk.0.max(1)),
+        // What is under the pool may be larger than the pool already.
+        (None, Some(Growth::Max)) => ((base.size().0 + base.room().1.0) / chunk.0.max(1)).max(present),
+        (None, Some(growth)) => target_on(growth, present, base, chunk.0),
+        (None, None) => present,
+    }
+}
+
+fn metadata_target(request: &Request, now: &Now<'_>, base: &Base, data: Bytes, fixed: Option<Targets>) -> Bytes {
+    let present = now.figures.metadata_total;
+    let chunk = now.table.chunk_bytes();
+    let needed = metadata_for(data, chunk, now.figures.metadata_used.bytes());
+    match (fixed.and_then(|fixed| fixed.metadata), request.metadata) {
+        (Some(bytes), _) => bytes,
+        (None, Some(growth)) => {
+            let blocks = target_on(growth, present.0, base, METADATA_BLOCK);
+            Bytes(blocks.saturating_mul(METADATA_BLOCK))
+        }
+        (None, None) if data > now.figures.data_total.bytes(chunk) && needed > present.bytes() => {
+            Bytes(needed.0.next_multiple_of(MIB))
+        }
+        (None, None) => present.bytes(),
+    }
+}
+
+/// Makes a device under a pool large enough.
+fn below(what: &str, base: &Base, size: Bytes, plan: &mut Plan, reasons: &mut Reasons) {
+    match base {
+        Base::File { device, path, length, device_size, free, allocated, read_only, deleted } => {
+            if *deleted {
+                let reason = format!("The {what} file {path} was deleted under the pool.");
+                reasons.add_with_hint(reason, "see what mends it: dmtool check");
+            }
+            if *read_only {
+                reasons.add(format!("The file system of {path} is read-only."));
+            }
+            let missing = Bytes(size.0.saturating_sub(allocated.0));
+            if size > *length && missing > *free {
+                plan.warnings.push(format!(
+                    "{path} is sparse: {missing} more would be needed for all of its {size}, and its file system has \
+                     {free} free. When that is full, writes to the pool fail"
+                ));
+            }
+            plan.put(Step::GrowFile { path: path.clone(), size: Bytes(size.0.max(length.0)) }, *length >= size);
+            plan.put(Step::SetCapacity { device: device.clone() }, *device_size >= size);
+        }
+        Base::Volume { name, extent, size: now, free, .. } => {
+            let to = size.extents_for(*extent);
+            let more = Extents(to.0.saturating_sub(now.whole_extents(*extent).0)).bytes(*extent);
+            if more > *free {
+                reasons.add_with_hint(
+                    format!("That needs {more} more in {name}, and {} has {free} free.", name.vg),
+                    format!("add a disk to the group: vgextend {} DEVICE", name.vg),
+                );
+            }
+            plan.put(Step::ExtendVolume { volume: name.clone(), to, bytes: to.bytes(*extent) }, *now >= size);
+        }
+        Base::Device { name, size: now } if *now < size => {
+            reasons.add(format!("/dev/{name} has {now}, and its pool's {what} cannot have {size} on it."));
+        }
+        Base::Device { .. } => {}
+    }
+}
