@@ -145,6 +145,11 @@ enum Verb {
 
 /// The whole command line, as clap has it: for parsing, completions and the manual.
 pub fn command() -> Command {
+    command_of(VERBS.iter())
+}
+
+/// The command line with these verbs alone.
+fn command_of<'a>(verbs: impl Iterator<Item = &'a Entry>) -> Command {
     let command = Command::new("dmtool")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Provision and maintain LVM and device-mapper thin pools")
@@ -152,8 +157,20 @@ pub fn command() -> Command {
         .after_help(AFTER)
         .subcommand_required(true)
         .arg_required_else_help(true);
-    let verbs = VERBS.iter().map(|verb| Command::new(verb.name).about(verb.about).defer(verb.arguments));
+    let verbs = verbs.map(|verb| Command::new(verb.name).about(verb.about).defer(verb.arguments));
     Flags::augment_args(command).subcommands(verbs)
+}
+
+/// The first word that is no flag and no flag's value.
+fn word_of_verb() -> Option<String> {
+    let mut words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    loop {
+        match words.next() {
+            Some(word) if word == "--color" || word == "--lock-timeout" => drop(words.next()),
+            Some(word) if word.starts_with('-') => {}
+            verb => return verb,
+        }
+    }
 }
 
 impl Cli {
@@ -162,7 +179,14 @@ impl Cli {
     /// # Errors
     /// What clap says of them: wrong usage, or the help or version that was asked for.
     pub fn parse() -> Result<Cli, clap::Error> {
-        let matches = command().try_get_matches()?;
+        // clap gives each verb its own copy of the global flags, which `status` need not pay for. What is wrong with
+        // the words, and the help, are for the whole command to say.
+        let alone = VERBS.iter().find(|verb| word_of_verb().as_deref() == Some(verb.name));
+        let quick = alone.and_then(|verb| command_of(std::iter::once(verb)).try_get_matches().ok());
+        let matches = match quick {
+            Some(matches) => matches,
+            None => command().try_get_matches()?,
+        };
         let (name, arguments) =
             matches.subcommand().ok_or_else(|| command().error(ErrorKind::MissingSubcommand, "no verb"))?;
         let verb = VERBS.iter().find(|verb| verb.name == name);
@@ -172,15 +196,7 @@ impl Cli {
 
     /// The exit status of wrong usage: monitoring reads the one of `check` as it reads its others.
     pub fn usage_status() -> u8 {
-        let mut words = std::env::args().skip(1);
-        let verb = loop {
-            match words.next() {
-                Some(word) if word == "--color" || word == "--lock-timeout" => drop(words.next()),
-                Some(word) if word.starts_with('-') => {}
-                verb => break verb,
-            }
-        };
-        if verb.as_deref() == Some("check") { Status::Unknown.exit() } else { USAGE }
+        if word_of_verb().as_deref() == Some("check") { Status::Unknown.exit() } else { USAGE }
     }
 
     /// How to speak of what this run comes to.
