@@ -47,11 +47,16 @@ pub fn metadata(look: &Look<'_>) -> String {
     format!("dmtool resize {name} --metadata +{}k", wanted.div_ceil(KIB))
 }
 
+/// The size of a group's spare metadata volume.
+pub fn spare(lvm: &Lvm, vg: &str) -> Bytes {
+    let is_spare = |role: &str| role.split(',').any(|word| word == "spare");
+    let spare = lvm.lvs.iter().find(|row| row.vg_name == vg && is_spare(&row.lv_role));
+    Bytes(spare.map_or(0, |row| row.lv_size))
+}
+
 /// How many extents the metadata can grow by: the spare volume of the group grows with it (lvmthin(7)).
 pub fn metadata_room(lvm: &Lvm, vg: &str, metadata: Bytes, extent: Bytes, free: u64) -> u64 {
-    let is_spare = |role: &str| role.split(',').any(|word| word == "spare");
-    let spare = lvm.lvs.iter().find(|row| row.vg_name == vg && is_spare(&row.lv_role)).map_or(0, |row| row.lv_size);
-    let (metadata, spare) = (metadata.whole_extents(extent).0, Bytes(spare).whole_extents(extent).0);
+    let (metadata, spare) = (metadata.whole_extents(extent).0, spare(lvm, vg).whole_extents(extent).0);
     if spare == 0 {
         // Its group was made without one.
         return free;
@@ -61,8 +66,37 @@ pub fn metadata_room(lvm: &Lvm, vg: &str, metadata: Bytes, extent: Bytes, free: 
     alone + (free - alone) / 2
 }
 
+/// How many extensions of the metadata the group has room for, each `percent` and one more of the size of then, the
+/// spare growing along.
+pub fn metadata_extensions(metadata: u64, spare: u64, free: u64, percent: u64) -> u64 {
+    let (mut size, mut spare, mut free, mut count) = (metadata, spare, free, 0);
+    // Each step takes an extent at least; a thousand are as good as any number.
+    while count < 1000 && size > 0 {
+        let step = size.saturating_mul(percent + 1).div_ceil(100);
+        let along = if spare == 0 { 0 } else { (size + step).saturating_sub(spare) };
+        if step + along > free {
+            break;
+        }
+        free -= step + along;
+        spare += along;
+        size += step;
+        count += 1;
+    }
+    count
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn extensions_of_the_metadata_with_its_spare() {
+        // 10 extents and a spare of 10: a step of 21 % is 3, and 3 more for the spare.
+        assert_eq!(metadata_extensions(10, 10, 5, 20), 0);
+        assert_eq!(metadata_extensions(10, 10, 6, 20), 1);
+        assert_eq!(metadata_extensions(10, 0, 6, 20), 2, "without a spare");
+        assert_eq!(metadata_extensions(10, 20, 6, 20), 2, "a spare that is larger already");
+        assert_eq!(metadata_extensions(1, 1, u64::MAX / 2, 0), 1000, "no end of them");
+    }
+
     use super::*;
 
     #[test]

@@ -1,7 +1,7 @@
 //! Whether a pool will be extended when it fills up: five things must hold at once (dmeventd(8), lvmthin(7)).
 
 use super::code::{Code, Severity};
-use super::growth::metadata_room;
+use super::growth::{metadata_extensions, metadata_room, spare};
 use super::{Finding, Look, Outcome, mend};
 use crate::observe::Dmeventd;
 use crate::observe::Looked;
@@ -253,12 +253,23 @@ fn room(look: &Look<'_>, side: &LvmSide, settings: Autoextend) -> Point {
     };
     let step = Bytes(step.saturating_mul(side.row.vg_extent_size));
     let of = &side.row.vg_name;
-    let (holds, how) = match side.extensions_left(settings) {
+    let until = side.extends_until(settings);
+    let (holds, data) = match side.extensions_left(settings) {
         0 => (false, format!("none: the next extension takes {step}, {of} has {free} free")),
-        1 => (true, format!("one more extension, until {} ({free} free in {of})", side.extends_until(settings))),
-        count => {
-            (true, format!("{count} more extensions, until {} ({free} free in {of})", side.extends_until(settings)))
+        1 => (true, format!("one more extension, until {until} ({free} free in {of})")),
+        count => (true, format!("{count} more extensions, until {until} ({free} free in {of})")),
+    };
+    let how = match &look.survey.lvm {
+        Ok(Some(lvm)) if holds => {
+            let extent = Bytes(side.row.vg_extent_size.max(1));
+            let extents = |bytes: Bytes| bytes.whole_extents(extent).0;
+            let (metadata, spare) = (extents(side.metadata_size), extents(spare(lvm, of)));
+            match metadata_extensions(metadata, spare, side.row.vg_free_count, settings.percent) {
+                0 => format!("{data}; of the metadata none"),
+                count => format!("{data}; or of the metadata {count}"),
+            }
         }
+        _ => data,
     };
     Point { what: "room", holds, how }
 }
