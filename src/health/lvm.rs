@@ -143,7 +143,11 @@ pub(super) fn layered(look: &Look<'_>) -> Outcome {
 /// Volumes of a manual setup that stopped before its last step: `X` and `Xmeta`, plain both.
 pub(super) fn half_built(survey: &Survey) -> Outcome {
     let Some(lvm) = survey.lvm.as_ref().map_err(Clone::clone)? else { return Ok(Vec::new()) };
-    let plain = |row: &&LvRow| row.segtype == "linear" && row.lv_role.split(',').any(|word| word == "public");
+    // Active and open by nobody (the sixth character of lv_attr, lvs(8)): what is on others cannot be looked at.
+    let plain = |row: &&LvRow| {
+        let unused = row.lv_active == "active" && row.lv_attr.chars().nth(5) != Some('o');
+        unused && row.segtype == "linear" && row.lv_role.split(',').any(|word| word == "public")
+    };
     let mut found = Vec::new();
     for data in lvm.lvs.iter().filter(plain) {
         let name = format!("{}/{}", data.vg_name, data.lv_name);

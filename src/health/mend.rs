@@ -55,6 +55,13 @@ pub fn reactivate(look: &Look<'_>) -> String {
     let Some(side) = look.side() else {
         let Some(live) = look.live() else { return "dmtool explain target-error".to_owned() };
         let Ok(table) = &live.table else { return "dmtool explain pool-failed".to_owned() };
+        let goes = |lower: &Result<Lower, _>| {
+            lower.as_ref().is_ok_and(|lower| lower.loop_device.as_ref().is_some_and(|device| device.autoclear))
+        };
+        if goes(&look.seen.data) || goes(&look.seen.metadata) {
+            // Its loop devices go with the pool, and their numbers with them: no one line is right.
+            return "dmtool explain pool-failed".to_owned();
+        }
         let name = quoted(&live.dm_name);
         parts.extend((!bare.is_empty()).then(|| format!("dmsetup remove {}", bare.join(" "))));
         parts.push(format!("dmsetup remove {name}"));

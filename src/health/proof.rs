@@ -10,6 +10,9 @@ use crate::observe::profile::{Autoextend, NEVER, low_water_for, near};
 use crate::observe::thin::{Mode, PoolFigures};
 use crate::units::Bytes;
 
+/// How the reason begins to speak of another client, see `sys::dmeventd`.
+const HELD: &str = "has held its line";
+
 /// The settings of a pool that extends itself: LVM's, and it is meant to.
 fn settings<'a>(look: &Look<'a>) -> Looked<Option<(&'a LvmSide, Autoextend)>> {
     let Some(side) = look.side().filter(|_| look.live().is_some()) else { return Ok(None) };
@@ -47,7 +50,12 @@ pub(super) fn monitoring(look: &Look<'_>) -> Outcome {
         }
         Dmeventd::Silent(why) => vec![silent(
             format!("dmeventd does not answer ({why}): {nobody}."),
-            format!("pkill --signal KILL --exact dmeventd; {monitor}"),
+            if why.contains(HELD) {
+                // Not its fault: a client of its stands in the line.
+                "dmtool explain dmeventd-silent".to_owned()
+            } else {
+                format!("pkill --signal KILL --exact dmeventd; {monitor}")
+            },
         )],
     })
 }

@@ -5,6 +5,7 @@
 
 use super::code::Code;
 use super::{Finding, Look, Outcome, growth, mend};
+use crate::observe::Unseen;
 use crate::observe::host;
 use crate::observe::metadata::{Checker, Superblock, Verdict};
 use crate::observe::survey::Pending;
@@ -72,7 +73,10 @@ pub(super) fn resting(look: &Look<'_>) -> Outcome {
     match &look.seen.resting {
         // That thin_check is missing is a finding of its own.
         Some(Ok(resting)) if !matches!(look.survey.checker, Ok(Checker::Missing(_))) => {
-            resting.verdict.as_ref().map(|_| Vec::new()).map_err(Clone::clone)
+            match resting.verdict.as_ref().map_err(Clone::clone)? {
+                Verdict::Late => Err(Unseen("thin_check did not end in time".to_owned())),
+                Verdict::Clean | Verdict::Damaged(_) => Ok(Vec::new()),
+            }
         }
         Some(Err(why)) => Err(why.clone()),
         _ => Ok(Vec::new()),

@@ -103,7 +103,9 @@ fn verdict(path: &std::path::Path, device: &File) -> Looked<Verdict> {
     let said: Vec<&str> = ended.said.lines().filter(|line| !line.starts_with("examining")).map(str::trim).collect();
     match ended.status {
         Some(0) => Ok(Verdict::Clean),
-        Some(_) => Ok(Verdict::Damaged(said.join("; "))),
+        // 1, and 64 from version 1.0 on; anything else is not about the metadata.
+        Some(1 | 64) => Ok(Verdict::Damaged(said.join("; "))),
+        Some(status) => Err(Unseen(format!("{} ended with status {status}: {}", path.display(), said.join("; ")))),
         None => Err(Unseen(format!("{} was ended by a signal", path.display()))),
     }
 }

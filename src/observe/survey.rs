@@ -253,7 +253,7 @@ fn signed(lvm: &Lvm) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for row in lvm.lvs.iter().filter(is_half) {
         let path = format!("/dev/mapper/{}", dm_escape(&row.vg_name, &row.lv_name));
-        if row.lv_active == "active" && blkid::signatures(&path).is_ok_and(|signatures| !signatures.is_empty()) {
+        if row.lv_active == "active" && !blkid::signatures(&path).is_ok_and(|signatures| signatures.is_empty()) {
             found.insert(format!("{}/{}", row.vg_name, row.lv_name));
         }
     }

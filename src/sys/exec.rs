@@ -55,6 +55,11 @@ pub fn run_within(path: &Path, words: &[&str], limit: Duration) -> Result<Option
     let mut child = command.spawn().with_context(context)?;
     // With it the writing ends of this process go.
     drop(command);
+    // Drained while it runs: one that says much would wait for its reader.
+    let listener = std::thread::spawn(move || {
+        let mut said = Vec::new();
+        reader.read_to_end(&mut said).map(|_| said)
+    });
     let status = loop {
         if let Some(status) = child.try_wait().with_context(context)? {
             break status;
@@ -66,7 +71,6 @@ pub fn run_within(path: &Path, words: &[&str], limit: Duration) -> Result<Option
         }
         std::thread::sleep(Duration::from_millis(5));
     };
-    let mut said = Vec::new();
-    reader.read_to_end(&mut said).with_context(context)?;
+    let said = listener.join().map_err(|_| anyhow!("listening to {}", path.display()))?.with_context(context)?;
     Ok(Some(Ended { status: status.code(), said: String::from_utf8_lossy(&said).trim().to_owned() }))
 }

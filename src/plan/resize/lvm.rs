@@ -105,6 +105,12 @@ pub fn plan(
         let step = Step::ExtendData { pool: name.clone(), to: Extents(data), bytes: sizes.bytes(data) };
         plan.put(step, data <= sizes.data);
     }
+    // A command that was killed between LVM's metadata and the kernel's table leaves the kernel behind.
+    let in_kernel = now.figures.data_total.bytes(now.table.chunk_bytes());
+    let whole_chunks = side.row.lv_size - side.row.lv_size % now.table.chunk_bytes().0.max(1);
+    if in_kernel.0 < whole_chunks {
+        plan.todo(Step::Refresh { pool: name.clone() });
+    }
     Some((plan, targets))
 }
 

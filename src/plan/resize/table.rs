@@ -4,6 +4,7 @@ use super::{Facts, Growth, Now, Request, Room, Targets, metadata_for, smaller, t
 use crate::observe::ground::Base;
 use crate::plan::Plan;
 use crate::plan::refusal::Reasons;
+use crate::plan::sizing::LARGEST_METADATA;
 use crate::plan::step::Step;
 use crate::units::{Bytes, DataBlocks, Extents, METADATA_BLOCK, MIB, SECTOR, Sectors};
 
@@ -41,6 +42,9 @@ pub fn plan(
     let metadata = metadata_target(request, now, metadata_base, data, fixed);
     if data < data_now {
         smaller(name, data, data_now, reasons);
+    }
+    if metadata > LARGEST_METADATA && metadata > metadata_now {
+        reasons.add(format!("{metadata} of metadata are more than a pool can use ({LARGEST_METADATA})."));
     }
     if metadata < metadata_now {
         smaller(&format!("The metadata of {name}"), metadata, metadata_now, reasons);
