@@ -13,6 +13,15 @@ pub(super) fn too_small(look: &Look<'_>) -> Outcome {
     let data = look.seen.data.as_ref().map_err(Clone::clone)?;
     let length = live.length.bytes();
     let name = mend::quoted(&live.dm_name);
+    let metadata = look.seen.metadata.as_ref().map_err(Clone::clone)?;
+    if let Some((lower, file, length)) = [data, metadata].into_iter().find_map(truncated) {
+        let message = format!(
+            "{file} behind /dev/{} has {length} and had {}: it was truncated under the pool, and what was beyond is lost. \
+             Check the file systems on the pool once its length is back.",
+            lower.device, lower.size
+        );
+        return Ok(vec![look.finding(Code::DataDeviceTooSmall, message, regrow(look, lower, lower.size))]);
+    }
     // What the kernel cannot use of a device anyway is not missed: it counts in whole chunks.
     let chunks = |size: Bytes| size.0.checked_div(table.chunk_bytes().0).unwrap_or(0);
     if chunks(data.size) < chunks(length) {
@@ -51,6 +60,13 @@ pub(super) fn too_small(look: &Look<'_>) -> Outcome {
         return Ok(vec![look.finding(Code::DataDeviceTooSmall, message, hint)]);
     }
     Ok(Vec::new())
+}
+
+/// A loop device whose file is shorter than it was when the device last looked.
+fn truncated(lower: &Lower) -> Option<(&Lower, &str, Bytes)> {
+    let device = lower.loop_device.as_ref().filter(|device| !device.deleted)?;
+    let length = device.length.filter(|length| *length < lower.size)?;
+    Some((lower, device.file.as_deref()?, length))
 }
 
 /// Gives a data device its length back. Growing a file again costs nothing; what was cut off is lost either way.

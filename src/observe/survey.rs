@@ -121,6 +121,8 @@ pub struct LoopDevice {
     /// Without the kernel's mark that it is deleted; none where the device has no file at all.
     pub file: Option<String>,
     pub deleted: bool,
+    /// Of the file, which the device does not follow by itself; none where it could not be found.
+    pub length: Option<Bytes>,
     /// It goes with its last user.
     pub autoclear: bool,
 }
@@ -269,6 +271,7 @@ fn lower(below: &Below) -> Looked<Lower> {
         let autoclear = file::read(&folder.join("loop/autoclear")).ok().flatten();
         LoopDevice {
             file: deleted.or(path).map(str::to_owned),
+            length: path.and_then(|path| file::space(std::path::Path::new(path)).ok()).map(|space| Bytes(space.length)),
             deleted: deleted.is_some(),
             autoclear: autoclear.is_some_and(|text| text.trim() == "1"),
         }

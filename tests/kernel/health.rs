@@ -440,7 +440,12 @@ fn a_held_metadata_snapshot() {
 fn the_data_device_does_not_fit() {
     in_kernel(|| {
         loop_pool("bare-pool");
-        // The file was truncated under the pool.
+        // The file was truncated under the pool, before its loop device looked again and after.
+        sh("truncate -s 1G /run/files/data");
+        found_and_mended("data-device-too-small", "critical");
+        sh("truncate -s 32M /run/files/metadata");
+        found_and_mended("data-device-too-small", "critical");
+        assert_eq!(sh("stat -c %s /run/files/data /run/files/metadata"), "2147483648\n67108864");
         sh("truncate -s 1G /run/files/data && losetup -c $(losetup -nO NAME -j /run/files/data)");
         found_and_mended("data-device-too-small", "critical");
         // A table that is too long, with the pool suspended for it.
