@@ -51,11 +51,24 @@ impl Sizes {
             (Some(bytes), _) => Some(extents(bytes)),
             (None, growth) => growth.map(|growth| target(growth, self.metadata, &half, self.extent.0)),
         };
-        let metadata = |data: u64| asked.unwrap_or_else(|| self.metadata_with(data));
+        // What grows along by itself must not stand in the way of what was asked for.
+        let metadata = |data: u64| {
+            asked.unwrap_or_else(|| match self.metadata_with(data) {
+                grown if self.cost(data, grown) <= self.free => grown,
+                _ => self.metadata,
+            })
+        };
+        let along = |data: u64| asked.unwrap_or_else(|| self.metadata_with(data));
         let data = match (fixed.and_then(|fixed| fixed.data), request.data) {
             (Some(bytes), _) => extents(bytes),
             (None, Some(Growth::Max)) => {
-                largest(self.data, self.free, |data| self.cost(data, metadata(data)) <= self.free)
+                let most = |goes: &dyn Fn(u64) -> u64| {
+                    largest(self.data, self.free, |data| self.cost(data, goes(data)) <= self.free)
+                };
+                match most(&along) {
+                    none if none == self.data => most(&|_| asked.unwrap_or(self.metadata)),
+                    data => data,
+                }
             }
             (None, Some(growth)) => target(growth, self.data, &room, self.extent.0),
             (None, None) => self.data,
@@ -96,6 +109,13 @@ pub fn plan(
     };
     let (data, metadata) = sizes.targets(request, fixed);
     check(&sizes, name, (data, metadata), reasons);
+    let wanted = sizes.metadata_with(data);
+    if request.metadata.is_none() && metadata < wanted {
+        plan.warnings.push(format!(
+            "the metadata of {name} should grow along to {}, and there is no room for it and its spare: add a disk",
+            sizes.bytes(wanted)
+        ));
+    }
     let targets = Targets { data: Some(sizes.bytes(data)), metadata: Some(sizes.bytes(metadata)) };
     let grows = metadata > sizes.metadata;
     if grows || request.metadata.is_some() {
@@ -153,4 +173,30 @@ fn spare(lvm: &Lvm, name: &LvmName) -> Bytes {
     let mut of_group = lvm.lvs.iter().filter(|row| row.vg_name == name.vg.as_str());
     let spare = of_group.find(|row| row.lv_role.split(',').any(|word| word == "spare"));
     Bytes(spare.map_or(0, |row| row.lv_size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::activation::Chosen;
+
+    #[test]
+    fn metadata_grows_along_and_never_stands_in_the_way() {
+        let request = |data| Request { chosen: Chosen::Only, data: Some(data), metadata: None, adds: false };
+        // 95 GiB in chunks of 64 KiB want 380 MiB of metadata and have 96, with a spare of as much.
+        let sizes = |free: u64| Sizes {
+            extent: Bytes(4 << 20),
+            data: 24_320,
+            metadata: 24,
+            spare: 24,
+            used: Bytes(0),
+            chunk: Bytes(64 << 10),
+            total: 30_000,
+            free,
+        };
+        assert_eq!(sizes(125).targets(&request(Growth::Max), None), (24_445, 24), "data alone");
+        assert_eq!(sizes(1000).targets(&request(Growth::Max), None), (25_170, 99), "less the room for both");
+        assert_eq!(sizes(125).targets(&request(Growth::By(Bytes(400 << 20))), None), (24_420, 24));
+        assert_eq!(sizes(1000).targets(&request(Growth::By(Bytes(400 << 20))), None), (24_420, 96));
+    }
 }
