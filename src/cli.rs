@@ -181,7 +181,8 @@ impl Cli {
     pub fn parse() -> Result<Cli, clap::Error> {
         // clap gives each verb its own copy of the global flags, which `status` need not pay for. What is wrong with
         // the words, and the help, are for the whole command to say.
-        let alone = VERBS.iter().find(|verb| word_of_verb().as_deref() == Some(verb.name));
+        let word = word_of_verb();
+        let alone = VERBS.iter().find(|verb| word.as_deref() == Some(verb.name));
         let quick = alone.and_then(|verb| command_of(std::iter::once(verb)).try_get_matches().ok());
         let matches = match quick {
             Some(matches) => matches,

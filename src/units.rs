@@ -122,6 +122,16 @@ pub fn percent(used: u64, total: u64) -> f64 {
     tenths as f64 / 10.0
 }
 
+/// Whether a use is this many percent of its whole, or more.
+pub fn reaches(used: u64, total: u64, percent: u64) -> bool {
+    u128::from(used) * 100 >= u128::from(total) * u128::from(percent)
+}
+
+/// Whether a use is more than this many percent of its whole.
+pub fn is_above(used: u64, total: u64, percent: u64) -> bool {
+    u128::from(used) * 100 > u128::from(total) * u128::from(percent)
+}
+
 /// Reads a SIZE: an integer or decimal with an optional unit (k, m, g, t, p, also as kb or kib; case does not
 /// matter), all powers of 1024; without a unit it is bytes. A fraction of a byte is dropped.
 ///

@@ -4,7 +4,7 @@
 use crate::observe::thin::{PoolTable, parse_pool_table};
 use crate::sys::block;
 use crate::sys::dm::{Ask, Control, Device, Target};
-use crate::units::Sectors;
+use crate::units::{Bytes, Sectors};
 use anyhow::{Context, Result, bail};
 
 /// Swaps in the table with its new length, all its other words as they were.
@@ -24,7 +24,7 @@ pub fn swap(name: &str, (from, to): (Sectors, Sectors), table: &PoolTable) -> Re
     let (major, minor) = block::parse_dev(&table.data_device)?;
     let device = block::kernel_name(major, minor).context("the data device is not in sysfs")?;
     let size = block::size(&format!("/dev/{device}"))?;
-    if size / 512 < to.0 {
+    if Bytes(size).whole_sectors() < to {
         bail!("/dev/{device} has {size} bytes, which is less than the new table of {} sectors", to.0);
     }
     let outcome = control.load(name, &new).and_then(|()| control.resume(name));

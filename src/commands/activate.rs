@@ -1,6 +1,6 @@
 //! `dmtool activate`: pools back into the kernel, at every boot.
 
-use super::activation::{look, pools_json, sentence};
+use super::activation::{look, sentence};
 use super::{Globals, Verb, drive};
 use crate::exit::Problem;
 use crate::observe::{Host, device, host};
@@ -8,6 +8,7 @@ use crate::plan::Plan;
 use crate::plan::activation::{Chosen, Facts, activate};
 use crate::plan::preflight::{self, Needs};
 use crate::plan::refusal::Refusal;
+use crate::report::json;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -70,7 +71,7 @@ impl Verb for Activate {
     }
 
     fn pool(&self, facts: &Facts) -> Value {
-        pools_json(&self.chosen, facts)
+        self.chosen.find(&facts.pools).map_or(Value::Null, json::pool)
     }
 
     fn success(&self, facts: &Facts, changed: bool) -> String {

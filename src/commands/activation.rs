@@ -4,18 +4,12 @@ use crate::names::means;
 use crate::observe::pools::Pool;
 use crate::observe::{Host, device, looked, lvm, pools};
 use crate::plan::activation::{Chosen, Facts};
-use crate::report::json;
-use serde_json::Value;
 
 pub fn look(host: &mut Host) -> Facts {
     let active = looked(host.active_pools());
     let above = active.as_ref().map(|active| device::above(active)).unwrap_or_default();
     let lvm = lvm::look(host);
-    let pools = match (active, &lvm) {
-        (Ok(active), Ok(lvm)) => Ok(pools::join(active, lvm)),
-        (Err(why), _) => Err(why),
-        (_, Err(why)) => Err(why.clone()),
-    };
+    let pools = pools::joined(active, &lvm);
     Facts { pools, lvm, above }
 }
 
@@ -25,14 +19,6 @@ fn meant<'a>(chosen: &Chosen, facts: &'a Facts) -> Vec<&'a Pool> {
         Chosen::Only | Chosen::All => true,
     };
     facts.pools.iter().flatten().filter(is_meant).collect()
-}
-
-/// The pool that was meant, where it is one.
-pub fn pools_json(chosen: &Chosen, facts: &Facts) -> Value {
-    match meant(chosen, facts).as_slice() {
-        [pool] => json::pool(pool),
-        _ => Value::Null,
-    }
 }
 
 /// A line for each pool that was meant.

@@ -1,6 +1,7 @@
 //! A survey in a process of its own, around whatever hangs: a monitor that hangs with its pool tells nobody.
 
 use super::Globals;
+use crate::health::{self, Finding, Thresholds};
 use crate::observe::survey::{self, Avoid, Survey};
 use crate::observe::{Host, Unseen};
 use crate::sys::apart::{self, Ended, Where};
@@ -13,27 +14,45 @@ const TRIES: usize = 6;
 /// What a command at work leaves on its way is gone by then.
 const SETTLES: Duration = Duration::from_millis(500);
 
-/// Makes a survey of the pools with these names (none means all) and hands over what `tell` says of it; where `again`
-/// doubts what it saw, of a second one.
+/// Makes a survey of the pools with these names (none means all) and hands over what `tell` says of it and of what
+/// health finds in it. What a command at work leaves on its way must be seen twice. Where no survey can be made, that
+/// is what is found.
+pub fn findings<T: Serialize + DeserializeOwned>(
+    names: &[String],
+    globals: &Globals,
+    thresholds: Thresholds,
+    tell: impl Fn(&Survey, &[Finding]) -> T,
+) -> T {
+    let told = survey(names, globals, |look| {
+        let mut seen = look();
+        let mut found = health::findings(&seen, thresholds);
+        if health::may_pass(&found) {
+            std::thread::sleep(SETTLES);
+            seen = look();
+            found = health::findings(&seen, thresholds);
+        }
+        tell(&seen, &found)
+    });
+    told.unwrap_or_else(|why| {
+        let unseen = Survey::unseen(why);
+        tell(&unseen, &health::findings(&unseen, thresholds))
+    })
+}
+
+/// Has `tell` look at the pools with these names, once or again, and hands over what it says.
 ///
 /// # Errors
 /// No survey could be made, in whatever way.
 pub fn survey<T: Serialize + DeserializeOwned>(
     names: &[String],
     globals: &Globals,
-    again: impl Fn(&Survey) -> bool,
-    tell: impl Fn(&Survey) -> T,
+    tell: impl Fn(&mut dyn FnMut() -> Survey) -> T,
 ) -> Result<T, Unseen> {
     let mut avoid = Avoid::default();
     for _ in 0..TRIES {
         let work = |mut stage: apart::Stage| {
             let mut look = || survey::look(&mut Host::new(globals.lock_limit), names, &avoid, &mut stage);
-            let mut seen = look();
-            if again(&seen) {
-                std::thread::sleep(SETTLES);
-                seen = look();
-            }
-            serde_json::to_vec(&tell(&seen)).unwrap_or_default()
+            serde_json::to_vec(&tell(&mut look)).unwrap_or_default()
         };
         let ended = apart::run(|stage| survey::limit(stage, globals.lock_limit), work);
         let (place, what) = match ended.map_err(|why| Unseen(format!("{why:#}")))? {

@@ -3,7 +3,6 @@
 use super::{Globals, Verb, apart, drive};
 use crate::exit::Problem;
 use crate::health::{Look, Thresholds, proof};
-use crate::names::means;
 use crate::observe::pools::{self, Pool};
 use crate::observe::profile::{self, NEVER};
 use crate::observe::survey::Survey;
@@ -61,7 +60,7 @@ fn show(chosen: &Chosen, globals: &Globals) -> Result<(), Problem> {
         Chosen::Only | Chosen::All => Vec::new(),
     };
     let tell = |survey: &Survey| tell(chosen, survey);
-    let told = apart::survey(&names, globals, |_| false, tell).unwrap_or_else(|why| tell(&Survey::unseen(why)));
+    let told = apart::survey(&names, globals, |look| tell(&look())).unwrap_or_else(|why| tell(&Survey::unseen(why)));
     let outcome = told.map_err(|(message, reasons, hint)| Problem::from(Refusal { message, reasons, hint }));
     match &outcome {
         Ok((text, pool)) if globals.voice.json => {
@@ -107,29 +106,17 @@ impl Autoextend {
         // One that does not answer LVM would take for one that does not watch.
         host.dmeventd.clone_from(&dmeventd);
         let lvm = lvm::look(host);
-        let pools = match (active, &lvm) {
-            (Ok(active), Ok(lvm)) => Ok(pools::join(active, lvm)),
-            (Err(why), _) => Err(why),
-            (_, Err(why)) => Err(why.clone()),
-        };
-        let pool = self.find(&pools);
+        let pools = pools::joined(active, &lvm);
+        let pool = self.request.chosen.find(&pools);
         let own = pool.and_then(|pool| crate::names::LvmName::parse(&pool.name).ok()).map(|name| name.dm_name());
         let carried = pool.and_then(|pool| pool.lvm.as_ref()?.profile()).filter(|name| Some(*name) != own.as_deref());
         let read = |name: Option<&str>| name.map_or(Ok(None), profile::read);
         Facts { profile: read(own.as_deref()), carried: read(carried), pools, lvm, dmeventd, kicked: self.kicked.get() }
     }
 
-    fn find<'a>(&self, pools: &'a Result<Vec<Pool>, crate::observe::Unseen>) -> Option<&'a Pool> {
-        let pools = pools.as_ref().ok()?;
-        match &self.request.chosen {
-            Chosen::One(name) => pools.iter().find(|pool| means(name, &pool.name, &pool.dm_names())),
-            Chosen::Only | Chosen::All => pools.first(),
-        }
-    }
-
     fn still_waits(&self, facts: &Facts) -> bool {
         let settings = |pool: &Pool| pool.lvm.as_ref().and_then(|side| side.autoextend.clone().ok());
-        self.find(&facts.pools).is_some_and(|pool| {
+        self.request.chosen.find(&facts.pools).is_some_and(|pool| {
             pool.lvm.as_ref().zip(settings(pool)).is_some_and(|(side, settings)| waits(pool, side, settings))
         })
     }
@@ -173,11 +160,13 @@ impl Verb for Autoextend {
     }
 
     fn pool(&self, facts: &Facts) -> Value {
-        self.find(&facts.pools).map_or(Value::Null, json::pool)
+        self.request.chosen.find(&facts.pools).map_or(Value::Null, json::pool)
     }
 
     fn success(&self, facts: &Facts, changed: bool) -> String {
-        let Some((pool, side)) = self.find(&facts.pools).and_then(|pool| Some((pool, pool.lvm.as_ref()?))) else {
+        let Some((pool, side)) =
+            self.request.chosen.find(&facts.pools).and_then(|pool| Some((pool, pool.lvm.as_ref()?)))
+        else {
             return String::new();
         };
         let already = if changed { "" } else { " already, nothing was changed" };
@@ -192,7 +181,9 @@ impl Verb for Autoextend {
 
     fn advice(&self, facts: &Facts) -> Vec<String> {
         let mut advice = Vec::new();
-        let Some((pool, side)) = self.find(&facts.pools).and_then(|pool| Some((pool, pool.lvm.as_ref()?))) else {
+        let Some((pool, side)) =
+            self.request.chosen.find(&facts.pools).and_then(|pool| Some((pool, pool.lvm.as_ref()?)))
+        else {
             return advice;
         };
         if self.kicked.get() && self.still_waits(facts) {

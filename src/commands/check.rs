@@ -2,9 +2,9 @@
 
 use super::apart;
 use super::{Globals, usage};
-use crate::health::{self, Status, Thresholds};
+use crate::health::{self, Finding, Status, Thresholds};
 use crate::observe::survey::Survey;
-use crate::report::{health as report, json, nagios};
+use crate::report::{Voice, health as report, json, nagios};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -46,7 +46,9 @@ pub fn run(args: &Args, globals: &Globals) -> u8 {
         globals.voice.problem(&usage(globals, "check", why));
         return Status::Unknown.exit();
     }
-    let outcome = look(&args.pools, &globals.with_settled_voice(), thresholds);
+    let voice = globals.voice.settled();
+    let tell = |survey: &Survey, findings: &[Finding]| tell(survey, findings, thresholds, voice);
+    let outcome = apart::findings(&args.pools, globals, thresholds, tell);
     if globals.voice.json {
         globals.voice.json(&outcome.json);
     } else if args.nagios {
@@ -57,24 +59,12 @@ pub fn run(args: &Args, globals: &Globals) -> u8 {
     outcome.exit
 }
 
-fn look(names: &[String], globals: &Globals, thresholds: Thresholds) -> Outcome {
-    let tell = |survey: &Survey| tell(survey, thresholds, globals);
-    let told = apart::survey(names, globals, |survey| doubtful(survey, thresholds), tell);
-    told.unwrap_or_else(|why| tell(&Survey::unseen(why)))
-}
-
-/// Whether a second look must confirm what was found.
-pub fn doubtful(survey: &Survey, thresholds: Thresholds) -> bool {
-    health::may_pass(&health::findings(survey, thresholds))
-}
-
-fn tell(survey: &Survey, thresholds: Thresholds, globals: &Globals) -> Outcome {
-    let findings = health::findings(survey, thresholds);
-    let status = health::status(&findings);
+fn tell(survey: &Survey, findings: &[Finding], thresholds: Thresholds, voice: Voice) -> Outcome {
+    let status = health::status(findings);
     Outcome {
         exit: status.exit(),
-        text: report::text(survey, &findings, thresholds, globals.voice),
-        nagios: nagios::line(survey, &findings, thresholds),
-        json: json::check(survey, &findings, status),
+        text: report::text(survey, findings, thresholds, voice),
+        nagios: nagios::line(survey, findings, thresholds),
+        json: json::check(survey, findings, status),
     }
 }

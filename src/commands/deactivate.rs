@@ -1,6 +1,6 @@
 //! `dmtool deactivate`: pools out of the kernel, when nothing uses them.
 
-use super::activation::{look, pools_json, sentence};
+use super::activation::{look, sentence};
 use super::{Globals, Verb, drive};
 use crate::exit::Problem;
 use crate::observe::{Host, host};
@@ -8,6 +8,7 @@ use crate::plan::Plan;
 use crate::plan::activation::{Chosen, Facts, deactivate};
 use crate::plan::preflight::{self, Needs};
 use crate::plan::refusal::Refusal;
+use crate::report::json;
 use serde_json::Value;
 
 /// Take a pool and its volumes out of the kernel
@@ -58,7 +59,7 @@ impl Verb for Deactivate {
     }
 
     fn pool(&self, facts: &Facts) -> Value {
-        pools_json(&self.chosen, facts)
+        self.chosen.find(&facts.pools).map_or(Value::Null, json::pool)
     }
 
     fn success(&self, facts: &Facts, changed: bool) -> String {

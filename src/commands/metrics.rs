@@ -1,9 +1,8 @@
 //! `dmtool metrics`: figures and findings for Prometheus.
 
-use super::{Globals, apart, check};
+use super::{Globals, apart};
 use crate::exit::{Kind, Problem};
-use crate::health::{self, Thresholds};
-use crate::observe::survey::Survey;
+use crate::health::Thresholds;
 use crate::report::{json, metrics};
 use crate::sys::file;
 use serde_json::json;
@@ -23,10 +22,7 @@ pub struct Args {
 /// # Errors
 /// The file cannot be written; it is as it was then.
 pub fn run(args: &Args, globals: &Globals) -> Result<(), Problem> {
-    let thresholds = Thresholds::default();
-    let tell = |survey: &Survey| metrics::text(survey, &health::findings(survey, thresholds));
-    let text = apart::survey(&[], globals, |survey| check::doubtful(survey, thresholds), tell)
-        .unwrap_or_else(|why| tell(&Survey::unseen(why)));
+    let text = apart::findings(&[], globals, Thresholds::default(), metrics::text);
     let outcome = match &args.output {
         Some(path) if globals.dry_run => {
             globals.voice.say(&format!("This would replace {}.", path.display()));

@@ -41,13 +41,6 @@ pub struct Globals {
     pub lock_limit: Duration,
 }
 
-impl Globals {
-    /// For what is written in another process and said in this one.
-    fn with_settled_voice(&self) -> Globals {
-        Globals { voice: self.voice.settled(), ..self.clone() }
-    }
-}
-
 /// A verb that can change things.
 pub trait Verb {
     type Facts;

@@ -1,17 +1,15 @@
 //! `dmtool resize`: any pool, larger, with its users at work.
 
-use super::activation::pools_json;
 use super::{Globals, Verb, drive, usage};
 use crate::exit::Problem;
-use crate::names::means;
-use crate::observe::pools::{self, Pool};
-use crate::observe::thin::PoolTable;
+use crate::observe::pools::{self, Live};
 use crate::observe::{Host, device, ground, host, looked, lvm};
 use crate::plan::Plan;
-use crate::plan::activation::{self, Chosen};
+use crate::plan::activation::Chosen;
 use crate::plan::preflight::{self, Needs};
 use crate::plan::refusal::Refusal;
 use crate::plan::resize::{Facts, Growth, Request, Targets, plan};
+use crate::report::json;
 use crate::units::{Bytes, parse_size, percent};
 use serde_json::Value;
 use std::cell::Cell;
@@ -94,16 +92,6 @@ struct Resize {
     fixed: Cell<Option<Targets>>,
 }
 
-impl Resize {
-    fn find<'a>(&self, facts: &'a Facts) -> Option<&'a Pool> {
-        let pools = facts.pools.as_ref().ok()?;
-        match &self.request.chosen {
-            Chosen::One(name) => pools.iter().find(|pool| means(name, &pool.name, &pool.dm_names())),
-            Chosen::Only | Chosen::All => pools.first(),
-        }
-    }
-}
-
 impl Verb for Resize {
     type Facts = Facts;
     const NAME: &'static str = "resize";
@@ -121,14 +109,11 @@ impl Verb for Resize {
         let active = looked(host.active_pools());
         // A host without LVM has bare pools at most.
         let lvm = if lvm::is_installed() { lvm::look(host) } else { Ok(lvm::Lvm::default()) };
-        let pools = match (active, &lvm) {
-            (Ok(active), Ok(lvm)) => Ok(pools::join(active, lvm)),
-            (Err(why), _) => Err(why),
-            (_, Err(why)) => Err(why.clone()),
-        };
+        let pools = pools::joined(active, &lvm);
         let mut facts =
             Facts { pools, added: self.devices.iter().map(|given| device::look(given)).collect(), ground: None, lvm };
-        let live = self.find(&facts).filter(|pool| pool.lvm.is_none()).and_then(|pool| pool.live.clone());
+        let live =
+            self.request.chosen.find(&facts.pools).filter(|pool| pool.lvm.is_none()).and_then(|pool| pool.live.clone());
         facts.ground = live.map(|live| ground::under(&live, &facts.lvm));
         facts
     }
@@ -148,16 +133,16 @@ impl Verb for Resize {
     }
 
     fn pool(&self, facts: &Facts) -> Value {
-        let known = activation::Facts { pools: facts.pools.clone(), lvm: facts.lvm.clone(), above: Vec::new() };
-        pools_json(&self.request.chosen, &known)
+        self.request.chosen.find(&facts.pools).map_or(Value::Null, json::pool)
     }
 
     fn success(&self, facts: &Facts, changed: bool) -> String {
-        let Some(pool) = self.find(facts) else { return String::new() };
+        let Some(pool) = self.request.chosen.find(&facts.pools) else { return String::new() };
         let verb = if changed { "now has" } else { "has that already, nothing was changed:" };
-        let figures = pool.live.as_ref().and_then(|live| live.status.as_ref().ok()?.figures.as_ref());
-        let chunk = pool.live.as_ref().and_then(|live| live.table.as_ref().ok()).map(PoolTable::chunk_bytes);
-        let Some((figures, chunk)) = figures.zip(chunk) else { return format!("{} {verb} its new size.", pool.name) };
+        let chunk = pool.live.as_ref().and_then(Live::chunk);
+        let Some((figures, chunk)) = pool.figures().zip(chunk) else {
+            return format!("{} {verb} its new size.", pool.name);
+        };
         format!(
             "{} {verb} {} of data ({:.1}% used) and {} of metadata ({:.1}% used).",
             pool.name,

@@ -160,9 +160,8 @@ impl Setup {
     }
 
     fn find(&self, active: Looked<Vec<Pool>>, lvm: &Looked<lvm::Lvm>) -> Looked<Option<Pool>> {
-        let lvm = lvm.as_ref().map_err(Clone::clone)?;
         let name = self.request.pool.to_string();
-        Ok(pools::join(active?, lvm).into_iter().find(|pool| pool.name == name))
+        Ok(pools::joined(active, lvm)?.into_iter().find(|pool| pool.name == name))
     }
 }
 

@@ -1,9 +1,8 @@
 //! `dmtool status`: the pools of this host, whoever made them.
 
-use super::{Globals, apart, check};
+use super::{Globals, apart};
 use crate::exit::{Kind, Problem};
-use crate::health::{self, Thresholds};
-use crate::names::means;
+use crate::health::{Finding, Thresholds};
 use crate::observe::pools::{self, Pool};
 use crate::observe::survey::Survey;
 use crate::observe::{Host, greet_dmeventd, lvm, stack};
@@ -56,13 +55,11 @@ pub fn run(args: &Args, globals: &Globals) -> Result<(), Problem> {
 /// What `check` finds, as `zpool status -x` would show it.
 fn sick(args: &Args, globals: &Globals) -> Result<(), Problem> {
     let thresholds = Thresholds::default();
-    let tell = |survey: &Survey| {
-        let findings = health::findings(survey, thresholds);
-        let text = report::sick(survey, &findings);
-        (text, json::sick(survey, &findings), survey.unknown.first().cloned(), survey.kernel.clone())
+    let tell = |survey: &Survey, findings: &[Finding]| {
+        let (text, object) = (report::sick(survey, findings), json::sick(survey, findings));
+        (text, object, survey.unknown.first().cloned(), survey.kernel.clone())
     };
-    let told = apart::survey(&args.pools, globals, |survey| check::doubtful(survey, thresholds), tell);
-    let (text, object, unknown, kernel) = told.unwrap_or_else(|why| tell(&Survey::unseen(why)));
+    let (text, object, unknown, kernel) = apart::findings(&args.pools, globals, thresholds, tell);
     let refusal = match (&kernel, unknown) {
         (Err(why), _) => Some(unlooked(&anyhow::anyhow!("{why}"))),
         (Ok(()), Some(name)) => Some(no_such_pool(&name)),
@@ -116,23 +113,6 @@ fn look(args: &Args, globals: &Globals, warnings: &mut Vec<String>) -> Result<Ve
     } else {
         active
     };
-    choose(pools, &args.pools)
-}
-
-/// The pools that were named, in that order; all where none was.
-fn choose(mut pools: Vec<Pool>, names: &[String]) -> Result<Vec<Pool>, Problem> {
-    if names.is_empty() {
-        return Ok(pools);
-    }
-    let mut chosen = Vec::new();
-    for name in names {
-        let Some(at) = pools.iter().position(|pool| means(name, &pool.name, &pool.dm_names())) else {
-            if chosen.iter().any(|pool: &Pool| means(name, &pool.name, &pool.dm_names())) {
-                continue;
-            }
-            return Err(no_such_pool(name));
-        };
-        chosen.push(pools.remove(at));
-    }
-    Ok(chosen)
+    let (pools, unknown) = pools::choose(pools, &args.pools);
+    unknown.first().map_or(Ok(pools), |name| Err(no_such_pool(name)))
 }

@@ -1,11 +1,11 @@
 //! `dmtool watch`: status and findings, drawn anew every few seconds.
 
-use super::{Globals, apart, check};
+use super::{Globals, apart};
 use crate::exit::{Kind, Problem};
-use crate::health::{self, Thresholds};
+use crate::health::{self, Finding, Thresholds};
 use crate::observe::pools::Pool;
 use crate::observe::survey::Survey;
-use crate::report::{health as report, json, page};
+use crate::report::{Voice, health as report, json, page};
 use crate::sys::signal::Stop;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -34,12 +34,11 @@ pub fn run(args: &Args, globals: &Globals) -> Result<(), Problem> {
     let stop =
         Stop::listen().map_err(|why| Problem::from_error(Kind::Refused, "signals cannot be listened to", &why))?;
     let thresholds = Thresholds::default();
-    let settled = globals.with_settled_voice();
-    let tell = |survey: &Survey| draw(survey, thresholds, &settled);
+    let voice = globals.voice.settled();
+    let tell = |survey: &Survey, findings: &[Finding]| draw(survey, findings, thresholds, voice);
     let mut screen = globals.voice.screen();
     while !stop.asked() {
-        let picture = apart::survey(&[], globals, |survey| check::doubtful(survey, thresholds), tell);
-        let picture = picture.unwrap_or_else(|why| tell(&Survey::unseen(why)));
+        let picture = apart::findings(&[], globals, thresholds, tell);
         if stop.asked() {
             break;
         }
@@ -57,10 +56,9 @@ pub fn run(args: &Args, globals: &Globals) -> Result<(), Problem> {
     Ok(())
 }
 
-fn draw(survey: &Survey, thresholds: Thresholds, globals: &Globals) -> Picture {
-    let findings = health::findings(survey, thresholds);
+fn draw(survey: &Survey, findings: &[Finding], thresholds: Thresholds, voice: Voice) -> Picture {
     let pools: Vec<Pool> = survey.pools.iter().map(|seen| seen.pool.clone()).collect();
     let mut text = if pools.is_empty() { String::new() } else { page::list(&pools) + "\n\n" };
-    text.push_str(&report::text(survey, &findings, thresholds, globals.voice));
-    Picture { text, json: json::check(survey, &findings, health::status(&findings)) }
+    text.push_str(&report::text(survey, findings, thresholds, voice));
+    Picture { text, json: json::check(survey, findings, health::status(findings)) }
 }

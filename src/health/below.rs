@@ -40,7 +40,7 @@ pub(super) fn too_small(look: &Look<'_>) -> Outcome {
              it."
         );
         let hint = if needed <= data.size {
-            mend::swap(&live.dm_name, &mend::table_line(table, Sectors(needed.0 / SECTOR)))
+            table.swap_command(&name, Sectors(needed.0 / SECTOR))
         } else {
             regrow(look, data, needed)
         };
@@ -132,7 +132,7 @@ pub(super) fn passdown(look: &Look<'_>) -> Outcome {
         None => {
             let mut told = table.clone();
             told.features.push("no_discard_passdown".to_owned());
-            mend::swap(&live.dm_name, &mend::table_line(&told, live.length))
+            told.swap_command(&mend::quoted(&live.dm_name), live.length)
         }
     };
     Ok(vec![look.finding(Code::PassdownOff, message, hint)])

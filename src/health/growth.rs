@@ -35,28 +35,21 @@ pub fn metadata(look: &Look<'_>) -> String {
     let Ok(Some((.., figures))) = look.figures() else { return "dmtool explain metadata-nearly-full".to_owned() };
     let (used, total) = (figures.metadata_used.bytes().0, figures.metadata_total.bytes().0);
     let wanted = missing(used, total, look.thresholds.warn);
-    if let (Some(side), Ok(Some(lvm))) = (look.side(), &look.survey.lvm) {
-        let extent = Bytes(side.row.vg_extent_size.max(1));
-        let room = metadata_room(lvm, &side.row.vg_name, side.metadata_size, extent, side.row.vg_free_count);
-        if room == 0 {
-            return format!("dmtool resize {name} --add-device DEVICE --metadata +{}k", wanted.div_ceil(KIB));
+    let room = match (look.side(), &look.survey.lvm) {
+        (Some(side), Ok(Some(lvm))) => {
+            let extent = Bytes(side.row.vg_extent_size.max(1));
+            let extents = metadata_room(lvm, &side.row.vg_name, side.metadata_size, extent, side.row.vg_free_count);
+            extents.saturating_mul(extent.0)
         }
-        let wanted = wanted.min(room.saturating_mul(extent.0));
-        return format!("dmtool resize {name} --metadata +{}k", wanted.div_ceil(KIB));
-    }
-    format!("dmtool resize {name} --metadata +{}k", wanted.div_ceil(KIB))
-}
-
-/// The size of a group's spare metadata volume.
-pub fn spare(lvm: &Lvm, vg: &str) -> Bytes {
-    let is_spare = |role: &str| role.split(',').any(|word| word == "spare");
-    let spare = lvm.lvs.iter().find(|row| row.vg_name == vg && is_spare(&row.lv_role));
-    Bytes(spare.map_or(0, |row| row.lv_size))
+        _ => u64::MAX,
+    };
+    let (device, size) = if room == 0 { (" --add-device DEVICE", wanted) } else { ("", wanted.min(room)) };
+    format!("dmtool resize {name}{device} --metadata +{}k", size.div_ceil(KIB))
 }
 
 /// How many extents the metadata can grow by: the spare volume of the group grows with it (lvmthin(7)).
 pub fn metadata_room(lvm: &Lvm, vg: &str, metadata: Bytes, extent: Bytes, free: u64) -> u64 {
-    let (metadata, spare) = (metadata.whole_extents(extent).0, spare(lvm, vg).whole_extents(extent).0);
+    let (metadata, spare) = (metadata.whole_extents(extent).0, lvm.spare(vg).whole_extents(extent).0);
     if spare == 0 {
         // Its group was made without one.
         return free;
@@ -87,6 +80,8 @@ pub fn metadata_extensions(metadata: u64, spare: u64, free: u64, percent: u64) -
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn extensions_of_the_metadata_with_its_spare() {
         // 10 extents and a spare of 10: a step of 21 % is 3, and 3 more for the spare.
@@ -96,8 +91,6 @@ mod tests {
         assert_eq!(metadata_extensions(10, 20, 6, 20), 2, "a spare that is larger already");
         assert_eq!(metadata_extensions(1, 1, u64::MAX / 2, 0), 1000, "no end of them");
     }
-
-    use super::*;
 
     #[test]
     fn enough_to_fall_below_the_threshold() {

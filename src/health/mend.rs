@@ -5,8 +5,6 @@ use crate::observe::device::Above;
 use crate::observe::host;
 use crate::observe::lvm::LvRow;
 use crate::observe::survey::Lower;
-use crate::observe::thin::PoolTable;
-use crate::units::Sectors;
 
 /// More names than this make no command that anybody would read.
 const NAMES: usize = 8;
@@ -28,22 +26,6 @@ pub fn list(names: &[String]) -> String {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }
-}
-
-/// The line of a pool's table, with this length.
-pub fn table_line(table: &PoolTable, length: Sectors) -> String {
-    let devices = (table.metadata_device.as_str(), table.data_device.as_str());
-    table_on(table, length, devices)
-}
-
-fn table_on(table: &PoolTable, length: Sectors, (metadata, data): (&str, &str)) -> String {
-    format!("0 {} thin-pool {}", length.0, table.params_on(metadata, data))
-}
-
-/// Loads a table into a pool that is up, and swaps it in.
-pub fn swap(dm_name: &str, line: &str) -> String {
-    let name = quoted(dm_name);
-    format!("dmsetup load {name} --table '{line}' && dmsetup resume {name}")
 }
 
 /// Takes the pool down and brings it up again, its metadata checked on the way. What uses it must be stopped before:
@@ -68,7 +50,7 @@ pub fn reactivate(look: &Look<'_>) -> String {
         if let Ok(metadata) = &live.metadata {
             parts.push(format!("thin_check --clear-needs-check-flag /dev/{}", metadata.device));
         }
-        parts.push(format!("dmsetup create {name} --table '{}'", table_line(table, live.length)));
+        parts.push(format!("dmsetup create {name} --table '0 {} thin-pool {}'", live.length.0, table.params()));
         return parts.join(" && ");
     };
     if !bare.is_empty() {
@@ -162,7 +144,7 @@ pub fn rescue(look: &Look<'_>, lost: &[&Lower]) -> String {
         }
     };
     let (metadata, data) = (on(metadata, &table.metadata_device), on(data, &table.data_device));
-    let line = table_on(table, live.length, (&metadata, &data));
-    parts.push(format!("dmsetup create {name} --table \"{line}\""));
+    let params = table.params_on(&metadata, &data);
+    parts.push(format!("dmsetup create {name} --table \"0 {} thin-pool {params}\"", live.length.0));
     parts.join(" && ")
 }

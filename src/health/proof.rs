@@ -1,14 +1,14 @@
 //! Whether a pool will be extended when it fills up: five things must hold at once (dmeventd(8), lvmthin(7)).
 
 use super::code::{Code, Severity};
-use super::growth::{metadata_extensions, metadata_room, spare};
+use super::growth::{metadata_extensions, metadata_room};
 use super::{Finding, Look, Outcome, mend};
 use crate::observe::Dmeventd;
 use crate::observe::Looked;
 use crate::observe::pools::{LvmSide, is_overdue};
 use crate::observe::profile::{Autoextend, NEVER, low_water_for, near};
 use crate::observe::thin::{Mode, PoolFigures};
-use crate::units::Bytes;
+use crate::units::{Bytes, is_above, reaches};
 
 /// How the reason begins to speak of another client, see `sys::dmeventd`.
 const HELD: &str = "has held its line";
@@ -95,7 +95,7 @@ pub(super) fn extension(look: &Look<'_>) -> Outcome {
     let needed = side.next_step(figures, settings).0;
     let free = side.row.vg_free_count;
     let (used, total) = (figures.metadata_used.0, figures.metadata_total.0);
-    let metadata_due = u128::from(used) * 100 > u128::from(total) * u128::from(settings.threshold);
+    let metadata_due = is_above(used, total, settings.threshold);
     let metadata_needed = metadata_step(side, settings);
     let metadata_room = match &look.survey.lvm {
         Ok(Some(lvm)) => {
@@ -151,8 +151,8 @@ fn no_room(
 /// Data or metadata have reached this share.
 fn due(look: &Look<'_>, threshold: u64) -> bool {
     let Ok(Some((_, _, figures))) = look.figures() else { return false };
-    let over = |used: u64, total: u64| u128::from(used) * 100 >= u128::from(total) * u128::from(threshold);
-    over(figures.data_used.0, figures.data_total.0) || over(figures.metadata_used.0, figures.metadata_total.0)
+    reaches(figures.data_used.0, figures.data_total.0, threshold)
+        || reaches(figures.metadata_used.0, figures.metadata_total.0, threshold)
 }
 
 /// LVM adds one percent to a step of the metadata, for what the kernel takes on a resize.
@@ -271,7 +271,7 @@ fn room(look: &Look<'_>, side: &LvmSide, settings: Autoextend) -> Point {
         Ok(Some(lvm)) if holds => {
             let extent = Bytes(side.row.vg_extent_size.max(1));
             let extents = |bytes: Bytes| bytes.whole_extents(extent).0;
-            let (metadata, spare) = (extents(side.metadata_size), extents(spare(lvm, of)));
+            let (metadata, spare) = (extents(side.metadata_size), extents(lvm.spare(of)));
             match metadata_extensions(metadata, spare, side.row.vg_free_count, settings.percent) {
                 0 => format!("{data}; of the metadata none"),
                 count => format!("{data}; or of the metadata {count}"),

@@ -4,7 +4,7 @@ use super::code::{Code, Severity};
 use super::{Finding, Look, Outcome, growth};
 use crate::observe::samples::seconds_to_full;
 use crate::observe::thin::Mode;
-use crate::units::{Bytes, percent};
+use crate::units::{Bytes, percent, reaches};
 
 /// Data, while there is still room.
 pub(super) fn data(look: &Look<'_>) -> Outcome {
@@ -38,10 +38,9 @@ fn over(
     more: &str,
     mend: fn(&Look<'_>) -> String,
 ) -> Option<Finding> {
-    let reaches = |threshold: u64| u128::from(used.0) * 100 >= u128::from(total.0) * u128::from(threshold);
-    let severity = if reaches(look.thresholds.crit) {
+    let severity = if reaches(used.0, total.0, look.thresholds.crit) {
         Severity::Critical
-    } else if reaches(look.thresholds.warn) {
+    } else if reaches(used.0, total.0, look.thresholds.warn) {
         Severity::Warning
     } else {
         return None;

@@ -155,6 +155,12 @@ impl Lvm {
         self.pvs.iter().find(|row| row.pv_major == u64::from(major) && row.pv_minor == u64::from(minor))
     }
 
+    /// The size of a group's spare metadata volume; 0 where it has none.
+    pub fn spare(&self, vg: &str) -> Bytes {
+        let is_spare = |row: &&LvRow| row.vg_name == vg && row.lv_role.split(',').any(|word| word == "spare");
+        Bytes(self.lvs.iter().find(is_spare).map_or(0, |row| row.lv_size))
+    }
+
     /// The first row of a logical volume (one with several segments has several).
     pub fn lv(&self, vg: &str, lv: &str) -> Option<&LvRow> {
         self.lvs.iter().find(|row| row.vg_name == vg && row.lv_name == lv)

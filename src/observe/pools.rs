@@ -4,9 +4,10 @@ use super::lvm::{LvRow, Lvm, lvm_name};
 use super::profile::{self, Autoextend};
 use super::thin::{Mode, PoolFigures, PoolStatus, PoolTable, parse_pool_status, parse_pool_table};
 use super::{Looked, Unseen, looked};
+use crate::names::means;
 use crate::sys::dm::{Ask, Control, Device, Entry};
 use crate::sys::{block, file};
-use crate::units::{Bytes, Extents, Sectors};
+use crate::units::{Bytes, Extents, Sectors, is_above};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -21,6 +22,16 @@ pub enum Kind {
     Loop,
     /// A bare table on any other devices.
     Raw,
+}
+
+impl Kind {
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Lvm => "lvm",
+            Kind::Loop => "loop",
+            Kind::Raw => "raw",
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -146,9 +157,9 @@ impl LvmSide {
 /// plugin, `CHECK_STEP`), and the threshold lies before the last one that was passed.
 pub fn is_overdue(figures: &PoolFigures, threshold: u64) -> bool {
     let step = threshold.next_multiple_of(5).min(99);
-    let over = |used: u64, total: u64| u128::from(used) * 100 > u128::from(total) * u128::from(step);
     threshold < profile::NEVER
-        && (over(figures.data_used.0, figures.data_total.0) || over(figures.metadata_used.0, figures.metadata_total.0))
+        && (is_above(figures.data_used.0, figures.data_total.0, step)
+            || is_above(figures.metadata_used.0, figures.metadata_total.0, step))
 }
 
 fn extensions(size: Extents, free: Extents, percent: u64) -> u64 {
@@ -170,7 +181,23 @@ fn extended(mut size: Extents, mut free: Extents, percent: u64) -> (u64, Extents
     (count, size)
 }
 
+impl Live {
+    /// What a working pool says of itself; none where it has failed or could not be read.
+    pub fn figures(&self) -> Option<&PoolFigures> {
+        self.status.as_ref().ok()?.figures.as_ref()
+    }
+
+    pub fn chunk(&self) -> Option<Bytes> {
+        self.table.as_ref().ok().map(PoolTable::chunk_bytes)
+    }
+}
+
 impl Pool {
+    /// As [`Live::figures`]; none for a pool that is down, too.
+    pub fn figures(&self) -> Option<&PoolFigures> {
+        self.live.as_ref()?.figures()
+    }
+
     pub fn mode(&self) -> Option<Mode> {
         Some(self.live.as_ref()?.status.as_ref().ok()?.mode)
     }
@@ -337,6 +364,31 @@ pub fn join(mut pools: Vec<Pool>, lvm: &Lvm) -> Vec<Pool> {
     }
     pools.sort_by(|one, other| one.name.cmp(&other.name));
     pools
+}
+
+/// Both sides together, where both could be asked.
+///
+/// # Errors
+/// The first of them that could not.
+pub fn joined(active: Looked<Vec<Pool>>, lvm: &Looked<Lvm>) -> Looked<Vec<Pool>> {
+    Ok(join(active?, lvm.as_ref().map_err(Clone::clone)?))
+}
+
+/// The pools that were named, in that order, and the names that none answers to; all pools where none was named.
+pub fn choose(mut pools: Vec<Pool>, names: &[String]) -> (Vec<Pool>, Vec<String>) {
+    if names.is_empty() {
+        return (pools, Vec::new());
+    }
+    let (mut chosen, mut unknown): (Vec<Pool>, Vec<String>) = (Vec::new(), Vec::new());
+    for name in names {
+        let is_meant = |pool: &Pool| means(name, &pool.name, &pool.dm_names());
+        match pools.iter().position(is_meant) {
+            Some(at) => chosen.push(pools.remove(at)),
+            None if chosen.iter().any(is_meant) => {}
+            None => unknown.push(name.clone()),
+        }
+    }
+    (chosen, unknown)
 }
 
 /// The physical volumes under a logical volume: rows say `/dev/sda(0),/dev/sdb(17)`.

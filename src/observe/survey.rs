@@ -10,7 +10,7 @@ use super::pools::{self, Below, Caution, Live, Pool};
 use super::samples::{self, Sample, Samples};
 use super::thin::{Mode, PoolTable, parse_pool_table};
 use super::{Dmeventd, Host, Looked, Unseen, greet_dmeventd, host, looked};
-use crate::names::{dm_escape, means};
+use crate::names::dm_escape;
 use crate::sys::apart::Stage;
 use crate::sys::dm::{Ask, Control};
 use crate::sys::{blkid, block, file};
@@ -151,7 +151,7 @@ pub fn look(host: &mut Host, names: &[String], avoid: &Avoid, stage: &mut Stage)
         Ok(Some(lvm)) => pools::join(active, lvm),
         _ => active,
     };
-    let (pools, unknown) = choose(pools, names);
+    let (pools, unknown) = pools::choose(pools, names);
     let checker = metadata::checker();
     stage.begins(METADATA);
     let resting: Vec<_> = pools.iter().map(|pool| rest(pool, &lvm, &checker, avoid)).collect();
@@ -184,23 +184,6 @@ fn ask_lvm(host: &mut Host) -> Looked<Option<Lvm>> {
     if lvm::is_installed() { lvm::look(host).map(Some) } else { Ok(None) }
 }
 
-/// The pools that were named, in that order; all where none was.
-fn choose(mut pools: Vec<Pool>, names: &[String]) -> (Vec<Pool>, Vec<String>) {
-    if names.is_empty() {
-        return (pools, Vec::new());
-    }
-    let (mut chosen, mut unknown): (Vec<Pool>, Vec<String>) = (Vec::new(), Vec::new());
-    for name in names {
-        let is_meant = |pool: &Pool| means(name, &pool.name, &pool.dm_names());
-        match pools.iter().position(is_meant) {
-            Some(at) => chosen.push(pools.remove(at)),
-            None if chosen.iter().any(is_meant) => {}
-            None => unknown.push(name.clone()),
-        }
-    }
-    (chosen, unknown)
-}
-
 fn rest(pool: &Pool, lvm: &Looked<Option<Lvm>>, checker: &Looked<Checker>, avoid: &Avoid) -> Option<Looked<Resting>> {
     let side = pool.lvm.as_ref()?;
     let Ok(Some(lvm)) = lvm else { return None };
@@ -229,10 +212,7 @@ fn around(pool: Pool, resting: Option<Looked<Resting>>, avoid: &Avoid, old: &Sam
         || loses_its_file(&metadata)
         || live.is_some_and(|live| {
             !live.status.as_ref().is_ok_and(|status| status.mode == Mode::Rw)
-                || live
-                    .status
-                    .as_ref()
-                    .is_ok_and(|status| status.figures.as_ref().is_some_and(|figures| figures.needs_check))
+                || live.figures().is_some_and(|figures| figures.needs_check)
                 || live.failed_volumes.as_ref().is_ok_and(|failed| !failed.is_empty())
         });
     let above = if sick && reachable.is_ok() { device::above(std::slice::from_ref(&pool)) } else { Vec::new() };
@@ -290,8 +270,7 @@ fn pending(name: &str) -> Looked<Pending> {
 }
 
 fn sample(live: &Live) -> Option<Sample> {
-    let figures = live.status.as_ref().ok()?.figures.as_ref()?;
-    let chunk = live.table.as_ref().ok()?.chunk_bytes();
+    let (figures, chunk) = (live.figures()?, live.chunk()?);
     Some(Sample {
         seconds: samples::now(),
         used: figures.data_used.bytes(chunk),

@@ -64,8 +64,13 @@ impl PoolTable {
 
     /// The words of its line behind the target's name.
     pub fn params(&self) -> String {
-        let devices = (&self.metadata_device, &self.data_device);
-        self.params_on(devices.0, devices.1)
+        self.params_on(&self.metadata_device, &self.data_device)
+    }
+
+    /// The command that loads it with this length into the pool of that name, and swaps it in.
+    pub fn swap_command(&self, dm_name: &str, length: Sectors) -> String {
+        let line = format!("0 {} thin-pool {}", length.0, self.params());
+        format!("dmsetup load {dm_name} --table '{line}' && dmsetup resume {dm_name}")
     }
 
     /// As [`PoolTable::params`], on other devices.

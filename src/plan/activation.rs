@@ -20,6 +20,16 @@ pub enum Chosen {
 }
 
 impl Chosen {
+    /// The pool that is meant, where it is one.
+    pub fn find<'a>(&self, pools: &'a Looked<Vec<Pool>>) -> Option<&'a Pool> {
+        let pools = pools.as_ref().ok()?;
+        match (self, pools.as_slice()) {
+            (Chosen::One(name), _) => pools.iter().find(|pool| means(name, &pool.name, &pool.dm_names())),
+            (Chosen::Only | Chosen::All, [pool]) => Some(pool),
+            _ => None,
+        }
+    }
+
     /// A name, `--all`, or neither.
     pub fn from_args(pool: Option<String>, all: bool) -> Chosen {
         match pool {

@@ -133,8 +133,7 @@ fn asked(request: &Request, side: &LvmSide) -> Asked {
 
 /// An extension is due, there is room for it, and dmeventd has not made it.
 pub fn waits(pool: &Pool, side: &LvmSide, settings: Autoextend) -> bool {
-    let figures = pool.live.as_ref().and_then(|live| live.status.as_ref().ok()?.figures.as_ref());
-    figures.is_some_and(|figures| {
+    pool.figures().is_some_and(|figures| {
         is_overdue(figures, settings.threshold)
             && settings.percent > 0
             && side.next_step(figures, settings).0 <= side.row.vg_free_count

@@ -155,7 +155,7 @@ fn layout(request: &Request, ground: &Ground<'_>, halves: &Halves<'_>) -> Result
         _ => (ground.devices, None),
     };
     let extent = ground.group.map_or(sizing::EXTENT, |group| group.extent);
-    let spare = spare_of(ground.lvm, request.pool.vg.as_str()).whole_extents(extent);
+    let spare = ground.lvm.spare(request.pool.vg.as_str()).whole_extents(extent);
     // A half that is there keeps its size: it is counted as free and asked for as it is.
     let (data, data_there) = amount(halves.data, request.data, extent);
     let (metadata, metadata_there) = amount(halves.metadata, request.metadata, extent);
@@ -226,13 +226,6 @@ fn create_step(request: &Request, (layout, extent): (Layout, Bytes)) -> Step {
         zero: request.zero,
         profile: request.pool.dm_name(),
     }
-}
-
-/// The size of the group's spare metadata volume.
-fn spare_of(lvm: &Lvm, vg: &str) -> Bytes {
-    let is_spare = |role: &str| role.split(',').any(|word| word == "spare");
-    let spare = lvm.lvs.iter().find(|row| row.vg_name == vg && is_spare(&row.lv_role));
-    Bytes(spare.map_or(0, |row| row.lv_size))
 }
 
 /// The pool is there: profile, monitoring and activation are brought to what is asked, its make-up is not touched.

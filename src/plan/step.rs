@@ -178,10 +178,7 @@ impl Step {
             }
             Step::GrowFile { path, size } => format!("truncate --size {} {path}", size.0),
             Step::SetCapacity { device } => format!("losetup --set-capacity /dev/{device}"),
-            Step::SwapTable { dm_name, to, table, .. } => {
-                let line = format!("0 {} thin-pool {}", to.0, table.params());
-                format!("dmsetup load {dm_name} --table '{line}' && dmsetup resume {dm_name}")
-            }
+            Step::SwapTable { dm_name, to, table, .. } => table.swap_command(dm_name, *to),
             _ => self.lvm_words().unwrap_or_default().join(" "),
         }
     }

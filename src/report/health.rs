@@ -74,7 +74,7 @@ pub fn all_well(survey: &Survey) -> String {
 fn pool_line(survey: &Survey, seen: &Seen, thresholds: Thresholds) -> String {
     let look = Look { survey, seen, thresholds };
     let mut parts = Vec::new();
-    if let Some(figures) = seen.pool.live.as_ref().and_then(|live| live.status.as_ref().ok()?.figures.as_ref()) {
+    if let Some(figures) = seen.pool.figures() {
         let (data, metadata) = (
             percent(figures.data_used.0, figures.data_total.0),
             percent(figures.metadata_used.0, figures.metadata_total.0),

@@ -113,7 +113,7 @@ pub fn pool(pool: &Pool) -> Value {
     let live = pool.live.as_ref();
     let lvm = pool.lvm.as_ref();
     let table = live.and_then(|live| live.table.as_ref().ok());
-    let figures = live.and_then(|live| live.status.as_ref().ok()?.figures.as_ref());
+    let figures = pool.figures();
     let chunk = table.map(PoolTable::chunk_bytes).or(lvm.map(|lvm| Bytes(lvm.row.chunk_size)));
     let usage = |total: Option<Bytes>, used: Option<Bytes>| {
         let share = total.zip(used).map(|(total, used)| percent(used.0, total.0));

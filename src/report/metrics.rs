@@ -2,10 +2,11 @@
 
 use crate::health::code::Severity;
 use crate::health::{Finding, status};
-use crate::observe::pools::{Kind, Pool};
+use crate::observe::pools::Pool;
 use crate::observe::profile::NEVER;
 use crate::observe::survey::Survey;
 use crate::observe::thin::Mode;
+use crate::units::Bytes;
 use std::fmt::Write;
 
 type Labels<'a> = Vec<(&'a str, String)>;
@@ -83,26 +84,26 @@ const FIGURES: [(&str, &str, Figure); 15] = [
     ("dmtool_pool_active", "Whether the pool is in the kernel.", |pool| Some(u64::from(pool.live.is_some()))),
     ("dmtool_pool_suspended", "Whether the pool is suspended.", |pool| Some(u64::from(pool.live.as_ref()?.suspended))),
     ("dmtool_pool_data_size_bytes", "Size of the pool's data.", |pool| {
-        let (figures, chunk) = (figures(pool)?, chunk(pool)?);
+        let (figures, chunk) = (pool.figures()?, chunk(pool)?);
         Some(figures.data_total.bytes(chunk).0)
     }),
     ("dmtool_pool_data_used_bytes", "Data that is handed out.", |pool| {
-        let (figures, chunk) = (figures(pool)?, chunk(pool)?);
+        let (figures, chunk) = (pool.figures()?, chunk(pool)?);
         Some(figures.data_used.bytes(chunk).0)
     }),
     ("dmtool_pool_metadata_size_bytes", "Size of the pool's metadata.", |pool| {
-        Some(figures(pool)?.metadata_total.bytes().0)
+        Some(pool.figures()?.metadata_total.bytes().0)
     }),
-    ("dmtool_pool_metadata_used_bytes", "Metadata in use.", |pool| Some(figures(pool)?.metadata_used.bytes().0)),
+    ("dmtool_pool_metadata_used_bytes", "Metadata in use.", |pool| Some(pool.figures()?.metadata_used.bytes().0)),
     ("dmtool_pool_chunk_size_bytes", "Size of a block of data.", |pool| Some(chunk(pool)?.0)),
     ("dmtool_pool_volumes", "Active thin volumes.", |pool| pool.live.as_ref()?.volumes.as_ref().ok().copied()),
     ("dmtool_pool_needs_check", "Whether the kernel asks for a check.", |pool| {
-        Some(u64::from(figures(pool)?.needs_check))
+        Some(u64::from(pool.figures()?.needs_check))
     }),
     ("dmtool_pool_metadata_snapshot_held", "Whether a metadata snapshot is held.", |pool| {
-        Some(u64::from(figures(pool)?.held_root.is_some()))
+        Some(u64::from(pool.figures()?.held_root.is_some()))
     }),
-    ("dmtool_pool_transaction_id", "The pool's transaction id.", |pool| Some(figures(pool)?.transaction_id)),
+    ("dmtool_pool_transaction_id", "The pool's transaction id.", |pool| Some(pool.figures()?.transaction_id)),
     ("dmtool_pool_autoextend_enabled", "Whether the pool extends itself by its settings.", |pool| {
         Some(u64::from(pool.lvm.as_ref()?.autoextend.as_ref().ok()?.threshold < NEVER))
     }),
@@ -120,22 +121,13 @@ const FIGURES: [(&str, &str, Figure); 15] = [
     }),
 ];
 
-fn figures(pool: &Pool) -> Option<&crate::observe::thin::PoolFigures> {
-    pool.live.as_ref()?.status.as_ref().ok()?.figures.as_ref()
-}
-
-fn chunk(pool: &Pool) -> Option<crate::units::Bytes> {
-    pool.live.as_ref()?.table.as_ref().ok().map(crate::observe::thin::PoolTable::chunk_bytes)
+fn chunk(pool: &Pool) -> Option<Bytes> {
+    pool.live.as_ref()?.chunk()
 }
 
 fn pools(survey: &Survey) -> Vec<Family<'static>> {
     let name = |pool: &Pool| ("pool", pool.name.clone());
     let all = || survey.pools.iter().map(|seen| &seen.pool);
-    let kind = |pool: &Pool| match pool.kind {
-        Kind::Lvm => "lvm",
-        Kind::Loop => "loop",
-        Kind::Raw => "raw",
-    };
     let mut families = vec![
         Family {
             name: "dmtool_pool_info",
@@ -143,7 +135,7 @@ fn pools(survey: &Survey) -> Vec<Family<'static>> {
             samples: all()
                 .map(|pool| {
                     let device = pool.live.as_ref().map_or(String::new(), |live| live.dm_name.clone());
-                    (vec![name(pool), ("kind", kind(pool).to_owned()), ("dm_name", device)], "1".to_owned())
+                    (vec![name(pool), ("kind", pool.kind.word().to_owned()), ("dm_name", device)], "1".to_owned())
                 })
                 .collect(),
         },

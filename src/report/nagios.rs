@@ -1,7 +1,7 @@
 //! One line for monitoring systems (monitoring-plugins.org, "Plugin Output for Nagios").
 
 use crate::health::code::Severity;
-use crate::health::{Finding, Status, Thresholds, status};
+use crate::health::{Finding, Thresholds, status};
 use crate::observe::survey::{Seen, Survey};
 use crate::units::percent;
 
@@ -9,14 +9,13 @@ use crate::units::percent;
 pub fn line(survey: &Survey, findings: &[Finding], thresholds: Thresholds) -> String {
     let status = status(findings);
     let data: Vec<String> = survey.pools.iter().flat_map(|seen| performance(seen, thresholds)).collect();
-    let line = format!("DMTOOL {} - {}", status.word().to_uppercase(), plain(&words(survey, findings, status)));
+    let line = format!("DMTOOL {} - {}", status.word().to_uppercase(), plain(&words(survey, findings)));
     if data.is_empty() { line } else { format!("{line} | {}", data.join(" ")) }
 }
 
-fn words(survey: &Survey, findings: &[Finding], status: Status) -> String {
+fn words(survey: &Survey, findings: &[Finding]) -> String {
     let bad: Vec<&Finding> = findings.iter().filter(|finding| finding.severity > Severity::Info).collect();
     let Some(first) = bad.first() else {
-        debug_assert_eq!(status, Status::Ok);
         return super::health::all_well(survey);
     };
     let of = first.pool.as_ref().map_or(String::new(), |pool| format!("{pool} "));
@@ -33,8 +32,7 @@ fn plain(text: &str) -> String {
 }
 
 fn performance(seen: &Seen, thresholds: Thresholds) -> Vec<String> {
-    let figures = seen.pool.live.as_ref().and_then(|live| live.status.as_ref().ok()?.figures.as_ref());
-    let Some(figures) = figures else { return Vec::new() };
+    let Some(figures) = seen.pool.figures() else { return Vec::new() };
     let one = |what: &str, used: u64, total: u64| {
         // A label in quotes; a quote within is doubled.
         let label = plain(&format!("{} {what}", seen.pool.name)).replace('\'', "''").replace('=', "-");

@@ -29,11 +29,11 @@ pub fn list(pools: &[Pool]) -> String {
 fn row(pool: &Pool) -> Vec<String> {
     let absent = || "-".to_owned();
     let live = pool.live.as_ref();
-    let figures = live.and_then(|live| live.status.as_ref().ok()?.figures.as_ref());
+    let figures = pool.figures();
     let size = live.map(|live| live.length.bytes()).or(pool.lvm.as_ref().map(|lvm| Bytes(lvm.row.lv_size)));
     vec![
         pool.name.clone(),
-        kind_word(pool.kind).to_owned(),
+        pool.kind.word().to_owned(),
         state(pool),
         size.map_or_else(absent, |size| size.to_string().replace(' ', "")),
         figures.map_or_else(absent, |figures| format!("{:.1}%", percent(figures.data_used.0, figures.data_total.0))),
@@ -42,14 +42,6 @@ fn row(pool: &Pool) -> Vec<String> {
         }),
         live.and_then(|live| live.volumes.as_ref().ok()).map_or_else(absent, ToString::to_string),
     ]
-}
-
-fn kind_word(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Lvm => "lvm",
-        Kind::Loop => "loop",
-        Kind::Raw => "raw",
-    }
 }
 
 /// One word for the state, the gravest first.
@@ -138,7 +130,7 @@ fn state_sentence(pool: &Pool) -> String {
 }
 
 fn live_lines(live: &Live, lines: &mut Lines) {
-    let figures = live.status.as_ref().ok().and_then(|status| status.figures.as_ref());
+    let figures = live.figures();
     match (&live.table, figures) {
         (Ok(table), Some(figures)) => {
             let chunk = table.chunk_bytes();

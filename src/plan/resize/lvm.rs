@@ -101,7 +101,7 @@ pub fn plan(
         extent,
         data: side.row.lv_size / extent.0,
         metadata: side.metadata_size.extents_for(extent).0,
-        spare: spare(lvm, name).extents_for(extent).0,
+        spare: lvm.spare(name.vg.as_str()).extents_for(extent).0,
         used: now.figures.metadata_used.bytes(),
         chunk: Bytes(side.row.chunk_size),
         total: group.extents.0 + added,
@@ -166,13 +166,6 @@ fn check(sizes: &Sizes, name: &LvmName, (data, metadata): (u64, u64), reasons: &
             "take all that is free: dmtool resize max {name}; or add a disk: dmtool resize {name} --add-device DEVICE"
         ),
     );
-}
-
-/// The size of the group's spare metadata volume.
-fn spare(lvm: &Lvm, name: &LvmName) -> Bytes {
-    let mut of_group = lvm.lvs.iter().filter(|row| row.vg_name == name.vg.as_str());
-    let spare = of_group.find(|row| row.lv_role.split(',').any(|word| word == "spare"));
-    Bytes(spare.map_or(0, |row| row.lv_size))
 }
 
 #[cfg(test)]
