@@ -1,13 +1,17 @@
 //! The thin pools of this host, whoever made them: from the kernel alone, and joined with what LVM knows.
 
-use super::lvm::{LvRow, Lvm, lvm_name};
-use super::profile::{self, Autoextend};
+mod side;
+
+pub use side::{LvmSide, is_overdue};
+
+use super::lvm::{Lvm, lvm_name};
+use super::profile;
 use super::thin::{Mode, PoolFigures, PoolStatus, PoolTable, parse_pool_status, parse_pool_table};
 use super::{Looked, Unseen, looked};
 use crate::names::means;
 use crate::sys::dm::{Ask, Control, Device, Entry};
 use crate::sys::{block, file};
-use crate::units::{Bytes, Extents, Sectors, is_above};
+use crate::units::{Bytes, Sectors};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -91,94 +95,6 @@ pub struct Below {
     pub device: String,
     /// For a loop device, the file behind it.
     pub file: Option<String>,
-}
-
-/// A pool as LVM has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LvmSide {
-    pub row: LvRow,
-    pub autoextend: Looked<Autoextend>,
-    /// A profile is attached, and there is no file of that name.
-    pub profile_missing: bool,
-    pub data_devices: Vec<String>,
-    pub metadata_devices: Vec<String>,
-    pub metadata_size: Bytes,
-    /// Its hidden volumes that are active; all are while the pool is.
-    pub active_components: Vec<String>,
-}
-
-impl LvmSide {
-    pub fn profile(&self) -> Option<&str> {
-        [&self.row.lv_profile, &self.row.vg_profile].into_iter().find(|name| !name.is_empty()).map(String::as_str)
-    }
-
-    /// A physical volume of its group is missing, and a part of the pool with it.
-    pub fn is_partial(&self) -> bool {
-        // The ninth character of lv_attr (lvs(8)).
-        self.row.lv_attr.chars().nth(8) == Some('p')
-    }
-
-    /// Whether dmeventd watches it; none where dmeventd could not be asked.
-    pub fn is_watched(&self) -> Option<bool> {
-        let asked = !self.row.seg_monitor.is_empty() || self.row.lv_active != "active";
-        asked.then(|| self.monitored())
-    }
-
-    pub fn monitored(&self) -> bool {
-        self.row.seg_monitor == "monitored"
-    }
-
-    /// How many extensions by `autoextend` the free space of the group has room for, each step `percent` of the
-    /// size of then, rounded up to extents (lvm.conf(5), `thin_pool_autoextend_percent`).
-    pub fn extensions_left(&self, autoextend: Autoextend) -> u64 {
-        let extent = self.row.vg_extent_size.max(1);
-        extensions(Extents(self.row.lv_size / extent), Extents(self.row.vg_free_count), autoextend.percent)
-    }
-
-    /// What LVM adds at the next extension: its percent, or what it takes to be below the threshold again if that is
-    /// more. It adds all of it or nothing.
-    pub fn next_step(&self, figures: &PoolFigures, autoextend: Autoextend) -> Extents {
-        let (used, total) = (u128::from(figures.data_used.0), u128::from(figures.data_total.0.max(1)));
-        let below = (used * 10_000).div_ceil(total * u128::from(autoextend.threshold.max(1))).saturating_sub(100);
-        let percent = u128::from(autoextend.percent).max(below);
-        let size = u128::from(self.row.lv_size / self.row.vg_extent_size.max(1));
-        Extents(u64::try_from((size * percent).div_ceil(100)).unwrap_or(u64::MAX))
-    }
-
-    /// The pool's size when the last of these extensions was made.
-    pub fn extends_until(&self, autoextend: Autoextend) -> Bytes {
-        let extent = self.row.vg_extent_size.max(1);
-        let size = Extents(self.row.lv_size / extent);
-        extended(size, Extents(self.row.vg_free_count), autoextend.percent).1.bytes(Bytes(extent))
-    }
-}
-
-/// Whether dmeventd must have extended by now: it runs its command when the use passes a multiple of 5 % (its thin
-/// plugin, `CHECK_STEP`), and the threshold lies before the last one that was passed.
-pub fn is_overdue(figures: &PoolFigures, threshold: u64) -> bool {
-    let step = threshold.next_multiple_of(5).min(99);
-    threshold < profile::NEVER
-        && (is_above(figures.data_used.0, figures.data_total.0, step)
-            || is_above(figures.metadata_used.0, figures.metadata_total.0, step))
-}
-
-fn extensions(size: Extents, free: Extents, percent: u64) -> u64 {
-    extended(size, free, percent).0
-}
-
-/// How many steps there is room for, and the size after them.
-fn extended(mut size: Extents, mut free: Extents, percent: u64) -> (u64, Extents) {
-    let mut count = 0;
-    while percent > 0 && size.0 > 0 {
-        let step = (size.0.saturating_mul(percent)).div_ceil(100);
-        if step > free.0 {
-            break;
-        }
-        free.0 -= step;
-        size.0 += step;
-        count += 1;
-    }
-    (count, size)
 }
 
 impl Live {
@@ -441,16 +357,6 @@ fn pools_in_backup(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_documented_defaults_have_room_for_no_extension() {
-        // 95 % + 1 % + the spare of a 4 GiB disk: 971 + 10 + 10 of 1023 extents.
-        assert_eq!(extensions(Extents(971), Extents(32), 20), 0);
-        assert_eq!(extensions(Extents(971), Extents(195), 20), 1);
-        assert_eq!(extensions(Extents(971), Extents(194), 20), 0);
-        assert_eq!(extensions(Extents(100), Extents(44), 20), 2);
-        assert_eq!(extensions(Extents(100), Extents(44), 0), 0);
-    }
 
     #[test]
     fn a_backup_hints_at_its_pools() {

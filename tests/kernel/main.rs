@@ -13,6 +13,7 @@ mod harness;
 
 mod activation;
 mod autoextend;
+mod bare;
 mod docker;
 mod guests;
 mod halfway;
