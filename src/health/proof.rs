@@ -10,9 +10,6 @@ use crate::observe::profile::{Autoextend, NEVER, low_water_for, near};
 use crate::observe::thin::{Mode, PoolFigures};
 use crate::units::{Bytes, is_above, reaches};
 
-/// How the reason begins to speak of another client, see `sys::dmeventd`.
-const HELD: &str = "has held its line";
-
 /// The settings of a pool that extends itself: LVM's, and it is meant to.
 fn settings<'a>(look: &Look<'a>) -> Looked<Option<(&'a LvmSide, Autoextend)>> {
     let Some(side) = look.side().filter(|_| look.live().is_some()) else { return Ok(None) };
@@ -50,12 +47,11 @@ pub(super) fn monitoring(look: &Look<'_>) -> Outcome {
         }
         Dmeventd::Silent(why) => vec![silent(
             format!("dmeventd does not answer ({why}): {nobody}."),
-            if why.contains(HELD) {
-                // Not its fault: a client of its stands in the line.
-                "dmtool explain dmeventd-silent".to_owned()
-            } else {
-                format!("pkill --signal KILL --exact dmeventd; {monitor}")
-            },
+            format!("pkill --signal KILL --exact dmeventd; {monitor}"),
+        )],
+        Dmeventd::Held(holder) => vec![silent(
+            format!("dmeventd cannot be asked, since {holder} holds the line to it: {nobody} while it does."),
+            "dmtool explain dmeventd-silent".to_owned(),
         )],
     })
 }
@@ -226,6 +222,7 @@ pub fn points(look: &Look<'_>) -> Vec<Point> {
     let (answers, how) = match &look.survey.dmeventd {
         Ok(Dmeventd::Answers) => (true, "answers".to_owned()),
         Ok(Dmeventd::Silent(why)) => (false, format!("does not answer: {why}")),
+        Ok(Dmeventd::Held(holder)) => (false, format!("cannot be asked: {holder} holds the line to it")),
         Ok(Dmeventd::NotRunning) => (false, "is not running".to_owned()),
         Ok(Dmeventd::NotInstalled) => (false, "is not installed".to_owned()),
         Err(why) => (false, format!("could not look: {why}")),

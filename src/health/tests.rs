@@ -185,6 +185,34 @@ fn names_of_files_are_quoted_in_commands() {
 }
 
 #[test]
+fn a_client_that_holds_the_line_is_no_reason_to_kill_dmeventd() {
+    let row = serde_json::json!({
+        "vg_name": "vg", "lv_name": "pool", "lv_uuid": "", "lv_attr": "twi-a-t---", "lv_layout": "", "lv_role": "",
+        "lv_size": "67108864", "segtype": "thin-pool", "data_lv": "", "metadata_lv": "", "pool_lv": "",
+        "chunk_size": "65536", "zero": "", "discards": "", "transaction_id": "0", "lv_profile": "", "vg_profile": "",
+        "lv_active": "active", "lv_when_full": "", "lv_skip_activation": "", "devices": "", "vg_extent_size": "4194304",
+        "vg_free_count": "0"
+    });
+    let lvm = Lvm { lvs: vec![serde_json::from_value(row).expect("a row")], ..Lvm::default() };
+    let mut up = live(HEALTHY, "");
+    up.dm_name = "vg-pool".to_owned();
+    let pool = Pool { name: "vg/pool".to_owned(), kind: Kind::Lvm, live: Some(up), lvm: None, broken: None };
+    for (dmeventd, kills) in
+        [(Dmeventd::Held("lvs (process 7)".to_owned()), false), (Dmeventd::Silent("nothing".to_owned()), true)]
+    {
+        let mut pools = join(vec![pool.clone()], &lvm);
+        if let Some(side) = &mut pools[0].lvm {
+            // The settings of this machine are nothing to this test.
+            side.autoextend = Ok(crate::observe::profile::Autoextend { threshold: 80, percent: 20 });
+        }
+        let one = Survey { lvm: Ok(Some(lvm.clone())), dmeventd: Ok(dmeventd), ..survey(vec![seen(pools.remove(0))]) };
+        let found = findings(&one, Thresholds::default());
+        let silent = found.iter().find(|found| found.code == Code::DmeventdSilent).expect("the finding");
+        assert_eq!(silent.hint.as_ref().is_some_and(|hint| hint.contains("pkill")), kills, "{silent:?}");
+    }
+}
+
+#[test]
 fn a_broken_node_is_no_inactive_pool() {
     let broken = Broken { dm_name: "bare-pool".to_owned(), target: Some("error".to_owned()) };
     let pool = Pool { name: "bare-pool".to_owned(), kind: Kind::Raw, live: None, lvm: None, broken: Some(broken) };

@@ -65,6 +65,8 @@ pub enum Dmeventd {
     Answers,
     /// With the reason to say so.
     Silent(String),
+    /// Another process holds the line to it, so that nobody else can ask.
+    Held(String),
     NotRunning,
     NotInstalled,
 }
@@ -86,6 +88,7 @@ pub fn greet_dmeventd(active: &[pools::Pool]) -> Looked<Dmeventd> {
     Ok(match looked(dmeventd::greet(GREETING))? {
         Answer::Yes => Dmeventd::Answers,
         Answer::No(why) => Dmeventd::Silent(why),
+        Answer::Held(holder) => Dmeventd::Held(holder),
         Answer::NotRunning => Dmeventd::NotRunning,
     })
 }

@@ -94,6 +94,12 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
             ),
         );
     }
+    if let (Ok(Dmeventd::Held(holder)), Some(_)) = (&facts.dmeventd, &pool.live) {
+        reasons.add_with_hint(
+            format!("{holder} holds the line to dmeventd, and LVM would wait for it."),
+            "see what it waits for; when it has ended, run this again",
+        );
+    }
     let (write, wanted) = profile_step(&name, asked(request, side), Some(pool), profile.as_ref(), &mut reasons);
     reasons.settle(format!("autoextend of {name} is refused, nothing was changed"))?;
     let mut plan = Plan::default();

@@ -24,6 +24,8 @@ pub enum Answer {
     Yes,
     /// Somebody listens, or seems to, and says nothing; with the reason.
     No(String),
+    /// Another client holds the line to it: which one, if that can be seen.
+    Held(String),
     /// Nobody listens.
     NotRunning,
 }
@@ -51,7 +53,7 @@ pub fn greet(limit: Duration) -> Result<Answer> {
     while flock(&server, FlockOperation::NonBlockingLockExclusive).is_err() {
         if Instant::now() >= deadline {
             let holder = super::lock::holder_of(SERVER).unwrap_or_else(|| "another process".to_owned());
-            return Ok(Answer::No(format!("{holder} has held its line for {} s", limit.as_secs())));
+            return Ok(Answer::Held(holder));
         }
         std::thread::sleep(Duration::from_millis(20));
     }

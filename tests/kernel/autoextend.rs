@@ -41,7 +41,16 @@ fn a_pool_that_fills_up_is_extended() {
 fn each_of_the_five_things_that_can_be_missing() {
     in_kernel(|| {
         pool_with_room();
-        // 1: dmeventd. It is there and says nothing; then it is not there.
+        // 1: dmeventd. Another client holds the line to it, which is no reason to end the daemon.
+        sh("(flock /run/dmeventd-server tail -f /dev/null >/dev/null 2>&1 &); sleep 0.5");
+        let value = check("");
+        let held = findings(&value, "dmeventd-silent");
+        assert!(held[0]["message"].as_str().is_some_and(|text| text.contains("holds the line")), "{value:#}");
+        assert_eq!(held[0]["hint"], "dmtool explain dmeventd-silent");
+        dmtool("autoextend --threshold 75").assert().code(3).stderr(contains("holds the line to dmeventd"));
+        sh("pkill -x tail");
+        gone("dmeventd-silent");
+        // It is there and says nothing; then it is not there.
         sh("pkill -STOP -x dmeventd");
         let value = check("");
         assert!(
