@@ -44,6 +44,9 @@ man:
 install: build
 	install -D -m 0755 target/release/dmtool $(DESTDIR)$(PREFIX)/sbin/dmtool
 	for page in man/*.8; do install -D -m 0644 $$page $(DESTDIR)$(PREFIX)/share/man/man8/$${page##*/} || exit 1; done
+	mkdir -p $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|/usr/local/sbin|$(PREFIX)/sbin|' systemd/dmtool-activate.service \
+	    > $(DESTDIR)$(PREFIX)/lib/systemd/system/dmtool-activate.service
 	mkdir -p $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
 	    $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 	target/release/dmtool completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/dmtool

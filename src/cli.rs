@@ -1,7 +1,8 @@
 //! All verbs, the global flags, and the dispatch.
 
 use crate::commands::{
-    Globals, activate, autoextend, check, completions, deactivate, explain, metrics, resize, setup, status, watch,
+    Globals, activate, autoextend, check, completions, deactivate, explain, metrics, resize, setup, status, volume,
+    watch,
 };
 use crate::exit::{DONE, Problem, USAGE};
 use crate::health::Status;
@@ -26,7 +27,7 @@ struct Entry {
     read: fn(&ArgMatches) -> Result<Verb, clap::Error>,
 }
 
-const VERBS: [Entry; 11] = [
+const VERBS: [Entry; 12] = [
     Entry {
         name: "setup",
         about: "Make a thin pool on one or more disks",
@@ -68,6 +69,12 @@ const VERBS: [Entry; 11] = [
         about: "Show or change whether a pool extends itself, when, and by how much",
         arguments: autoextend::Args::augment_args,
         read: |matches| autoextend::Args::from_arg_matches(matches).map(Verb::Autoextend),
+    },
+    Entry {
+        name: "volume",
+        about: "List and make the thin volumes of a pool",
+        arguments: volume::Args::augment_args,
+        read: |matches| volume::Args::from_arg_matches(matches).map(Verb::Volume),
     },
     Entry {
         name: "metrics",
@@ -137,6 +144,7 @@ enum Verb {
     Activate(activate::Args),
     Deactivate(deactivate::Args),
     Autoextend(autoextend::Args),
+    Volume(volume::Args),
     Metrics(metrics::Args),
     Watch(watch::Args),
     Explain(explain::Args),
@@ -192,7 +200,11 @@ impl Cli {
             matches.subcommand().ok_or_else(|| command().error(ErrorKind::MissingSubcommand, "no verb"))?;
         let verb = VERBS.iter().find(|verb| verb.name == name);
         let verb = verb.ok_or_else(|| command().error(ErrorKind::InvalidSubcommand, "no such verb"))?;
-        Ok(Cli { flags: Flags::from_arg_matches(arguments)?, verb: (verb.read)(arguments)? })
+        let verb = (verb.read)(arguments)?;
+        // A verb of two words has them at its end.
+        let innermost =
+            std::iter::successors(Some(arguments), |outer| outer.subcommand().map(|(_, inner)| inner)).last();
+        Ok(Cli { flags: Flags::from_arg_matches(innermost.unwrap_or(arguments))?, verb })
     }
 
     /// The exit status of wrong usage: monitoring reads the one of `check` as it reads its others.
@@ -225,6 +237,7 @@ impl Cli {
             Verb::Activate(args) => activate::run(args, &globals)?,
             Verb::Deactivate(args) => deactivate::run(args, &globals)?,
             Verb::Autoextend(args) => autoextend::run(args, &globals)?,
+            Verb::Volume(args) => volume::run(args, &globals)?,
             Verb::Metrics(args) => metrics::run(&args, &globals)?,
             Verb::Watch(args) => watch::run(&args, &globals)?,
             Verb::Explain(args) => explain::run(&args, &globals)?,

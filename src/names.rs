@@ -1,7 +1,7 @@
 //! Names of volume groups, logical volumes, pools and device-mapper devices: what is allowed, and how LVM
 //! writes the first two as the last.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The kernel's limit on a device-mapper name, its closing zero counted (DM_NAME_LEN in dm-ioctl.h).
@@ -18,6 +18,39 @@ pub struct VgName(String);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct LvName(String);
+
+/// A device-mapper name of our own making: characters that udev keeps as they are (libdm's `DM_STRING_MANGLING_AUTO`).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DmName(String);
+
+impl DmName {
+    /// # Errors
+    /// A sentence that says which rule the name breaks.
+    pub fn new(name: &str) -> Result<DmName, String> {
+        let shown = name.escape_debug();
+        if name.is_empty() || name.starts_with('-') || [".", "..", "control"].contains(&name) {
+            return Err(format!("'{shown}' is no name for a device"));
+        }
+        if name.len() >= DM_NAME_LEN {
+            return Err(format!("'{shown}' is too long for a device: {} characters, at most 127", name.len()));
+        }
+        match name.chars().find(|c| !(c.is_ascii_alphanumeric() || "#+-.:=@_".contains(*c))) {
+            Some(c) => Err(format!("'{shown}' is no name for a device: '{}' is not allowed in it", c.escape_debug())),
+            None => Ok(DmName(name.to_owned())),
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DmName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// A pool or volume of LVM: `VG/LV`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -164,6 +197,16 @@ pub fn means(typed: &str, name: &str, dm_names: &[&str]) -> bool {
     bare == name || dm_names.contains(&bare)
 }
 
+/// A word for a shell.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/_.+-=:%,@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,6 +218,16 @@ mod tests {
             assert!(VgName::new(name).is_ok(), "{name}");
         }
         assert_eq!(LvmName::parse("/dev/vg/pool").expect("valid").to_string(), "vg/pool");
+    }
+
+    #[test]
+    fn names_of_devices() {
+        for name in ["loop", "docker-253:17-1835016-pool", "a.b", "x@y=z#1"] {
+            assert!(DmName::new(name).is_ok(), "{name}");
+        }
+        for name in ["", "-a", ".", "..", "control", "a/b", "a b", "ä", "a\n", &"x".repeat(128)] {
+            assert!(DmName::new(name).is_err(), "{name:?}");
+        }
     }
 
     #[test]

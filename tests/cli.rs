@@ -12,7 +12,7 @@ fn dmtool(words: &[&str]) -> Command {
 }
 
 /// Every verb, with words that are complete but for what each test is about.
-const VERBS: [&[&str]; 11] = [
+const VERBS: [&[&str]; 12] = [
     &["setup", "/dev/null"],
     &["resize", "200GB"],
     &["status"],
@@ -20,6 +20,7 @@ const VERBS: [&[&str]; 11] = [
     &["activate"],
     &["deactivate"],
     &["autoextend"],
+    &["volume", "list"],
     &["metrics"],
     &["watch"],
     &["explain"],

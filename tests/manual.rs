@@ -14,6 +14,12 @@ const FILES: &str = "\
 \\fI/etc/lvm/profile/VG\\-LV.profile\\fR
 The autoextension settings of one pool, written by \\fBdmtool setup\\fR.
 .TP
+\\fI/var/lib/dmtool/pools/NAME.json\\fR
+The register: what a loop pool or a bare table stands on, and its volumes, for \\fBdmtool activate\\fR to bring them back.
+.TP
+\\fI/var/lib/dmtool/NAME\\fR
+The files of a loop pool, with a copy of its register.
+.TP
 \\fI/run/dmtool.lock\\fR
 Held by a dmtool that changes something; it goes with its process.
 .TP
@@ -66,11 +72,11 @@ fn codes() -> String {
 }
 
 /// What each page shows, by its verb.
-const EXAMPLES: [(&str, &str); 11] = [
+const EXAMPLES: [(&str, &str); 14] = [
     (
         "setup",
         ".SH EXAMPLES\n.EX\ndmtool setup /dev/xvdf \\-\\-dry\\-run\ndmtool setup /dev/xvdf\n\
-         dmtool setup /dev/sdb /dev/sdc \\-\\-pool fast/pool \\-\\-data 75%VG\n.EE\n",
+         dmtool setup /dev/sdb /dev/sdc \\-\\-pool fast/pool \\-\\-data 75%VG\ndmtool setup \\-\\-loop\n.EE\n",
     ),
     (
         "resize",
@@ -93,9 +99,19 @@ const EXAMPLES: [(&str, &str); 11] = [
         ".SH EXAMPLES\n.EX\ndmtool metrics\n\
          dmtool metrics \\-\\-output /var/lib/prometheus/node\\-exporter/dmtool.prom\n.EE\n",
     ),
+    ("volume", ".SH EXAMPLES\n.EX\ndmtool volume list\ndmtool volume create loop web 10G \\-\\-fs ext4\n.EE\n"),
+    ("volume list", ".SH EXAMPLES\n.EX\ndmtool volume list\ndmtool volume list docker/thinpool \\-\\-json\n.EE\n"),
+    (
+        "volume create",
+        ".SH EXAMPLES\n.EX\ndmtool volume create loop web 10G \\-\\-fs ext4\nmount /dev/mapper/loop\\-web /srv\n.EE\n",
+    ),
     ("watch", ".SH EXAMPLES\n.EX\ndmtool watch\ndmtool watch \\-\\-interval 10\n.EE\n"),
     ("explain", ".SH EXAMPLES\n.EX\ndmtool explain\ndmtool explain needs\\-check\n.EE\n"),
-    ("activate", ".SH EXAMPLES\n.EX\ndmtool activate docker/thinpool\ndmtool activate \\-\\-all \\-\\-wait 30\n.EE\n"),
+    (
+        "activate",
+        ".SH EXAMPLES\n.EX\ndmtool activate docker/thinpool\ndmtool activate \\-\\-all \\-\\-wait 30\n\
+         dmtool activate rawpool \\-\\-remember\n.EE\n",
+    ),
     ("deactivate", ".SH EXAMPLES\n.EX\ndmtool deactivate docker/thinpool\n.EE\n"),
     ("completions", ".SH EXAMPLES\n.EX\ndmtool completions bash > /etc/bash_completion.d/dmtool\n.EE\n"),
 ];
@@ -105,14 +121,21 @@ fn pages() -> Vec<(String, String)> {
     command.build();
     let mut pages = vec![(command.get_name().to_owned(), render(&command, ""))];
     for verb in command.get_subcommands() {
-        let name = verb.get_name().to_owned();
-        let example = EXAMPLES.iter().find(|(of, _)| *of == name);
-        let (_, example) = example.unwrap_or_else(|| panic!("dmtool-{name}(8) has no EXAMPLES"));
-        let title = format!("dmtool-{name}");
-        let verb = verb.clone().display_name(title.clone()).bin_name(format!("dmtool {name}"));
-        pages.push((title, render(&verb, example)));
+        let name = verb.get_name();
+        pages.push(page(name, verb));
+        pages.extend(verb.get_subcommands().map(|second| page(&format!("{name} {}", second.get_name()), second)));
     }
     pages
+}
+
+/// The page of a verb of one word or two, and its name.
+fn page(name: &str, verb: &clap::Command) -> (String, String) {
+    let example = EXAMPLES.iter().find(|(of, _)| *of == name);
+    let (_, example) = example.unwrap_or_else(|| panic!("dmtool {name} has no EXAMPLES"));
+    let title = format!("dmtool-{}", name.replace(' ', "-"));
+    let verb =
+        verb.clone().display_name(title.clone()).bin_name(format!("dmtool {name}")).disable_help_subcommand(true);
+    (title, render(&verb, example))
 }
 
 fn render(command: &clap::Command, examples: &str) -> String {

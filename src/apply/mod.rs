@@ -1,14 +1,16 @@
 //! The executor: walks a plan step by step, stops between two steps on a signal and after a failure.
 
+mod bare;
 mod swap;
 
 use crate::exit::{Kind, Problem};
 use crate::observe::{Host, filter, profile};
 use crate::plan::Plan;
 use crate::plan::step::Step;
+use crate::sys::dm::Control;
 use crate::sys::lvm2cmd::LvmError;
 use crate::sys::signal::Stop;
-use crate::sys::{block, exec, file, lock};
+use crate::sys::{block, exec, file, lock, loopdev};
 use anyhow::Result;
 use serde::Serialize;
 
@@ -82,6 +84,18 @@ fn run(step: &Step, host: &mut Host, warnings: &mut Vec<String>) -> Result<()> {
         Step::GrowFile { path, size } => file::grow(std::path::Path::new(path), size.0),
         Step::SetCapacity { device } => block::set_capacity(&format!("/dev/{device}")),
         Step::SwapTable { dm_name, from, to, table } => swap::swap(dm_name, (*from, *to), table),
+        Step::Record { record, made } => bare::record(record, *made),
+        Step::MakeFile { path, size } => file::make(std::path::Path::new(path), size.0),
+        Step::Attach { path } => loopdev::attach(std::path::Path::new(path)).map(drop),
+        Step::Detach { device, .. } => loopdev::detach(device),
+        Step::CheckMetadata { name, place } => bare::check(name, place),
+        Step::MakePool { record, length } => bare::make_pool(record, *length),
+        Step::MakeVolume { pool, device, thin_id, size } => bare::make_volume(pool, device, *thin_id, *size),
+        Step::MakeThin { record, volume, begun } => bare::make_thin(record, volume, *begun),
+        Step::MakeFileSystem { device, fs } => {
+            exec::run(&format!("mkfs.{fs}"), &["-q", &format!("/dev/mapper/{device}")]).map(drop)
+        }
+        Step::RemoveDevice { device } => Control::open()?.remove(device.as_str()),
         Step::CreateGroup { .. }
         | Step::ExtendGroup { .. }
         | Step::ExtendMetadata { .. }

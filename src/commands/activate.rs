@@ -1,9 +1,9 @@
 //! `dmtool activate`: pools back into the kernel, at every boot.
 
-use super::activation::{look, sentence};
+use super::activation::{is_bare, look, remembered, sentence};
 use super::{Globals, Verb, drive};
 use crate::exit::Problem;
-use crate::observe::{Host, device, host};
+use crate::observe::{Host, device, host, pools};
 use crate::plan::Plan;
 use crate::plan::activation::{Chosen, Facts, activate};
 use crate::plan::preflight::{self, Needs};
@@ -16,6 +16,10 @@ use std::time::Duration;
 ///
 /// A pool that is active already is success, so this is safe at every boot. A pool with the flag to skip activation
 /// is activated when it is named, and left down by --all.
+///
+/// Loop pools and bare tables come back from the register, /var/lib/dmtool/pools, with their volumes: their files and
+/// devices must be the same ones, and thin_check finds no damage in the metadata. dmtool setup --loop puts its pools
+/// there; of others, --remember does while they are up.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The pool; it may be left out where there is only one
@@ -24,21 +28,36 @@ pub struct Args {
     /// Every pool of this host
     #[arg(long)]
     all: bool,
-    /// Wait this long for the pool's volume group to be found
+    /// Wait this long for the pool, its disks or its files to appear
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     wait: u32,
+    /// Put a bare pool that is active into the register, with its volumes, so that it can be brought back
+    #[arg(long, conflicts_with = "all")]
+    remember: bool,
 }
 
 /// # Errors
 /// The problem to report and to end with.
 pub fn run(args: Args, globals: &Globals) -> Result<(), Problem> {
     let limit = Duration::from_secs(u64::from(args.wait));
-    drive(&Activate { chosen: Chosen::from_args(args.pool, args.all), limit }, globals)
+    let chosen = Chosen::from_args(args.pool, args.all);
+    drive(&Activate { chosen, limit, remember: args.remember }, globals)
 }
 
 struct Activate {
     chosen: Chosen,
     limit: Duration,
+    remember: bool,
+}
+
+impl Activate {
+    /// Whether waiting would bring nothing more: with --all every pool that LVM's backups or the register tell of.
+    fn is_all_there(&self, facts: &Facts) -> bool {
+        let Ok(pools) = &facts.pools else { return false };
+        let planned = activate(&self.chosen, facts).is_ok_and(|plan| plan.left.is_empty());
+        let told = || pools::hinted().iter().all(|name| pools.iter().any(|pool| pool.name == *name));
+        planned && if self.chosen == Chosen::All { told() } else { !pools.is_empty() }
+    }
 }
 
 impl Verb for Activate {
@@ -50,14 +69,15 @@ impl Verb for Activate {
     }
 
     fn preflight(&self) -> Result<(), Refusal> {
-        preflight::check(Self::NAME, &host::abilities(), Needs { lvm2: true, thin_check: true, ..Needs::default() })
+        let needs = Needs { lvm2: !is_bare(&self.chosen), thin_check: true, ..Needs::default() };
+        preflight::check(Self::NAME, &host::abilities(), needs)
     }
 
     fn observe(&self, host: &mut Host) -> Facts {
         device::until(self.limit, || {
-            let facts = look(host);
-            let found =
-                activate(&self.chosen, &facts).is_ok() && facts.pools.as_ref().is_ok_and(|pools| !pools.is_empty());
+            let mut facts = look(host);
+            facts.remembered = self.remember.then(|| remembered(&self.chosen, &facts));
+            let found = self.is_all_there(&facts);
             (facts, found)
         })
     }
@@ -75,6 +95,12 @@ impl Verb for Activate {
     }
 
     fn success(&self, facts: &Facts, changed: bool) -> String {
-        sentence(&self.chosen, facts, if changed { "is active" } else { "was active already" })
+        let what = match (self.remember, changed) {
+            (true, true) => "is in the register now, and dmtool activate brings it back",
+            (true, false) => "was in the register already, as it is",
+            (false, true) => "is active",
+            (false, false) => "was active already",
+        };
+        sentence(&self.chosen, facts, what)
     }
 }

@@ -1,19 +1,58 @@
 //! What `activate` and `deactivate` share: their facts, and how they speak of the pools they mean.
 
-use crate::names::means;
+use crate::names::{DmName, means};
 use crate::observe::pools::Pool;
-use crate::observe::{Host, device, looked, lvm, pools};
+use crate::observe::register::{self, Entry, Record};
+use crate::observe::{Host, Looked, Unseen, device, looked, lvm, pools, standing};
 use crate::plan::activation::{Chosen, Facts};
+use crate::plan::bare::Known;
 
 pub fn look(host: &mut Host) -> Facts {
     let active = looked(host.active_pools());
     let above = active.as_ref().map(|active| device::above(active)).unwrap_or_default();
-    let lvm = lvm::look(host);
-    let pools = pools::joined(active, &lvm);
-    Facts { pools, lvm, above }
+    // A host without LVM has bare pools at most.
+    let lvm = if lvm::is_installed() { lvm::look(host) } else { Ok(lvm::Lvm::default()) };
+    let register = register::read();
+    let known = register.iter().flatten().map(|entry| known(entry, active.as_deref().unwrap_or_default())).collect();
+    let pools = register.and_then(|register| Ok(pools::with_register(pools::joined(active, &lvm)?, &register)));
+    Facts { pools, lvm, above, known, remembered: None }
 }
 
-fn meant<'a>(chosen: &Chosen, facts: &'a Facts) -> Vec<&'a Pool> {
+/// What the register says of a pool, and what stands there.
+pub fn known(entry: &Entry, active: &[Pool]) -> Known {
+    let standing = entry.record.as_ref().ok().map(standing::look);
+    let pool = active.iter().find(|pool| pool.name == entry.name);
+    let fresh = pool.and_then(|pool| fresh(pool, entry.record.as_ref().ok()));
+    Known { name: entry.name.clone(), record: entry.record.clone(), standing, fresh }
+}
+
+/// What a pool that is up is to be remembered as.
+fn fresh(pool: &Pool, known: Option<&Record>) -> Option<Looked<Record>> {
+    let live = pool.live.as_ref()?;
+    Some(DmName::new(&pool.name).map_err(Unseen).and_then(|name| register::record_of(&name, pool.kind, live, known)))
+}
+
+/// What the pool that is meant is to be remembered as: a bare one that is up.
+pub fn remembered(chosen: &Chosen, facts: &Facts) -> Looked<Record> {
+    let pool = chosen.find(&facts.pools).ok_or_else(|| Unseen("no pool was found".to_owned()))?;
+    if pool.lvm.is_some() {
+        return Err(Unseen("LVM remembers its pools itself".to_owned()));
+    }
+    fresh(pool, pool.recorded()).unwrap_or_else(|| Err(Unseen("it is down".to_owned())))
+}
+
+/// Whether no pool of LVM can be meant, so that a host without LVM can do it.
+pub fn is_bare(chosen: &Chosen) -> bool {
+    match chosen {
+        Chosen::One(name) => {
+            register::read().is_ok_and(|known| known.iter().any(|entry| means(name, &entry.name, &[])))
+        }
+        Chosen::Only | Chosen::All => !lvm::is_installed() && register::read().is_ok_and(|known| !known.is_empty()),
+    }
+}
+
+/// The pools that are meant.
+pub fn meant<'a>(chosen: &Chosen, facts: &'a Facts) -> Vec<&'a Pool> {
     let is_meant = |pool: &&Pool| match chosen {
         Chosen::One(name) => means(name, &pool.name, &pool.dm_names()),
         Chosen::Only | Chosen::All => true,

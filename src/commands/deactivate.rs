@@ -1,6 +1,6 @@
 //! `dmtool deactivate`: pools out of the kernel, when nothing uses them.
 
-use super::activation::{look, sentence};
+use super::activation::{is_bare, look, sentence};
 use super::{Globals, Verb, drive};
 use crate::exit::Problem;
 use crate::observe::{Host, host};
@@ -43,7 +43,8 @@ impl Verb for Deactivate {
     }
 
     fn preflight(&self) -> Result<(), Refusal> {
-        preflight::check(Self::NAME, &host::abilities(), Needs { lvm2: true, ..Needs::default() })
+        let needs = Needs { lvm2: !is_bare(&self.chosen), ..Needs::default() };
+        preflight::check(Self::NAME, &host::abilities(), needs)
     }
 
     fn observe(&self, host: &mut Host) -> Facts {

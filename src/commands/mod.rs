@@ -9,11 +9,13 @@ pub mod check;
 pub mod completions;
 pub mod deactivate;
 pub mod explain;
+mod loop_pool;
 pub mod metrics;
 pub mod resize;
 pub mod setup;
 pub mod status;
 mod two_volumes;
+pub mod volume;
 pub mod watch;
 
 use crate::apply::{self, Applied, Status};
@@ -146,6 +148,7 @@ fn begin<V: Verb>(verb: &V, globals: &Globals, host: &mut Host, run: &mut Run<V:
         }
     };
     run.warnings.clone_from(&plan.warnings);
+    let left = plan.left.clone();
     if globals.dry_run {
         voice.plan(&plan, &verb.heading());
         run.steps = plan
@@ -157,9 +160,21 @@ fn begin<V: Verb>(verb: &V, globals: &Globals, host: &mut Host, run: &mut Run<V:
             })
             .collect();
         run.facts = Some(facts);
+        return unless_left::<V>(left, false);
+    }
+    carry_out(verb, globals, host, &stop, run, facts, plan)?;
+    unless_left::<V>(left, run.steps.iter().any(|step| step.status == Status::Done))
+}
+
+/// A run that did what it could has not done all that was asked.
+fn unless_left<V: Verb>(left: Vec<String>, changed: bool) -> Result<(), Problem> {
+    if left.is_empty() {
         return Ok(());
     }
-    carry_out(verb, globals, host, &stop, run, facts, plan)
+    let kind = if changed { Kind::Failed } else { Kind::Refused };
+    let mut problem = Problem::new(kind, format!("{} could not be done for every pool", V::NAME));
+    problem.causes = left;
+    Err(problem.hint("see what mends them: dmtool check"))
 }
 
 /// Applies a plan and looks again until the plan finds everything done.

@@ -1,9 +1,10 @@
 //! `dmtool resize`: any pool, larger, with its users at work.
 
+use super::activation::known;
 use super::{Globals, Verb, drive, usage};
 use crate::exit::Problem;
 use crate::observe::pools::{self, Live};
-use crate::observe::{Host, device, ground, host, looked, lvm};
+use crate::observe::{Host, device, ground, host, looked, lvm, register};
 use crate::plan::Plan;
 use crate::plan::activation::Chosen;
 use crate::plan::preflight::{self, Needs};
@@ -109,12 +110,18 @@ impl Verb for Resize {
         let active = looked(host.active_pools());
         // A host without LVM has bare pools at most.
         let lvm = if lvm::is_installed() { lvm::look(host) } else { Ok(lvm::Lvm::default()) };
-        let pools = pools::joined(active, &lvm);
-        let mut facts =
-            Facts { pools, added: self.devices.iter().map(|given| device::look(given)).collect(), ground: None, lvm };
-        let live =
-            self.request.chosen.find(&facts.pools).filter(|pool| pool.lvm.is_none()).and_then(|pool| pool.live.clone());
-        facts.ground = live.map(|live| ground::under(&live, &facts.lvm));
+        let register = register::read();
+        let pools = match &register {
+            Ok(register) => pools::joined(active, &lvm).map(|pools| pools::with_register(pools, register)),
+            Err(why) => Err(why.clone()),
+        };
+        let added = self.devices.iter().map(|given| device::look(given)).collect();
+        let mut facts = Facts { pools, added, ground: None, known: None, lvm };
+        let Some(pool) = self.request.chosen.find(&facts.pools).filter(|pool| pool.lvm.is_none()) else { return facts };
+        let entry = register.iter().flatten().find(|entry| entry.name == pool.name);
+        let known = entry.map(|entry| known(entry, std::slice::from_ref(pool)));
+        let ground = pool.live.as_ref().map(|live| ground::under(live, &facts.lvm));
+        (facts.ground, facts.known) = (ground, known);
         facts
     }
 

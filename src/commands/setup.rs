@@ -1,9 +1,10 @@
 //! `dmtool setup`: a production thin pool on a disk.
 
+use super::loop_pool::LoopPool;
 use super::two_volumes::TwoVolumes;
 use super::{Globals, Verb, drive};
 use crate::exit::Problem;
-use crate::names::{LvName, LvmName, VgName, dm_escape};
+use crate::names::{DmName, LvName, LvmName, VgName, dm_escape};
 use crate::observe::pools::{self, Pool};
 use crate::observe::{Host, Looked, device, host, looked, lvm, profile};
 use crate::plan::Plan;
@@ -11,7 +12,7 @@ use crate::plan::halves::metadata_name;
 use crate::plan::preflight::{self, Needs};
 use crate::plan::refusal::Refusal;
 use crate::plan::setup::{Facts, Request, plan};
-use crate::plan::two_volumes;
+use crate::plan::{loop_pool, two_volumes};
 use crate::report::{json, page};
 use crate::units::{Amount, Bytes, GIB, KIB, parse_amount, parse_size};
 use serde_json::Value;
@@ -26,15 +27,25 @@ use std::time::Duration;
 ///
 /// Everything on the devices is lost, so a device that is in use, belongs to a volume group, or carries any
 /// signature is refused; --wipe covers signatures and unused partitions, nothing else.
+///
+/// With --loop there is no disk: two sparse files on loop devices carry the pool, which dmtool activate brings back
+/// after a boot. Slower, and for testing.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Disks or partitions for the pool
-    #[arg(required_unless_present = "adopt", value_name = "DEVICE")]
+    #[arg(required_unless_present_any = ["adopt", "loop_pool"], value_name = "DEVICE")]
     devices: Vec<String>,
-    /// Volume group and name of the pool; with --two-volumes a volume group
-    /// [default: docker/thinpool, or vg-docker]
+    /// Volume group and name of the pool; with --two-volumes a volume group,
+    /// with --loop a name [default: docker/thinpool, vg-docker, or loop]
     #[arg(long, value_name = "VG/LV")]
     pool: Option<String>,
+    /// Make the pool on two sparse files instead of on disks: for testing
+    #[arg(long = "loop", conflicts_with_all = ["devices", "two_volumes", "adopt", "metadata_device", "wait",
+        "autoextend_threshold", "autoextend_percent", "no_autoextend", "wipe"])]
+    loop_pool: bool,
+    /// Where --loop puts the files [default: /var/lib/dmtool/NAME]
+    #[arg(long, value_name = "DIR", requires = "loop_pool")]
+    dir: Option<String>,
     /// Make the volumes data and metadata for a pool of Docker's own instead
     #[arg(long, conflicts_with_all = ["adopt", "metadata_device", "chunk_size", "autoextend_threshold",
         "autoextend_percent", "no_autoextend", "zero"])]
@@ -48,13 +59,16 @@ pub struct Args {
     /// Wait this long for the devices to appear
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     wait: u32,
-    /// Size of the data volume: a share of the group or a size
-    #[arg(long, value_name = "SIZE", default_value = "95%VG", value_parser = parse_amount)]
-    data: Amount,
-    /// Size of the metadata volume; the group's spare takes as much again
-    #[arg(long, value_name = "SIZE", default_value = "1%VG", value_parser = parse_amount)]
-    metadata: Amount,
-    /// Size of a chunk, the pool's unit: a multiple of 64K up to 1G [default: 512K]
+    /// Size of the data: a share of the group or a size
+    /// [default: 95%VG, or 100G with --loop]
+    #[arg(long, value_name = "SIZE", value_parser = parse_amount)]
+    data: Option<Amount>,
+    /// Size of the metadata; the group's spare takes as much again
+    /// [default: 1%VG, or 2G with --loop]
+    #[arg(long, value_name = "SIZE", value_parser = parse_amount)]
+    metadata: Option<Amount>,
+    /// Size of a chunk, the pool's unit: a multiple of 64K up to 1G
+    /// [default: 512K, or 64K with --loop]
     #[arg(long, value_name = "SIZE", value_parser = parse_chunk)]
     chunk_size: Option<Bytes>,
     /// Extend the pool when it is this full, in percent, 50 to 100; 100 means never [default: 80]
@@ -73,6 +87,10 @@ pub struct Args {
     #[arg(long)]
     wipe: bool,
 }
+
+/// The documented shares of the group.
+const DATA: Amount = Amount::PercentOfGroup(95);
+const METADATA: Amount = Amount::PercentOfGroup(1);
 
 /// Multiples of 64 KiB from 64 KiB to 1 GiB (lvmthin(7), "Chunk size").
 fn parse_chunk(text: &str) -> Result<Bytes, String> {
@@ -94,12 +112,16 @@ pub fn run(args: Args, globals: &Globals) -> Result<(), Problem> {
         device::wait_for(two.devices.iter(), limit);
         return drive(&two, globals);
     }
+    if args.loop_pool {
+        let pool = loop_pool(args).map_err(|why| super::usage(globals, "setup", why))?;
+        return drive(&pool, globals);
+    }
     let pool = pool_name(&args).map_err(|why| super::usage(globals, "setup", why))?;
     let setup = Setup {
         request: Request {
             pool,
-            data: args.data,
-            metadata: args.metadata,
+            data: args.data.unwrap_or(DATA),
+            metadata: args.metadata.unwrap_or(METADATA),
             chunk: args.chunk_size,
             threshold: args.autoextend_threshold,
             percent: args.autoextend_percent,
@@ -128,14 +150,36 @@ fn pool_name(args: &Args) -> Result<LvmName, String> {
     }
 }
 
+fn loop_pool(args: Args) -> Result<LoopPool, String> {
+    let name = DmName::new(args.pool.as_deref().unwrap_or("loop"))?;
+    let size = |what: &str, amount: Option<Amount>| match amount {
+        None => Ok(None),
+        Some(Amount::Bytes(bytes)) => Ok(Some(bytes)),
+        Some(share) => Err(format!("--{what} {share} is a share of a volume group, and --loop has none: give a size")),
+    };
+    if args.dir.as_ref().is_some_and(|dir| !dir.starts_with('/')) {
+        return Err("--dir needs a whole path, beginning with a slash".to_owned());
+    }
+    Ok(LoopPool {
+        request: loop_pool::Request {
+            dir: args.dir.map(|dir| dir.trim_end_matches('/').to_owned()),
+            data: size("data", args.data)?,
+            metadata: size("metadata", args.metadata)?,
+            chunk: args.chunk_size,
+            zero: args.zero,
+            name,
+        },
+    })
+}
+
 fn two_volumes(args: Args) -> Result<TwoVolumes, String> {
     Ok(TwoVolumes {
         request: two_volumes::Request {
             vg: VgName::new(args.pool.as_deref().unwrap_or("vg-docker"))?,
             data_lv: LvName::new("data")?,
             metadata_lv: LvName::new("metadata")?,
-            data: args.data,
-            metadata: args.metadata,
+            data: args.data.unwrap_or(DATA),
+            metadata: args.metadata.unwrap_or(METADATA),
             wipe: args.wipe,
         },
         devices: args.devices,

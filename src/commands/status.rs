@@ -5,7 +5,7 @@ use crate::exit::{Kind, Problem};
 use crate::health::{Finding, Thresholds};
 use crate::observe::pools::{self, Pool};
 use crate::observe::survey::Survey;
-use crate::observe::{Host, greet_dmeventd, lvm, stack};
+use crate::observe::{Host, greet_dmeventd, lvm, register, stack};
 use crate::report::{health as report, json, page};
 
 /// Show the pools of this host, a line each, or the page of one
@@ -112,6 +112,13 @@ fn look(args: &Args, globals: &Globals, warnings: &mut Vec<String>) -> Result<Ve
         }
     } else {
         active
+    };
+    let pools = match register::read() {
+        Ok(register) => pools::with_register(pools, &register),
+        Err(why) => {
+            warnings.push(format!("the register could not be read, so inactive pools may be missing: {why}"));
+            pools
+        }
     };
     let (pools, unknown) = pools::choose(pools, &args.pools);
     unknown.first().map_or(Ok(pools), |name| Err(no_such_pool(name)))

@@ -1,6 +1,7 @@
 //! The commands of hints: each can be typed as it stands, and stops at its first part that fails.
 
 use super::Look;
+pub use crate::names::quoted;
 use crate::observe::device::Above;
 use crate::observe::host;
 use crate::observe::lvm::LvRow;
@@ -8,16 +9,6 @@ use crate::observe::survey::Lower;
 
 /// More names than this make no command that anybody would read.
 const NAMES: usize = 8;
-
-/// A word for a shell.
-pub fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/_.+-=:%,@".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
 
 /// Some names, and how many more there are.
 pub fn list(names: &[String]) -> String {
@@ -36,6 +27,14 @@ pub fn reactivate(look: &Look<'_>) -> String {
     let mut parts = Vec::new();
     let Some(side) = look.side() else {
         let Some(live) = look.live() else { return "dmtool explain target-error".to_owned() };
+        if let Some(record) = look.seen.pool.recorded() {
+            let known = |name: &String| record.volumes.iter().any(|volume| quoted(volume.device.as_str()) == *name);
+            let strangers: Vec<String> = bare.into_iter().filter(|name| !known(name)).collect();
+            parts.extend((!strangers.is_empty()).then(|| format!("dmsetup remove {}", strangers.join(" "))));
+            let name = quoted(&live.dm_name);
+            parts.push(format!("dmtool deactivate {name} && dmtool activate {name}"));
+            return parts.join(" && ");
+        }
         let Ok(table) = &live.table else { return "dmtool explain pool-failed".to_owned() };
         let goes = |lower: &Result<Lower, _>| {
             lower.as_ref().is_ok_and(|lower| lower.loop_device.as_ref().is_some_and(|device| device.autoclear))

@@ -147,6 +147,7 @@ pub const CHECKS: &[Check] = &[
         ],
         look: state::down,
     },
+    Check { codes: &[Code::PoolInactive, Code::BackingFileMissing], look: state::bare_down },
     Check { codes: &[Code::ActivationCheckFailed], look: state::resting },
     Check { codes: &[Code::ThinCheckMissing], look: state::checker },
     Check { codes: &[Code::TargetError], look: state::target },
@@ -186,6 +187,9 @@ pub fn findings(survey: &Survey, thresholds: Thresholds) -> Vec<Finding> {
     let mut unseen = Unlooked::default();
     if let Err(why) = &survey.kernel {
         unseen.add(None, "every check", &why.0);
+    }
+    if let (Err(why), Ok(())) = (&survey.register, &survey.kernel) {
+        unseen.add(None, "bare pools that are down", &why.0);
     }
     for name in &survey.unknown {
         found.push(Finding {

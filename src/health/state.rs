@@ -5,9 +5,11 @@
 
 use super::code::Code;
 use super::{Finding, Look, Outcome, growth, mend};
+use crate::names::quoted;
 use crate::observe::Unseen;
 use crate::observe::host;
 use crate::observe::metadata::{Checker, Superblock, Verdict};
+use crate::observe::standing::There;
 use crate::observe::survey::Pending;
 use crate::observe::thin::{Mode, PoolFigures, PoolTable};
 use crate::units::Bytes;
@@ -49,6 +51,30 @@ pub(super) fn down(look: &Look<'_>) -> Outcome {
         Bytes(side.row.lv_size)
     );
     Ok(vec![look.finding(Code::PoolInactive, message, activate)])
+}
+
+/// A pool of the register that the kernel does not have.
+pub(super) fn bare_down(look: &Look<'_>) -> Outcome {
+    let pool = &look.seen.pool;
+    let Some(record) = pool.record.as_ref().filter(|_| pool.live.is_none() && pool.broken.is_none()) else {
+        return Ok(Vec::new());
+    };
+    let record = record.as_ref().map_err(Clone::clone)?;
+    let Some(standing) = &look.seen.standing else {
+        return Err(Unseen(format!("what {} stands on was not looked at", look.name())));
+    };
+    let misfits = standing.misfits(record);
+    if misfits.is_empty() {
+        let size = record.table.length.bytes();
+        let message = format!("The pool ({size}) is down: the register knows it, the kernel does not.");
+        return Ok(vec![look.finding(Code::PoolInactive, message, format!("dmtool activate {}", quoted(look.name())))]);
+    }
+    let missing = [(&record.data, &standing.data), (&record.metadata, &standing.metadata)]
+        .iter()
+        .any(|(place, there)| place.is_file() && **there == Ok(There::Missing));
+    let code = if missing { Code::BackingFileMissing } else { Code::PoolInactive };
+    let message = format!("The pool is down, and cannot be brought back: {}", misfits.join(" "));
+    Ok(vec![look.finding(code, message, format!("dmtool explain {}", code.word()))])
 }
 
 fn mismatch(look: &Look<'_>, superblock: Option<&Superblock>) -> Option<Finding> {

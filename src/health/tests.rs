@@ -43,6 +43,7 @@ fn lower(file: Option<&str>, deleted: bool) -> Lower {
 
 fn seen(pool: Pool) -> Seen {
     Seen {
+        standing: None,
         pool,
         data: Ok(lower(Some("/pool/data"), false)),
         metadata: Ok(lower(Some("/pool/metadata"), false)),
@@ -55,7 +56,14 @@ fn seen(pool: Pool) -> Seen {
 }
 
 fn bare(live: Live) -> Seen {
-    seen(Pool { name: "bare-pool".to_owned(), kind: Kind::Loop, live: Some(live), lvm: None, broken: None })
+    seen(Pool {
+        name: "bare-pool".to_owned(),
+        kind: Kind::Loop,
+        live: Some(live),
+        lvm: None,
+        broken: None,
+        record: None,
+    })
 }
 
 fn survey(pools: Vec<Seen>) -> Survey {
@@ -63,6 +71,7 @@ fn survey(pools: Vec<Seen>) -> Survey {
         pools,
         unknown: Vec::new(),
         kernel: Ok(()),
+        register: Ok(()),
         lvm: Ok(Some(Lvm::default())),
         dmeventd: Ok(Dmeventd::Answers),
         checker: Ok(Checker::Installed("/usr/sbin/thin_check".into())),
@@ -196,7 +205,8 @@ fn a_client_that_holds_the_line_is_no_reason_to_kill_dmeventd() {
     let lvm = Lvm { lvs: vec![serde_json::from_value(row).expect("a row")], ..Lvm::default() };
     let mut up = live(HEALTHY, "");
     up.dm_name = "vg-pool".to_owned();
-    let pool = Pool { name: "vg/pool".to_owned(), kind: Kind::Lvm, live: Some(up), lvm: None, broken: None };
+    let pool =
+        Pool { name: "vg/pool".to_owned(), kind: Kind::Lvm, live: Some(up), lvm: None, broken: None, record: None };
     for (dmeventd, kills) in
         [(Dmeventd::Held("lvs (process 7)".to_owned()), false), (Dmeventd::Silent("nothing".to_owned()), true)]
     {
@@ -215,7 +225,14 @@ fn a_client_that_holds_the_line_is_no_reason_to_kill_dmeventd() {
 #[test]
 fn a_broken_node_is_no_inactive_pool() {
     let broken = Broken { dm_name: "bare-pool".to_owned(), target: Some("error".to_owned()) };
-    let pool = Pool { name: "bare-pool".to_owned(), kind: Kind::Raw, live: None, lvm: None, broken: Some(broken) };
+    let pool = Pool {
+        name: "bare-pool".to_owned(),
+        kind: Kind::Raw,
+        live: None,
+        lvm: None,
+        broken: Some(broken),
+        record: None,
+    };
     assert_eq!(codes(&survey(vec![seen(pool)])), [("target-error", "critical")]);
 }
 

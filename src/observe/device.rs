@@ -115,6 +115,25 @@ pub fn above(pools: &[Pool]) -> Vec<Above> {
     found
 }
 
+/// The first signature on a device, where the device is there.
+pub fn signature(path: &str) -> Option<Looked<Option<String>>> {
+    match block::node(path) {
+        Ok(Node::Block { path, .. }) => {
+            let found = looked(blkid::signatures(&path));
+            Some(found.map(|found| found.into_iter().next().map(|signature| signature.kind)))
+        }
+        _ => None,
+    }
+}
+
+/// Whether device-mapper has a device of that name.
+///
+/// # Errors
+/// It cannot be asked.
+pub fn is_taken(dm_name: &str) -> anyhow::Result<bool> {
+    Ok(Control::open()?.list()?.iter().any(|entry| entry.name == dm_name))
+}
+
 /// Looks at a device the operator named.
 pub fn look(given: &str) -> Named {
     Named { given: given.to_owned(), is: looked(block::node(given)).and_then(what) }
@@ -225,6 +244,13 @@ impl Usage {
         uses.dedup();
         Ok(uses)
     }
+}
+
+/// The device that the file system with this number is mounted from.
+pub fn source_of(major: u32, minor: u32) -> Option<String> {
+    let mountinfo = file::read(Path::new("/proc/self/mountinfo")).ok().flatten()?;
+    let mount = parse_mountinfo(&mountinfo).into_iter().find(|(number, ..)| *number == (major, minor));
+    mount.map(|(_, source, _)| source).filter(|source| source.starts_with("/dev/"))
 }
 
 /// Device number, source and place of every mount (proc_pid_mountinfo(5)).

@@ -65,6 +65,15 @@ impl Base {
         }
     }
 
+    /// The size it has once it holds this much: a file that is longer stays so, and volumes grow by extents.
+    pub fn with(&self, size: Bytes) -> Bytes {
+        match self {
+            Base::File { length, .. } => size.max(*length),
+            Base::Volume { extent, size: now, .. } => size.extents_for(*extent).bytes(*extent).max(*now),
+            Base::Device { size: now, .. } => *now,
+        }
+    }
+
     pub fn is_volume(&self) -> bool {
         matches!(self, Base::Volume { .. })
     }

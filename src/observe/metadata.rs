@@ -6,13 +6,13 @@ use super::lvmconf::Value;
 use super::pools::Pool;
 use super::{Looked, Unseen, looked, profile};
 use crate::sys::dm::{Control, Stretch};
-use crate::sys::exec;
-use crate::units::SECTOR;
+use crate::sys::{exec, file};
+use crate::units::{DataBlocks, SECTOR, Sectors};
 use serde::Serialize;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsRawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long thin_check may take in a look that monitoring waits for.
@@ -25,6 +25,32 @@ const MAGIC: u64 = 27_022_010;
 pub struct Superblock {
     pub transaction_id: u64,
     pub needs_check: bool,
+    pub chunk: Sectors,
+    /// What the pool had at its last commit.
+    pub data_total: DataBlocks,
+}
+
+/// What metadata begins with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Head {
+    /// Zeroes: the kernel makes new metadata over it.
+    Blank,
+    /// No superblock, and no zeroes.
+    Foreign,
+    Of(Superblock),
+}
+
+/// Looks at the first block of metadata.
+///
+/// # Errors
+/// It cannot be read.
+pub fn head(path: &Path) -> Looked<Head> {
+    let block = looked(file::head(path))?;
+    Ok(match superblock(&block) {
+        Some(superblock) => Head::Of(superblock),
+        None if block.iter().all(|byte| *byte == 0) => Head::Blank,
+        None => Head::Foreign,
+    })
 }
 
 /// What thin_check says of metadata.
@@ -94,7 +120,7 @@ pub fn resting(pool: &Pool, lvm: &Lvm, checker: &Looked<Checker>) -> Looked<Rest
     Ok(Resting { superblock, verdict })
 }
 
-fn verdict(path: &std::path::Path, device: &File) -> Looked<Verdict> {
+fn verdict(path: &Path, device: &File) -> Looked<Verdict> {
     let open = format!("/proc/{}/fd/{}", std::process::id(), device.as_raw_fd());
     // LVM's own default asks for the same (global/thin_check_options), and clears the flag besides.
     let ended = looked(exec::run_within(path, &[&open], CHECK_LIMIT))?;
@@ -138,10 +164,15 @@ fn stretches(lvm: &Lvm, vg: &str, lv: &str) -> Looked<Vec<Stretch>> {
 fn superblock(block: &[u8; 4096]) -> Option<Superblock> {
     let word = |at: usize| Some(u64::from_le_bytes(block.get(at..at + 8)?.try_into().ok()?));
     let flags = u32::from_le_bytes(block.get(4..8)?.try_into().ok()?);
-    // Its own number at 8, the magic at 32, the transaction at 48.
-    (word(8)? == 0 && word(32)? == MAGIC)
-        .then_some(())
-        .and_then(|()| Some(Superblock { transaction_id: word(48)?, needs_check: flags & 1 == 1 }))
+    let chunk = u32::from_le_bytes(block.get(336..340)?.try_into().ok()?);
+    // Its own number at 8, the magic at 32, the transaction at 48, the space map of the data from 64 on.
+    (word(8)? == 0 && word(32)? == MAGIC).then_some(())?;
+    Some(Superblock {
+        transaction_id: word(48)?,
+        needs_check: flags & 1 == 1,
+        chunk: Sectors(chunk.into()),
+        data_total: DataBlocks(word(64)?),
+    })
 }
 
 #[cfg(test)]
@@ -153,8 +184,10 @@ mod tests {
         let mut block = [0; 4096];
         assert_eq!(superblock(&block), None);
         block[32..40].copy_from_slice(&MAGIC.to_le_bytes());
-        block[48] = 7;
-        assert_eq!(superblock(&block), Some(Superblock { transaction_id: 7, needs_check: false }));
+        (block[48], block[64], block[336]) = (7, 100, 128);
+        let expected =
+            Superblock { transaction_id: 7, needs_check: false, chunk: Sectors(128), data_total: DataBlocks(100) };
+        assert_eq!(superblock(&block), Some(expected));
         block[4] = 1;
         assert_eq!(superblock(&block).map(|found| found.needs_check), Some(true));
         block[8] = 1;

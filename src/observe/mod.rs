@@ -11,10 +11,13 @@ pub mod lvmconf;
 pub mod metadata;
 pub mod pools;
 pub mod profile;
+pub mod register;
 pub mod samples;
 pub mod stack;
+pub mod standing;
 pub mod survey;
 pub mod thin;
+pub mod volumes;
 
 use crate::sys::dmeventd::{self, Answer};
 use crate::sys::{exec, file};

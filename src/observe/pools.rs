@@ -6,18 +6,19 @@ pub use side::{LvmSide, is_overdue};
 
 use super::lvm::{Lvm, lvm_name};
 use super::profile;
+use super::register::{self, Record};
 use super::thin::{Mode, PoolFigures, PoolStatus, PoolTable, parse_pool_status, parse_pool_table};
 use super::{Looked, Unseen, looked};
 use crate::names::means;
 use crate::sys::dm::{Ask, Control, Device, Entry};
 use crate::sys::{block, file};
 use crate::units::{Bytes, Sectors};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// What a pool stands on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// A thin-pool volume of LVM.
@@ -49,6 +50,8 @@ pub struct Pool {
     pub lvm: Option<LvmSide>,
     /// Where its node is there without the thin-pool target.
     pub broken: Option<Broken>,
+    /// What the register says of a bare pool that is in it.
+    pub record: Option<Looked<Record>>,
 }
 
 /// The node of a pool that has another table than a pool's, or none.
@@ -109,6 +112,11 @@ impl Live {
 }
 
 impl Pool {
+    /// What the register says of it, where that could be read.
+    pub fn recorded(&self) -> Option<&Record> {
+        self.record.as_ref()?.as_ref().ok()
+    }
+
     /// As [`Live::figures`]; none for a pool that is down, too.
     pub fn figures(&self) -> Option<&PoolFigures> {
         self.live.as_ref()?.figures()
@@ -212,7 +220,7 @@ fn broken(entry: Entry, uuid: &str, target: Option<String>, thin: &BTreeMap<Stri
         None => (entry.name.clone(), Kind::Raw),
     };
     let broken = Broken { dm_name: entry.name, target };
-    Some(Pool { name, kind, live: None, lvm: None, broken: Some(broken) })
+    Some(Pool { name, kind, live: None, lvm: None, broken: Some(broken), record: None })
 }
 
 fn status_of(control: &Control, name: &str) -> Looked<PoolStatus> {
@@ -235,7 +243,7 @@ fn named(live: Live, uuid: &str) -> Pool {
         None if on_loop(&live.data) && on_loop(&live.metadata) => (live.dm_name.clone(), Kind::Loop),
         None => (live.dm_name.clone(), Kind::Raw),
     };
-    Pool { name, kind, live: Some(live), lvm: None, broken: None }
+    Pool { name, kind, live: Some(live), lvm: None, broken: None, record: None }
 }
 
 fn below(number: &str) -> anyhow::Result<Below> {
@@ -275,7 +283,7 @@ pub fn join(mut pools: Vec<Pool>, lvm: &Lvm) -> Vec<Pool> {
         };
         match pools.iter_mut().find(|pool| pool.kind == Kind::Lvm && pool.name == name) {
             Some(pool) => pool.lvm = Some(side),
-            None => pools.push(Pool { name, kind: Kind::Lvm, live: None, lvm: Some(side), broken: None }),
+            None => pools.push(Pool { name, kind: Kind::Lvm, live: None, lvm: Some(side), broken: None, record: None }),
         }
     }
     pools.sort_by(|one, other| one.name.cmp(&other.name));
@@ -288,6 +296,22 @@ pub fn join(mut pools: Vec<Pool>, lvm: &Lvm) -> Vec<Pool> {
 /// The first of them that could not.
 pub fn joined(active: Looked<Vec<Pool>>, lvm: &Looked<Lvm>) -> Looked<Vec<Pool>> {
     Ok(join(active?, lvm.as_ref().map_err(Clone::clone)?))
+}
+
+/// Joins the register to the pools, and adds those of it that are down.
+pub fn with_register(mut pools: Vec<Pool>, register: &[register::Entry]) -> Vec<Pool> {
+    for register::Entry { name, record } in register {
+        let is_it = |pool: &&mut Pool| pool.kind != Kind::Lvm && pool.name == *name;
+        if let Some(pool) = pools.iter_mut().find(is_it) {
+            pool.record = Some(record.clone());
+            continue;
+        }
+        let kind = record.as_ref().map_or(Kind::Raw, |record| record.kind);
+        let record = Some(record.clone());
+        pools.push(Pool { name: name.clone(), kind, live: None, lvm: None, broken: None, record });
+    }
+    pools.sort_by(|one, other| one.name.cmp(&other.name));
+    pools
 }
 
 /// The pools that were named, in that order, and the names that none answers to; all pools where none was named.

@@ -7,7 +7,9 @@ use super::device::{self, Above};
 use super::lvm::{self, LvRow, Lvm};
 use super::metadata::{self, Checker, Resting};
 use super::pools::{self, Below, Caution, Live, Pool};
+use super::register;
 use super::samples::{self, Sample, Samples};
+use super::standing::{self, Standing};
 use super::thin::{Mode, PoolTable, parse_pool_table};
 use super::{Dmeventd, Host, Looked, Unseen, greet_dmeventd, host, looked};
 use crate::names::dm_escape;
@@ -76,6 +78,8 @@ pub struct Survey {
     pub unknown: Vec<String>,
     /// Why the pools cannot be listed at all.
     pub kernel: Looked<()>,
+    /// Why bare pools that are down cannot be listed.
+    pub register: Looked<()>,
     /// None where LVM is not on this host.
     pub lvm: Looked<Option<Lvm>>,
     pub dmeventd: Looked<Dmeventd>,
@@ -99,6 +103,8 @@ pub struct Seen {
     pub metadata: Looked<Lower>,
     /// The table that waits for a resume.
     pub pending: Option<Looked<Pending>>,
+    /// What stands where the register says that a bare pool's devices are, while it is down.
+    pub standing: Option<Standing>,
     /// The metadata of an LVM pool that is down and could be activated.
     pub resting: Option<Looked<Resting>>,
     /// What stands on a sick pool, with its uses.
@@ -151,6 +157,8 @@ pub fn look(host: &mut Host, names: &[String], avoid: &Avoid, stage: &mut Stage)
         Ok(Some(lvm)) => pools::join(active, lvm),
         _ => active,
     };
+    let register = register::read();
+    let pools = pools::with_register(pools, register.as_deref().unwrap_or_default());
     let (pools, unknown) = pools::choose(pools, names);
     let checker = metadata::checker();
     stage.begins(METADATA);
@@ -169,6 +177,7 @@ pub fn look(host: &mut Host, names: &[String], avoid: &Avoid, stage: &mut Stage)
         signed,
         pools: seen,
         unknown,
+        register: register.map(drop),
         kernel,
         lvm,
         dmeventd,
@@ -221,6 +230,7 @@ fn around(pool: Pool, resting: Option<Looked<Resting>>, avoid: &Avoid, old: &Sam
         metadata,
         pending: live.filter(|live| live.inactive_table).map(|live| pending(&live.dm_name)),
         resting,
+        standing: if live.is_none() && reachable.is_ok() { pool.recorded().map(standing::look) } else { None },
         above,
         now: live.and_then(sample),
         before: old.get(&pool.name).copied(),
@@ -285,6 +295,7 @@ impl Survey {
             pools: Vec::new(),
             unknown: Vec::new(),
             kernel: Err(why.clone()),
+            register: Err(why.clone()),
             lvm: Err(why.clone()),
             dmeventd: Err(why.clone()),
             checker: Err(why.clone()),

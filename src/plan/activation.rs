@@ -1,13 +1,15 @@
 //! The plans of `dmtool activate` and `dmtool deactivate`.
 
-use super::Plan;
+use super::bare::Known;
 use super::refusal::{Reasons, Refusal};
 use super::step::Step;
+use super::{Plan, bare};
 use crate::names::{LvmName, means};
 use crate::observe::Looked;
 use crate::observe::device::Above;
 use crate::observe::lvm::{LvRow, Lvm};
-use crate::observe::pools::{Kind, Pool};
+use crate::observe::pools::{Kind, LvmSide, Pool};
+use crate::observe::register::Record;
 
 /// Which pools are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +48,17 @@ pub struct Facts {
     pub lvm: Looked<Lvm>,
     /// For each device that stands on an active pool: its device-mapper name, and what uses it.
     pub above: Vec<Above>,
+    /// The register, with what stands at its places.
+    pub known: Vec<Known>,
+    /// What the pool that was named is to be remembered as, where that was asked for.
+    pub remembered: Option<Looked<Record>>,
+}
+
+impl Facts {
+    /// What the register says of a pool, where it is in it.
+    pub fn known(&self, pool: &Pool) -> Option<&Known> {
+        self.known.iter().find(|known| known.name == pool.name && pool.kind != Kind::Lvm)
+    }
 }
 
 /// The pools that are meant.
@@ -99,72 +112,102 @@ pub fn choose<'a>(
 /// Why nothing is begun.
 pub fn activate(chosen: &Chosen, facts: &Facts) -> Result<Plan, Refusal> {
     let mut plan = Plan::default();
+    let mut reasons = Reasons::default();
     for pool in choose("activate", chosen, &facts.pools, &facts.lvm)? {
-        let (Some(lvm), Ok(name)) = (&pool.lvm, LvmName::parse(&pool.name)) else {
-            // A bare pool that is listed is active.
+        if let (Some(lvm), Ok(name)) = (&pool.lvm, LvmName::parse(&pool.name)) {
+            activate_lvm(chosen, pool, lvm, &name, &mut plan);
             continue;
+        }
+        // A bare pool that is in no register is listed only while it is active.
+        let brought = match (facts.known(pool), &facts.remembered) {
+            (_, Some(remembered)) => remember(pool, remembered, &mut plan),
+            (Some(known), None) => bare::bring_up(pool, known, &facts.above, &mut plan),
+            (None, None) => Reasons::default(),
         };
-        let skipped = !lvm.row.lv_skip_activation.is_empty();
-        let step = |skip| Step::Activate { pool: name.clone(), ignore_skip: skip };
-        if pool.live.is_some() {
-            plan.already(step(false));
-            continue;
+        if *chosen == Chosen::All {
+            plan.left.extend(brought.into_lines());
+        } else {
+            reasons.merge(brought);
         }
-        if skipped && *chosen == Chosen::All {
-            plan.warnings.push(format!(
-                "{name} is left down: somebody set its flag to skip activation (lvchange --setactivationskip y). \
-                 To bring it up all the same, name it: dmtool activate {name}"
-            ));
-            continue;
-        }
-        if skipped {
-            plan.warnings.push(format!(
-                "{name} carries the flag to skip activation, so it will be down again after the next boot; to take \
-                 the flag off: lvchange --setactivationskip n {name}"
-            ));
-        }
-        for lv in &lvm.active_components {
-            plan.todo(Step::DeactivateComponent { vg: name.vg.clone(), lv: lv.clone() });
-        }
-        plan.todo(step(skipped));
     }
+    reasons.settle("activate is refused, nothing was changed")?;
     Ok(plan)
 }
 
-/// Takes pools of LVM out of the kernel, their volumes first.
+fn remember(pool: &Pool, remembered: &Looked<Record>, plan: &mut Plan) -> Reasons {
+    let mut reasons = Reasons::default();
+    match remembered {
+        Ok(record) => {
+            let same = pool.recorded() == Some(record);
+            plan.put(Step::Record { record: Box::new(record.clone()), made: false }, same);
+        }
+        Err(why) => reasons.add(format!("{} cannot be remembered: {why}.", pool.name)),
+    }
+    reasons
+}
+
+fn activate_lvm(chosen: &Chosen, pool: &Pool, lvm: &LvmSide, name: &LvmName, plan: &mut Plan) {
+    let skipped = !lvm.row.lv_skip_activation.is_empty();
+    let step = |skip| Step::Activate { pool: name.clone(), ignore_skip: skip };
+    if pool.live.is_some() {
+        plan.already(step(false));
+        return;
+    }
+    if skipped && *chosen == Chosen::All {
+        plan.warnings.push(format!(
+            "{name} is left down: somebody set its flag to skip activation (lvchange --setactivationskip y). To bring \
+             it up all the same, name it: dmtool activate {name}"
+        ));
+        return;
+    }
+    if skipped {
+        plan.warnings.push(format!(
+            "{name} carries the flag to skip activation, so it will be down again after the next boot; to take the \
+             flag off: lvchange --setactivationskip n {name}"
+        ));
+    }
+    for lv in &lvm.active_components {
+        plan.todo(Step::DeactivateComponent { vg: name.vg.clone(), lv: lv.clone() });
+    }
+    plan.todo(step(skipped));
+}
+
+/// Takes pools out of the kernel, their volumes first.
 ///
 /// # Errors
-/// Something uses a pool (by name), or it is a bare one.
+/// Something uses a pool (by name), or it could not be brought back.
 pub fn deactivate(chosen: &Chosen, facts: &Facts) -> Result<Plan, Refusal> {
     let mut plan = Plan::default();
     let mut reasons = Reasons::default();
     for pool in choose("deactivate", chosen, &facts.pools, &facts.lvm)? {
-        let (Kind::Lvm, Ok(name)) = (pool.kind, LvmName::parse(&pool.name)) else {
-            reasons
-                .add(format!("{} is a bare pool, which this version cannot bring back, so it is left up.", pool.name));
-            continue;
-        };
-        let mut volumes = Vec::new();
-        for above in facts.above.iter().filter(|above| above.pool == pool.name) {
+        let above: Vec<&Above> = facts.above.iter().filter(|above| above.pool == pool.name).collect();
+        for above in &above {
             match &above.uses {
                 Ok(uses) => uses.iter().for_each(|used| reasons.add(format!("{} {used}.", above.dm_name))),
                 Err(why) => reasons.add(format!("Whether {} is in use could not be looked at: {why}.", above.dm_name)),
             }
-            if !above.of_lvm {
-                reasons.add_with_hint(
-                    format!("{} stands on {name} and is not LVM's: Docker's or containerd's, for one.", above.dm_name),
-                    "stop what uses it, then take it down by its own means",
-                );
+        }
+        match (pool.kind, LvmName::parse(&pool.name)) {
+            (Kind::Lvm, Ok(name)) => deactivate_lvm(pool, name, facts, &above, &mut plan, &mut reasons),
+            _ => {
+                reasons.merge(bare::take_down(pool, facts.known(pool), &above, &mut plan));
             }
         }
-        if let Ok(lvm) = &facts.lvm {
-            let of_pool = |row: &&LvRow| {
-                row.vg_name == name.vg.as_str() && row.pool_lv == name.lv.as_str() && row.lv_active == "active"
-            };
-            volumes.extend(lvm.lvs.iter().filter(of_pool).map(|row| row.lv_name.clone()));
-        }
-        plan.put(Step::Deactivate { pool: name, volumes }, pool.live.is_none());
     }
     reasons.settle("deactivate is refused, nothing was changed")?;
     Ok(plan)
+}
+
+fn deactivate_lvm(pool: &Pool, name: LvmName, facts: &Facts, above: &[&Above], plan: &mut Plan, reasons: &mut Reasons) {
+    for above in above.iter().filter(|above| !above.of_lvm) {
+        reasons.add_with_hint(
+            format!("{} stands on {name} and is not LVM's: Docker's or containerd's, for one.", above.dm_name),
+            "stop what uses it, then take it down by its own means",
+        );
+    }
+    let of_pool =
+        |row: &&LvRow| row.vg_name == name.vg.as_str() && row.pool_lv == name.lv.as_str() && row.lv_active == "active";
+    let rows = facts.lvm.iter().flat_map(|lvm| &lvm.lvs);
+    let volumes = rows.filter(of_pool).map(|row| row.lv_name.clone()).collect();
+    plan.put(Step::Deactivate { pool: name, volumes }, pool.live.is_none());
 }

@@ -2,8 +2,10 @@
 
 pub mod activation;
 pub mod autoextend;
+pub mod bare;
 pub mod devices;
 pub mod halves;
+pub mod loop_pool;
 pub mod preflight;
 pub mod profile;
 pub mod refusal;
@@ -12,6 +14,7 @@ pub mod setup;
 pub mod sizing;
 pub mod step;
 pub mod two_volumes;
+pub mod volume;
 
 use step::Step;
 
@@ -23,12 +26,21 @@ pub struct Planned {
     pub already: bool,
 }
 
+impl Planned {
+    pub fn todo(step: Step) -> Planned {
+        Planned { step, already: false }
+    }
+}
+
 /// What a verb is about to do. The list that is printed is the list that runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     pub steps: Vec<Planned>,
     /// What the operator should know before, and monitoring after: goes to `warnings` in JSON.
     pub warnings: Vec<String>,
+    /// What was asked for and cannot be done, where the rest is done all the same: one pool must not keep the others
+    /// of a host down at a boot.
+    pub left: Vec<String>,
 }
 
 impl Plan {

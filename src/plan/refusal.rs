@@ -30,6 +30,16 @@ impl Reasons {
         self.hint.get_or_insert_with(|| hint.into());
     }
 
+    /// Takes over those of a part of the whole.
+    pub fn merge(&mut self, other: Reasons) {
+        other.reasons.into_iter().for_each(|reason| self.add(reason));
+        self.hint = self.hint.take().or(other.hint);
+    }
+
+    pub fn into_lines(self) -> Vec<String> {
+        self.reasons
+    }
+
     pub fn is_empty(&self) -> bool {
         self.reasons.is_empty()
     }

@@ -5,6 +5,7 @@ mod table;
 
 use super::Plan;
 use super::activation::{Chosen, choose};
+use super::bare::Known;
 use super::refusal::{Reasons, Refusal};
 use super::sizing::LARGEST_METADATA;
 use crate::names::LvmName;
@@ -45,6 +46,8 @@ pub struct Facts {
     pub added: Vec<Named>,
     /// What a bare pool stands on.
     pub ground: Option<Ground>,
+    /// What the register says of a bare pool.
+    pub known: Option<Known>,
 }
 
 /// The sizes that a request comes to: fixed by its first plan, since "+1G" means once.

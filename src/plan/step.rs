@@ -1,6 +1,7 @@
 //! The steps that verbs are made of: plain data that says which command it stands for.
 
-use crate::names::{LvName, LvmName, VgName};
+use crate::names::{DmName, LvName, LvmName, VgName, quoted};
+use crate::observe::register::{Place, Record, Volume};
 use crate::observe::thin::PoolTable;
 use crate::units::{Bytes, Extents, KIB, Sectors};
 use std::path::PathBuf;
@@ -45,9 +46,38 @@ pub enum Step {
     SetCapacity { device: String },
     /// Loads a pool's table with another length, and swaps it in.
     SwapTable { dm_name: String, from: Sectors, to: Sectors, table: PoolTable },
+    /// Writes what a bare pool is into the register, with a copy beside its files; `made` where its files are there by
+    /// then, and known again from then on.
+    Record { record: Box<Record>, made: bool },
+    /// Makes a file for a loop device, a hole from end to end.
+    MakeFile { path: String, size: Bytes },
+    /// Puts a file on a loop device.
+    Attach { path: String },
+    /// Takes a file off its loop device.
+    Detach { device: String, path: String },
+    /// Has thin_check look at metadata before the kernel reads it, and clear its mark where there is no damage.
+    CheckMetadata { name: DmName, place: Place },
+    /// Makes a bare pool of what the register says.
+    MakePool { record: Box<Record>, length: Sectors },
+    /// Makes a thin volume in a bare pool; `begun` where an earlier run may have made it.
+    MakeThin { record: Box<Record>, volume: Volume, begun: bool },
+    /// Makes a file system on a new volume.
+    MakeFileSystem { device: DmName, fs: &'static str },
+    /// Makes a thin volume's device.
+    MakeVolume { pool: DmName, device: DmName, thin_id: u64, size: Bytes },
+    /// Takes a device out of the kernel.
+    RemoveDevice { device: DmName },
     /// Takes a hidden volume of a pool out of the kernel, where a killed command left it active by itself: LVM
     /// activates no pool over one that is.
     DeactivateComponent { vg: VgName, lv: String },
+}
+
+/// The device of a place, as a shell finds it.
+fn at(place: &Place) -> String {
+    match place {
+        Place::File { path, .. } => format!("$(losetup -nO NAME -j {})", quoted(path)),
+        Place::Device { path, .. } => quoted(path),
+    }
 }
 
 impl Step {
@@ -74,6 +104,16 @@ impl Step {
             Step::GrowFile { .. } => "grow-file",
             Step::SetCapacity { .. } => "set-capacity",
             Step::SwapTable { .. } => "swap-table",
+            Step::Record { .. } => "write-register",
+            Step::MakeFile { .. } => "make-file",
+            Step::Attach { .. } => "attach-file",
+            Step::Detach { .. } => "detach-file",
+            Step::CheckMetadata { .. } => "check-metadata",
+            Step::MakePool { .. } => "make-pool",
+            Step::MakeThin { .. } => "make-thin-volume",
+            Step::MakeFileSystem { .. } => "make-file-system",
+            Step::MakeVolume { .. } => "make-device",
+            Step::RemoveDevice { .. } => "remove-device",
         }
     }
 
@@ -86,7 +126,17 @@ impl Step {
             | Step::WriteProfile { .. }
             | Step::GrowFile { .. }
             | Step::SetCapacity { .. }
-            | Step::SwapTable { .. } => return None,
+            | Step::SwapTable { .. }
+            | Step::Record { .. }
+            | Step::MakeFile { .. }
+            | Step::Attach { .. }
+            | Step::Detach { .. }
+            | Step::CheckMetadata { .. }
+            | Step::MakePool { .. }
+            | Step::MakeThin { .. }
+            | Step::MakeFileSystem { .. }
+            | Step::MakeVolume { .. }
+            | Step::RemoveDevice { .. } => return None,
             Step::ExtendGroup { vg, devices } => {
                 let mut line = words(&["vgextend", vg.as_str()]);
                 line.extend(devices.iter().cloned());
@@ -176,9 +226,31 @@ impl Step {
             Step::WriteProfile { path, threshold, percent, .. } => {
                 format!("write {} (extend at {threshold}% by {percent}%)", path.display())
             }
-            Step::GrowFile { path, size } => format!("truncate --size {} {path}", size.0),
+            Step::GrowFile { path, size } | Step::MakeFile { path, size } => {
+                format!("truncate --size {} {}", size.0, quoted(path))
+            }
             Step::SetCapacity { device } => format!("losetup --set-capacity /dev/{device}"),
             Step::SwapTable { dm_name, to, table, .. } => table.swap_command(dm_name, *to),
+            Step::Record { record, made } => {
+                let what = if *made { " (how its files are known again)" } else { "" };
+                format!("write {}{what}", record.path().display())
+            }
+            Step::Attach { path } => format!("losetup --find --nooverlap --direct-io=on {}", quoted(path)),
+            Step::Detach { device, .. } => format!("losetup --detach /dev/{device}"),
+            Step::CheckMetadata { place, .. } => format!("thin_check -q --clear-needs-check-flag {}", at(place)),
+            Step::MakePool { record, length } => {
+                let params = record.table.words.params_on(&at(&record.metadata), &at(&record.data));
+                format!("dmsetup create {} --table \"0 {} thin-pool {params}\"", record.name, length.0)
+            }
+            Step::MakeVolume { pool, device, thin_id, size } => {
+                let sectors = size.whole_sectors().0;
+                format!("dmsetup create {device} --table '0 {sectors} thin /dev/mapper/{pool} {thin_id}'")
+            }
+            Step::MakeThin { record, volume, .. } => {
+                format!("dmsetup message {} 0 'create_thin {}'", record.name, volume.thin_id)
+            }
+            Step::MakeFileSystem { device, fs } => format!("mkfs.{fs} -q /dev/mapper/{device}"),
+            Step::RemoveDevice { device } => format!("dmsetup remove {device}"),
             _ => self.lvm_words().unwrap_or_default().join(" "),
         }
     }

@@ -8,8 +8,10 @@ use crate::health::{self, Finding};
 use crate::observe::Looked;
 use crate::observe::pools::{Below, Kind, LvmSide, Pool};
 use crate::observe::profile::NEVER;
+use crate::observe::register::{Place, Record};
 use crate::observe::survey::Survey;
 use crate::observe::thin::{Mode, PoolTable};
+use crate::observe::volumes::Known;
 use crate::units::{Bytes, percent};
 use serde_json::{Value, json};
 
@@ -68,6 +70,30 @@ pub fn status(pools: &[Pool], warnings: &[String]) -> Value {
     object
 }
 
+/// The object of `volume list`. Volumes that nobody has a name for are not seen yet, so it is never complete where a
+/// pool may carry such.
+pub fn volumes(volumes: &[Known]) -> Value {
+    let one = |volume: &Known| {
+        let active = volume.active.as_ref();
+        json!({
+            "name": volume.name,
+            "pool": volume.pool,
+            "thin_id": volume.thin_id,
+            "active": active.is_some(),
+            "size_bytes": volume.size,
+            "mapped_bytes": active.and_then(|active| active.mapped),
+            "exclusive_bytes": null,
+            "shared_bytes": null,
+            "highest_mapped_bytes": active.and_then(|active| active.highest),
+            "transaction_id": null,
+            "origin": volume.origin,
+            "owner": volume.owner.map(|kind| json!({"kind": kind, "id": volume.name, "names": []})),
+        })
+    };
+    let volumes: Vec<Value> = volumes.iter().map(one).collect();
+    json!({"dmtool": FORMAT, "command": "volume list", "complete": false, "volumes": volumes})
+}
+
 /// The object of `check`.
 pub fn check(survey: &Survey, findings: &[Finding], status: health::Status) -> Value {
     json!({
@@ -114,7 +140,10 @@ pub fn pool(pool: &Pool) -> Value {
     let lvm = pool.lvm.as_ref();
     let table = live.and_then(|live| live.table.as_ref().ok());
     let figures = pool.figures();
-    let chunk = table.map(PoolTable::chunk_bytes).or(lvm.map(|lvm| Bytes(lvm.row.chunk_size)));
+    // What the register says of a bare pool that is down.
+    let record = pool.recorded().filter(|_| live.is_none());
+    let chunk =
+        table.map(PoolTable::chunk_bytes).or(lvm.map(|lvm| Bytes(lvm.row.chunk_size))).or(record.map(Record::chunk));
     let usage = |total: Option<Bytes>, used: Option<Bytes>| {
         let share = total.zip(used).map(|(total, used)| percent(used.0, total.0));
         json!({"total_bytes": total, "used_bytes": used, "percent": share})
@@ -122,9 +151,13 @@ pub fn pool(pool: &Pool) -> Value {
     let data_total = figures
         .zip(chunk)
         .map(|(figures, chunk)| figures.data_total.bytes(chunk))
-        .or(lvm.map(|lvm| Bytes(lvm.row.lv_size)));
+        .or(lvm.map(|lvm| Bytes(lvm.row.lv_size)))
+        .or(record.map(|record| record.table.length.bytes()));
     let data_used = figures.zip(chunk).map(|(figures, chunk)| figures.data_used.bytes(chunk));
-    let metadata_total = figures.map(|figures| figures.metadata_total.bytes()).or(lvm.map(|lvm| lvm.metadata_size));
+    let metadata_total = figures
+        .map(|figures| figures.metadata_total.bytes())
+        .or(lvm.map(|lvm| lvm.metadata_size))
+        .or(record.map(|record| record.metadata.size()));
     let lower =
         |below: fn(&crate::observe::pools::Live) -> &Looked<Below>| live.and_then(|live| below(live).as_ref().ok());
     let (data, metadata) = (lower(|live| &live.data), lower(|live| &live.metadata));
@@ -133,6 +166,7 @@ pub fn pool(pool: &Pool) -> Value {
         (None, Some(below)) if pool.kind != Kind::Lvm => json!([format!("/dev/{}", below.device)]),
         _ => Value::Null,
     };
+    let place = |place: fn(&Record) -> &Place| record.map(place);
     json!({
         "name": pool.name,
         "kind": pool.kind,
@@ -145,7 +179,8 @@ pub fn pool(pool: &Pool) -> Value {
             .or(lvm.and_then(|lvm| lvm.row.transaction_id.parse().ok())),
         "chunk_bytes": chunk,
         "zero": table.map(|table| !table.has("skip_block_zeroing"))
-            .or(lvm.map(|lvm| !lvm.row.zero.is_empty())),
+            .or(lvm.map(|lvm| !lvm.row.zero.is_empty()))
+            .or(record.map(|record| !record.table.words.has("skip_block_zeroing"))),
         "data": usage(data_total, data_used),
         "metadata": usage(metadata_total, figures.map(|figures| figures.metadata_used.bytes())),
         "discard": figures.map(|figures| json!(figures.discard)).or(lvm.and_then(discard_by_lvm)),
@@ -155,9 +190,17 @@ pub fn pool(pool: &Pool) -> Value {
         "autoextend": lvm.and_then(autoextend),
         "data_devices": devices(data, |lvm| &lvm.data_devices),
         "metadata_devices": devices(metadata, |lvm| &lvm.metadata_devices),
-        "data_file": data.and_then(|below| below.file.as_ref()),
-        "metadata_file": metadata.and_then(|below| below.file.as_ref()),
+        "data_file": file(data, place(|record| &record.data)),
+        "metadata_file": file(metadata, place(|record| &record.metadata)),
     })
+}
+
+fn file(below: Option<&Below>, place: Option<&Place>) -> Option<String> {
+    match (below, place) {
+        (Some(below), _) => below.file.clone(),
+        (None, Some(Place::File { path, .. })) => Some(path.clone()),
+        _ => None,
+    }
 }
 
 fn discard_by_lvm(lvm: &LvmSide) -> Option<Value> {

@@ -8,6 +8,7 @@ pub mod metrics;
 pub mod nagios;
 pub mod page;
 pub mod table;
+pub mod volumes;
 
 use crate::apply::{Event, Status};
 use crate::exit::{Kind, Problem};

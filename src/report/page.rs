@@ -30,7 +30,10 @@ fn row(pool: &Pool) -> Vec<String> {
     let absent = || "-".to_owned();
     let live = pool.live.as_ref();
     let figures = pool.figures();
-    let size = live.map(|live| live.length.bytes()).or(pool.lvm.as_ref().map(|lvm| Bytes(lvm.row.lv_size)));
+    let size = live
+        .map(|live| live.length.bytes())
+        .or(pool.lvm.as_ref().map(|lvm| Bytes(lvm.row.lv_size)))
+        .or(pool.recorded().map(|record| record.table.length.bytes()));
     vec![
         pool.name.clone(),
         pool.kind.word().to_owned(),
@@ -80,6 +83,12 @@ pub fn page(pool: &Pool, stack: Option<&Stack>) -> String {
     } else if let Some(lvm) = &pool.lvm {
         lines.put("data", &format!("{}, chunks of {}", Bytes(lvm.row.lv_size), Bytes(lvm.row.chunk_size)));
         lines.put("metadata", &lvm.metadata_size.to_string());
+    } else if let Some(record) = pool.recorded() {
+        lines.put("data", &format!("{}, chunks of {}", record.table.length.bytes(), record.chunk()));
+        lines.put("metadata", &record.metadata.size().to_string());
+        lines.put("volumes", &format!("{} in the register", record.volumes.len()));
+        lines.put("data on", record.data.path());
+        lines.put("metadata on", record.metadata.path());
     }
     if let Some(lvm) = &pool.lvm {
         match &lvm.autoextend {

@@ -2,7 +2,7 @@
 //! devices underneath and refuses status words that real pools have.
 
 use anyhow::{Context, Result, anyhow};
-use devicemapper::{DM, DevId, DeviceInfo, DmFlags, DmName, DmOptions, DmUdevFlags};
+use devicemapper::{DM, DevId, DeviceInfo, DmError, DmFlags, DmName, DmOptions, DmUdevFlags};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 
@@ -65,7 +65,7 @@ impl Control {
     pub fn open() -> Result<Control> {
         DM::new()
             .map(Control)
-            .map_err(|why| anyhow!("{why}"))
+            .map_err(|why| plain(&why))
             .context("opening device-mapper's control node /dev/mapper/control")
     }
 
@@ -74,7 +74,7 @@ impl Control {
     /// # Errors
     /// The kernel's.
     pub fn list(&self) -> Result<Vec<Entry>> {
-        let devices = self.0.list_devices().map_err(|why| anyhow!("{why}")).context("listing device-mapper devices")?;
+        let devices = self.0.list_devices().map_err(|why| plain(&why)).context("listing device-mapper devices")?;
         Ok(devices
             .into_iter()
             .map(|(name, device, _)| Entry { name: name.to_string(), major: device.major, minor: device.minor })
@@ -92,11 +92,11 @@ impl Control {
             Ask::Inactive => ("inactive table", DmFlags::DM_STATUS_TABLE | DmFlags::DM_QUERY_INACTIVE_TABLE),
         };
         let context = || format!("reading the {what} of {name}");
-        let id = DmName::new(name).map_err(|why| anyhow!("{why}")).with_context(context)?;
+        let id = DmName::new(name).map_err(|why| plain(&why)).with_context(context)?;
         let (info, targets) = self
             .0
             .table_status(&DevId::Name(id), DmOptions::default().set_flags(flags))
-            .map_err(|why| anyhow!("{why}"))
+            .map_err(|why| plain(&why))
             .with_context(context)?;
         Ok(device(name, &info, targets))
     }
@@ -120,6 +120,53 @@ impl Control {
         on(name, "resuming", |id| self.0.device_suspend(id, DmOptions::default().set_flags(flags)).map(drop))
     }
 
+    /// Makes a device of one target and lets it run; nothing is left of one that fails on the way. With `quiet` udev
+    /// makes its node, and looks for nothing on it: a thin pool shows the bytes of its data device.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn create(&self, name: &str, target: &Target, quiet: bool) -> Result<()> {
+        let context = || format!("making the device {name}");
+        let id = DmName::new(name).map_err(|why| plain(&why)).with_context(context)?;
+        let silence = DmUdevFlags::DM_UDEV_DISABLE_SUBSYSTEM_RULES_FLAG
+            | DmUdevFlags::DM_UDEV_DISABLE_DISK_RULES_FLAG
+            | DmUdevFlags::DM_UDEV_DISABLE_OTHER_RULES_FLAG;
+        let flags = if quiet { silence } else { DmUdevFlags::empty() };
+        let options = || DmOptions::default().set_udev_flags(flags);
+        self.0.device_create(id, None, options()).map_err(|why| plain(&why)).with_context(context)?;
+        let line = (target.start, target.length, target.kind.clone(), target.params.clone());
+        let id = DevId::Name(id);
+        let made = self.0.table_load(&id, &[line], options()).and_then(|_| self.0.device_suspend(&id, options()));
+        if let Err(why) = made {
+            let _ = self.0.device_remove(&id, options());
+            return Err(plain(&why)).with_context(context);
+        }
+        Ok(())
+    }
+
+    /// Takes a device out of the kernel.
+    ///
+    /// # Errors
+    /// The kernel's, such as that it is in use.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        on(name, "removing the device", |id| self.0.device_remove(id, DmOptions::default()).map(drop))
+    }
+
+    /// Says something to the target of a device (thin-provisioning.rst, "Pool messages"); whether it was new: what is
+    /// there already (EEXIST) is no error here.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn message(&self, name: &str, message: &str) -> Result<bool> {
+        let context = || format!("saying '{message}' to {name}");
+        let id = DmName::new(name).map_err(|why| plain(&why)).with_context(context)?;
+        match self.0.target_msg(&DevId::Name(id), None, message) {
+            Ok(_) => Ok(true),
+            Err(why) if why.to_string().contains("EEXIST") => Ok(false),
+            Err(why) => Err(plain(&why)).with_context(context),
+        }
+    }
+
     /// Drops the table that waits.
     ///
     /// # Errors
@@ -134,7 +181,7 @@ impl Control {
     /// The kernel's.
     pub fn read_only(&self, name: &str, stretches: &[Stretch]) -> Result<File> {
         let context = || format!("making the read-only device {name}");
-        let name = DmName::new(name).map_err(|why| anyhow!("{why}")).with_context(context)?;
+        let name = DmName::new(name).map_err(|why| plain(&why)).with_context(context)?;
         let id = DevId::Name(name);
         let quiet = DmUdevFlags::DM_UDEV_DISABLE_DM_RULES_FLAG
             | DmUdevFlags::DM_UDEV_DISABLE_SUBSYSTEM_RULES_FLAG
@@ -152,19 +199,19 @@ impl Control {
         // Left by a run that was killed between making it and opening it.
         let _ = self.0.device_remove(&id, options(DmFlags::DM_DEFERRED_REMOVE));
         let device = self.0.device_create(name, None, options(DmFlags::DM_READONLY));
-        let device = device.map_err(|why| anyhow!("{why}")).with_context(context)?.device();
+        let device = device.map_err(|why| plain(&why)).with_context(context)?.device();
         let opened = self
             .0
             .table_load(&id, &table, options(DmFlags::DM_READONLY))
             .and_then(|_| self.0.device_suspend(&id, options(DmFlags::empty())))
-            .map_err(|why| anyhow!("{why}"))
+            .map_err(|why| plain(&why))
             .and_then(|_| {
                 let node = super::block::kernel_name(device.major, device.minor).context("it is not in sysfs")?;
                 Ok(File::open(format!("/dev/{node}"))?)
             })
             .with_context(context);
         let removed = self.0.device_remove(&id, options(DmFlags::DM_DEFERRED_REMOVE));
-        removed.map_err(|why| anyhow!("{why}")).with_context(context)?;
+        removed.map_err(|why| plain(&why)).with_context(context)?;
         opened
     }
 
@@ -173,16 +220,26 @@ impl Control {
     /// # Errors
     /// The kernel's.
     pub fn target_names(&self) -> Result<Vec<String>> {
-        let versions =
-            self.0.list_versions().map_err(|why| anyhow!("{why}")).context("listing device-mapper's targets")?;
+        let versions = self.0.list_versions().map_err(|why| plain(&why)).context("listing device-mapper's targets")?;
         Ok(versions.into_iter().map(|(name, ..)| name).collect())
+    }
+}
+
+/// The kernel's word for what went wrong; the crate puts its own headers around it.
+fn plain(error: &DmError) -> anyhow::Error {
+    match error {
+        DmError::Core(core) => match std::error::Error::source(core) {
+            Some(source) => anyhow!("{source}"),
+            None => anyhow!("{core}"),
+        },
+        DmError::Dm(..) => anyhow!("{error}"),
     }
 }
 
 fn on(name: &str, what: &str, act: impl FnOnce(&DevId<'_>) -> devicemapper::DmResult<()>) -> Result<()> {
     let context = || format!("{what} {name}");
-    let id = DmName::new(name).map_err(|why| anyhow!("{why}")).with_context(context)?;
-    act(&DevId::Name(id)).map_err(|why| anyhow!("{why}")).with_context(context)
+    let id = DmName::new(name).map_err(|why| plain(&why)).with_context(context)?;
+    act(&DevId::Name(id)).map_err(|why| plain(&why)).with_context(context)
 }
 
 fn device(name: &str, info: &DeviceInfo, targets: Vec<(u64, u64, String, String)>) -> Device {

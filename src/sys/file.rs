@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// The text of a file; `None` where there is none.
@@ -58,6 +58,56 @@ pub fn grow(path: &Path, size: u64) -> Result<()> {
     file.set_len(size).and_then(|()| file.sync_all()).with_context(context)
 }
 
+/// Makes a file of this length, a hole from end to end, for root alone, in a folder that is made where it is missing.
+///
+/// # Errors
+/// Something is there already, or the file system cannot hold a file so large.
+pub fn make(path: &Path, size: u64) -> Result<()> {
+    let context = || format!("making {}", path.display());
+    let folder = path.parent().with_context(context)?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(context)?;
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(context)?;
+    let made = file.set_len(size).and_then(|()| file.sync_all()).and_then(|()| File::open(folder)?.sync_all());
+    if made.is_err() {
+        let _ = fs::remove_file(path);
+    }
+    made.with_context(context)
+}
+
+/// Who a file is: what a path alone does not say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The number of its file system.
+    pub device: u64,
+    pub inode: u64,
+    /// It is a plain file itself, no link to one.
+    pub plain: bool,
+}
+
+/// Who the file at a path is; `None` where there is none.
+///
+/// # Errors
+/// It cannot be looked at.
+pub fn identity(path: &Path) -> Result<Option<Identity>> {
+    match fs::symlink_metadata(path) {
+        Ok(found) => Ok(Some(Identity { device: found.dev(), inode: found.ino(), plain: found.is_file() })),
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(why) => Err(why).with_context(|| format!("looking at {}", path.display())),
+    }
+}
+
+/// The first bytes of a file or a device.
+///
+/// # Errors
+/// It cannot be read, or is shorter.
+pub fn head(path: &Path) -> Result<[u8; 4096]> {
+    use std::io::Read;
+    let mut block = [0; 4096];
+    let mut file = File::open(path).with_context(|| format!("reading {}", path.display()))?;
+    file.read_exact(&mut block).with_context(|| format!("reading {}", path.display()))?;
+    Ok(block)
+}
+
 /// Replaces a file in one step: a reader sees the old text or the new one, also after a power cut. Owner and mode
 /// of the old file are kept; a new one gets `mode`. A symlink in its place is refused, not followed.
 ///
@@ -67,6 +117,17 @@ pub fn replace(path: &Path, text: &str, mode: u32) -> Result<()> {
     let context = || format!("writing {}", path.display());
     fs::create_dir_all(path.parent().with_context(context)?).with_context(context)?;
     put(path, text, mode)
+}
+
+/// As [`replace`], for root's eyes alone, folder and all.
+///
+/// # Errors
+/// As [`replace`]'s.
+pub fn replace_private(path: &Path, text: &str) -> Result<()> {
+    let context = || format!("writing {}", path.display());
+    let folder = path.parent().with_context(context)?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(context)?;
+    put(path, text, 0o600)
 }
 
 /// As [`replace`], into a folder that is there.

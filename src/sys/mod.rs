@@ -11,5 +11,6 @@ pub mod dmeventd;
 pub mod exec;
 pub mod file;
 pub mod lock;
+pub mod loopdev;
 pub mod lvm2cmd;
 pub mod signal;

@@ -106,7 +106,9 @@ impl Guest {
             fs::write(&script, format!("exec </dev/null\nstty -F /dev/console raw -echo\necho @@ready\n( {payload} ) 2>&1\necho \"@@end $?\"\nsync\npoweroff -ff\n"))
                 .expect("writing the payload");
             command.args(["DMTOOL_BOOT=systemd", &format!("DMTOOL_PAYLOAD={}", script.display())]);
-            command.arg(format!("DMTOOL_UNITS={units}"));
+            // A blank would end the word on the kernel's command line.
+            command.arg(format!("DMTOOL_UNITS={}", units.replace(' ', ",")));
+            command.arg(format!("DMTOOL_BINARY={}", env!("CARGO_BIN_EXE_dmtool")));
         }
         command.env("TMPDIR", disks.dir.path());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);

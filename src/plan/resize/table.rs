@@ -2,10 +2,12 @@
 
 use super::{Facts, Growth, Now, Request, Room, Targets, metadata_for, smaller, target};
 use crate::observe::ground::Base;
-use crate::plan::Plan;
+use crate::observe::register::{Place, Record};
+use crate::plan::bare::Known;
 use crate::plan::refusal::Reasons;
 use crate::plan::sizing::LARGEST_METADATA;
 use crate::plan::step::Step;
+use crate::plan::{Plan, Planned};
 use crate::units::{Bytes, DataBlocks, Extents, METADATA_BLOCK, MIB, SECTOR, Sectors};
 
 pub fn plan(
@@ -50,6 +52,14 @@ pub fn plan(
         smaller(&format!("The metadata of {name}"), metadata, metadata_now, reasons);
     }
     let mut plan = Plan::default();
+    let grown = |base: &Base, size: Bytes, now: Bytes| (size > now).then(|| base.with(size));
+    let sizes = (grown(metadata_base, metadata, metadata_now), grown(data_base, data, data_now));
+    let record = facts.known.as_ref().and_then(|known| register(known, now, reasons));
+    if let Some(before) = record.map(|record| announced(record, sizes)) {
+        // Only files are known by their size: a resize that is cut off must not make them strangers.
+        let said = record == Some(&before);
+        plan.steps.extend((!said).then(|| Planned::todo(Step::Record { record: Box::new(before), made: false })));
+    }
     if metadata > metadata_now {
         below("metadata", metadata_base, metadata, &mut plan, reasons);
     }
@@ -59,8 +69,63 @@ pub fn plan(
     // A table keeps the length it has where its pool does not grow: that need not be a multiple of a chunk.
     let to = if data > data_now { Sectors(data.0 / SECTOR) } else { now.live.length };
     let swap = Step::SwapTable { dm_name: name.clone(), from: now.live.length, to, table: now.table.clone() };
-    plan.put(swap, data <= data_now && metadata <= metadata_now);
+    let swapped = data <= data_now && metadata <= metadata_now;
+    plan.put(swap, swapped);
+    if let (Some(record), Some(known)) = (record, &facts.known) {
+        let after = if swapped { caught_up(record, known) } else { Some(grown_record(record, sizes, to)) };
+        plan.steps.extend(after.map(|after| Planned::todo(Step::Record { record: Box::new(after), made: false })));
+    }
     Some((plan, Targets { data: Some(data), metadata: Some(metadata) }))
+}
+
+/// What the register says of this pool.
+fn register<'a>(known: &'a Known, now: &Now<'_>, reasons: &mut Reasons) -> Option<&'a Record> {
+    match (&known.record, &known.standing) {
+        (Ok(record), Some(standing)) if standing.carries(now.live) => return Some(record),
+        (Ok(_), _) => reasons.add_with_hint(
+            format!("{} is on other devices than the register says.", known.name),
+            format!("have it remembered as it is: dmtool activate {} --remember", known.name),
+        ),
+        (Err(why), _) => reasons.add(format!("Could not look: {why}.")),
+    }
+    None
+}
+
+/// The sizes that metadata and data are to have underneath, where they grow.
+type Sizes = (Option<Bytes>, Option<Bytes>);
+
+/// The record before the first file grows.
+fn announced(record: &Record, (metadata, data): Sizes) -> Record {
+    let mut before = record.clone();
+    for (place, size) in [(&mut before.metadata, metadata), (&mut before.data, data)] {
+        if let (Place::File { grows_to, size: now, .. }, Some(size)) = (place, size) {
+            *grows_to = Some(size).filter(|size| size > now);
+        }
+    }
+    before
+}
+
+/// The record after the swap.
+fn grown_record(record: &Record, (metadata, data): Sizes, to: Sectors) -> Record {
+    let mut after = record.clone();
+    after.table.length = to;
+    for (place, grown) in [(&mut after.metadata, metadata), (&mut after.data, data)] {
+        let (Place::File { size, .. } | Place::Device { size, .. }) = place;
+        *size = grown.map_or(*size, |grown| grown.max(*size));
+        if let Place::File { grows_to, .. } = place {
+            *grows_to = None;
+        }
+    }
+    after
+}
+
+/// The record as the pool is by now, where it missed a change of its table or its sizes. Transactions pass all the
+/// time, and are no change.
+fn caught_up(record: &Record, known: &Known) -> Option<Record> {
+    let fresh = known.fresh.as_ref()?.as_ref().ok()?;
+    let fresh = Record { volumes: record.volumes.clone(), ..fresh.clone() };
+    let passed = Record { transaction_id: fresh.transaction_id, ..record.clone() };
+    (fresh != passed).then_some(fresh)
 }
 
 /// As [`target`] for what stands on a device, in units of the pool; shares of a group are whole extents of it.

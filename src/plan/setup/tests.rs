@@ -126,6 +126,7 @@ fn done() -> Facts {
         live: Some(live),
         lvm: Some(side),
         broken: None,
+        record: None,
     }));
     facts.profile =
         Ok(Some(Profile { text: String::new(), threshold: Some(80), percent: Some(20), others: Vec::new() }));

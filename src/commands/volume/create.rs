@@ -1,0 +1,114 @@
+//! `dmtool volume create`: a thin volume with a name, on a bare pool.
+
+use crate::commands::activation::{look, meant};
+use crate::commands::{Globals, Verb, drive};
+use crate::exit::Problem;
+use crate::observe::{Host, Looked, device, host};
+use crate::plan::Plan;
+use crate::plan::activation::{Chosen, Facts};
+use crate::plan::preflight::{self, Needs};
+use crate::plan::refusal::Refusal;
+use crate::plan::volume::{Request, create};
+use crate::report::json;
+use crate::units::{Bytes, parse_size};
+use serde_json::Value;
+
+/// Make a thin volume on a loop pool or a bare table
+///
+/// Its device is /dev/mapper/POOL-NAME. It takes no space until it is written to, and comes back with its pool.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The pool
+    #[arg(value_name = "POOL")]
+    pool: String,
+    /// What to call it
+    #[arg(value_name = "NAME", value_parser = parse_name)]
+    name: String,
+    /// How large it looks, in whole chunks of the pool
+    #[arg(value_name = "SIZE", value_parser = parse_volume_size)]
+    size: Bytes,
+    /// Make a file system on it
+    #[arg(long, value_name = "TYPE", value_parser = ["ext4", "xfs"])]
+    fs: Option<String>,
+}
+
+fn parse_name(text: &str) -> Result<String, String> {
+    crate::names::DmName::new(text).map(|name| name.as_str().to_owned())
+}
+
+fn parse_volume_size(text: &str) -> Result<Bytes, String> {
+    parse_size(text)
+        .and_then(|size| if size.0 == 0 { Err(format!("'{text}' is no size for a volume")) } else { Ok(size) })
+}
+
+/// # Errors
+/// The problem to report and to end with.
+pub fn run(args: Args, globals: &Globals) -> Result<(), Problem> {
+    let fs = match args.fs.as_deref() {
+        Some("xfs") => Some("xfs"),
+        Some(_) => Some("ext4"),
+        None => None,
+    };
+    drive(&Create { request: Request { pool: args.pool, name: args.name, size: args.size, fs } }, globals)
+}
+
+struct Create {
+    request: Request,
+}
+
+/// The facts of activation, and what the volume's device carries where it is there.
+struct Ground {
+    facts: Facts,
+    signature: Option<Looked<Option<String>>>,
+}
+
+impl Create {
+    fn chosen(&self) -> Chosen {
+        Chosen::One(self.request.pool.clone())
+    }
+}
+
+impl Verb for Create {
+    type Facts = Ground;
+    const NAME: &'static str = "volume create";
+
+    fn asks(&self) -> bool {
+        false
+    }
+
+    fn preflight(&self) -> Result<(), Refusal> {
+        preflight::check(Self::NAME, &host::abilities(), Needs::default())
+    }
+
+    fn observe(&self, host: &mut Host) -> Ground {
+        let facts = look(host);
+        let pool = self.chosen().find(&facts.pools).map(|pool| pool.name.clone());
+        let device = pool.map(|pool| format!("/dev/mapper/{pool}-{}", self.request.name));
+        let signature = device.filter(|_| self.request.fs.is_some()).and_then(|device| device::signature(&device));
+        Ground { facts, signature }
+    }
+
+    fn plan(&self, ground: &Ground) -> Result<Plan, Refusal> {
+        create(&self.request, &ground.facts, ground.signature.as_ref())
+    }
+
+    fn heading(&self) -> String {
+        format!("The volume {} on {}:", self.request.name, self.request.pool)
+    }
+
+    fn pool(&self, ground: &Ground) -> Value {
+        self.chosen().find(&ground.facts.pools).map_or(Value::Null, json::pool)
+    }
+
+    fn success(&self, ground: &Ground, changed: bool) -> String {
+        let name = &self.request.name;
+        let verb = if changed { "is ready" } else { "was there already, nothing was changed" };
+        let chosen = self.chosen();
+        let volume = meant(&chosen, &ground.facts)
+            .into_iter()
+            .find_map(|pool| pool.recorded()?.volumes.iter().find(|volume| volume.name == *name));
+        volume.map_or(format!("{name} {verb}."), |volume| {
+            format!("{name} {verb}: /dev/mapper/{}, {}.", volume.device, volume.size)
+        })
+    }
+}

@@ -1,0 +1,32 @@
+//! `dmtool volume`: the thin volumes of a pool.
+
+mod create;
+mod list;
+
+use super::Globals;
+use crate::exit::Problem;
+
+/// List and make the thin volumes of a pool
+///
+/// Of LVM's pools LVM knows the volumes; of loop pools and bare tables the register does, and dmtool activate brings
+/// them back with their pool.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    List(list::Args),
+    Create(create::Args),
+}
+
+/// # Errors
+/// The problem to report and to end with.
+pub fn run(args: Args, globals: &Globals) -> Result<(), Problem> {
+    match args.action {
+        Action::List(args) => list::run(&args, globals),
+        Action::Create(args) => create::run(args, globals),
+    }
+}
