@@ -1,6 +1,6 @@
 //! `dmtool activate`: pools back into the kernel, at every boot.
 
-use super::activation::{is_bare, look, remembered, sentence};
+use super::activation::{is_bare, look_with_dockers, remembered, sentence};
 use super::{Globals, Verb, drive};
 use crate::exit::Problem;
 use crate::observe::{Host, device, host, pools};
@@ -75,7 +75,7 @@ impl Verb for Activate {
 
     fn observe(&self, host: &mut Host) -> Facts {
         device::until(self.limit, || {
-            let mut facts = look(host);
+            let mut facts = look_with_dockers(host);
             facts.remembered = self.remember.then(|| remembered(&self.chosen, &facts));
             let found = self.is_all_there(&facts);
             (facts, found)

@@ -8,14 +8,29 @@ use crate::plan::activation::{Chosen, Facts};
 use crate::plan::bare::Known;
 
 pub fn look(host: &mut Host) -> Facts {
+    look_with(host, None)
+}
+
+/// As [`look`], with the pool that Docker's configuration tells of where the register does not know that.
+pub fn look_with_dockers(host: &mut Host) -> Facts {
+    look_with(host, Some(register::of_docker()))
+}
+
+fn look_with(host: &mut Host, dockers: Option<Looked<Option<Record>>>) -> Facts {
     let active = looked(host.active_pools());
     let above = active.as_ref().map(|active| device::above(active)).unwrap_or_default();
     // A host without LVM has bare pools at most.
     let lvm = if lvm::is_installed() { lvm::look(host) } else { Ok(lvm::Lvm::default()) };
-    let register = register::read();
+    let mut register = register::read();
+    let unread = dockers.as_ref().and_then(|dockers| dockers.as_ref().err().cloned());
+    if let (Ok(register), Some(Ok(Some(record)))) = (&mut register, dockers)
+        && register.iter().all(|entry| entry.name != record.name.as_str())
+    {
+        register.push(Entry { name: record.name.as_str().to_owned(), record: Ok(record) });
+    }
     let known = register.iter().flatten().map(|entry| known(entry, active.as_deref().unwrap_or_default())).collect();
     let pools = register.and_then(|register| Ok(pools::with_register(pools::joined(active, &lvm)?, &register)));
-    Facts { pools, lvm, above, known, remembered: None }
+    Facts { pools, lvm, above, known, remembered: None, unread }
 }
 
 /// What the register says of a pool, and what stands there.

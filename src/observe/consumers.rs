@@ -47,6 +47,42 @@ fn docker(text: &str) -> Result<Option<String>, String> {
     Ok(pools.next_back().map(str::to_owned))
 }
 
+/// The two devices that Docker is configured to make its own pool on, and the folder that gives the pool its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfDocker {
+    pub data: String,
+    pub metadata: String,
+    pub root: String,
+}
+
+/// `dm.datadev` and `dm.metadatadev` of Docker's daemon.json.
+///
+/// # Errors
+/// The file is there and cannot be read or taken apart.
+pub fn docker_devices() -> Looked<Option<OfDocker>> {
+    let Some(text) = looked(file::read(Path::new(DOCKER)))? else { return Ok(None) };
+    devices(&text).map_err(|why| Unseen(format!("reading {DOCKER}: {why}")))
+}
+
+fn devices(text: &str) -> Result<Option<OfDocker>, String> {
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|why| why.to_string())?;
+    let options: Vec<&str> = value
+        .get("storage-opts")
+        .and_then(|options| options.as_array())
+        .into_iter()
+        .flatten()
+        .filter_map(|option| option.as_str())
+        .collect();
+    let find = |key: &str| options.iter().rev().find_map(|option| option.strip_prefix(key)).map(str::to_owned);
+    // The older name of the key is still taken.
+    let root = ["data-root", "graph"].iter().find_map(|key| value.get(*key)?.as_str());
+    let root = format!("{}/devicemapper", root.unwrap_or("/var/lib/docker").trim_end_matches('/'));
+    Ok(find("dm.datadev=").zip(find("dm.metadatadev=")).map(|(data, metadata)| OfDocker { data, metadata, root }))
+}
+
 /// `pool_name` of the devmapper snapshotter.
 fn containerd(text: &str) -> Result<Option<String>, String> {
     let document: DocumentMut = text.parse().map_err(|why: toml_edit::TomlError| why.message().to_owned())?;
@@ -70,6 +106,16 @@ mod tests {
         assert_eq!(docker(text), Ok(Some("/dev/mapper/docker-thinpool".to_owned())));
         assert_eq!((docker("{}"), docker("\n")), (Ok(None), Ok(None)));
         assert!(docker("{").is_err());
+    }
+
+    #[test]
+    fn devices_of_docker() {
+        let text = r#"{"data-root": "/srv/docker/", "storage-opts": ["dm.datadev=/dev/mapper/vg-data", "dm.metadatadev=/dev/mapper/vg-meta"]}"#;
+        let found = devices(text).expect("json").expect("both");
+        assert_eq!((found.data.as_str(), found.root.as_str()), ("/dev/mapper/vg-data", "/srv/docker/devicemapper"));
+        assert_eq!(devices(r#"{"storage-opts": ["dm.datadev=/dev/sdb"]}"#), Ok(None));
+        assert_eq!((devices(" "), devices("{}")), (Ok(None), Ok(None)));
+        assert!(devices("[").is_err());
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! The register of bare pools: nothing on a disk says which data device belongs to which metadata, nor what a bare
 //! volume is called, so it stands in `/var/lib/dmtool/pools/NAME.json`, with a copy beside a pool's files.
 
+use super::metadata::{Head, head};
 use super::pools::{Kind, Live};
-use super::standing::place_of;
+use super::standing::{self, There, place_of};
 use super::thin::{PoolTable, parse_pool_table};
 use super::volumes::active_on;
-use super::{Looked, Unseen, looked};
+use super::{Looked, Unseen, consumers, looked};
 use crate::names::DmName;
 use crate::sys::{block, file};
-use crate::units::{Bytes, Sectors};
+use crate::units::{Bytes, DataBlocks, Sectors};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,8 @@ pub const FOLDER: &str = "/var/lib/dmtool/pools";
 /// What stands in a table for the devices, whose numbers are others after each boot.
 const METADATA: &str = "METADATA";
 const DATA: &str = "DATA";
+/// In chunks; the kernel sends an event when fewer are free.
+pub const DOCKERS_LOW_WATER: DataBlocks = DataBlocks(32_768);
 /// The version of the format.
 pub const FORMAT: u64 = 1;
 
@@ -216,6 +219,41 @@ fn volumes_of(name: &DmName, live: &Live, known: Option<&Record>) -> Looked<Vec<
         });
     }
     Ok(volumes)
+}
+
+/// The pool that Docker makes on the two devices of its configuration, where it has made it before: Docker takes the
+/// pool down when it ends.
+///
+/// # Errors
+/// The configuration, or a device that is there, cannot be looked at.
+pub fn of_docker() -> Looked<Option<Record>> {
+    let Some(devices) = consumers::docker_devices()? else { return Ok(None) };
+    let Some(root) = looked(file::identity(Path::new(&devices.root)))? else { return Ok(None) };
+    let place = |path: &str| -> Looked<Option<Place>> {
+        let Ok(There::Device(there)) = standing::device_at(path) else { return Ok(None) };
+        Ok(Some(Place::Device { path: path.to_owned(), size: there.size, dm_uuid: there.dm_uuid }))
+    };
+    let (Some(data), Some(metadata)) = (place(&devices.data)?, place(&devices.metadata)?) else { return Ok(None) };
+    let Head::Of(superblock) = head(Path::new(&devices.metadata))? else { return Ok(None) };
+    let (major, minor) = block::split_device_number(root.device);
+    let table = PoolTable {
+        metadata_device: String::new(),
+        data_device: String::new(),
+        chunk: superblock.chunk,
+        low_water: DOCKERS_LOW_WATER,
+        features: vec!["skip_block_zeroing".to_owned()],
+    };
+    Ok(Some(Record {
+        dmtool: FORMAT,
+        name: DmName::new(&format!("docker-{major}:{minor}-{}-pool", root.inode)).map_err(Unseen)?,
+        kind: Kind::Raw,
+        table: Line::new(data.size().whole_sectors(), &table),
+        transaction_id: superblock.transaction_id,
+        metadata,
+        data,
+        volumes: Vec::new(),
+        next_thin_id: 0,
+    }))
 }
 
 /// Docker's pool carries nothing but Docker's devices, and containerd names its own (`POOL-snap-N`).

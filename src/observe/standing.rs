@@ -128,7 +128,11 @@ fn filesystem_of(number: u64) -> Option<String> {
     blkid::signatures(&device).ok()?.into_iter().find_map(|found| found.uuid)
 }
 
-fn device_at(path: &str) -> Looked<There> {
+/// A device that is there or may be.
+///
+/// # Errors
+/// It cannot be looked at.
+pub fn device_at(path: &str) -> Looked<There> {
     let (major, minor) = match looked(block::node(path))? {
         Node::Missing => return Ok(There::Missing),
         Node::Other(words) => return Ok(There::Other(words.to_owned())),

@@ -5,11 +5,11 @@ use super::refusal::{Reasons, Refusal};
 use super::step::Step;
 use super::{Plan, bare};
 use crate::names::{LvmName, means};
-use crate::observe::Looked;
 use crate::observe::device::Above;
 use crate::observe::lvm::{LvRow, Lvm};
 use crate::observe::pools::{Kind, LvmSide, Pool};
 use crate::observe::register::Record;
+use crate::observe::{Looked, Unseen};
 
 /// Which pools are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub struct Facts {
     pub known: Vec<Known>,
     /// What the pool that was named is to be remembered as, where that was asked for.
     pub remembered: Option<Looked<Record>>,
+    /// Why Docker's configuration could not be looked at, which may tell of a pool.
+    pub unread: Option<Unseen>,
 }
 
 impl Facts {
@@ -129,6 +131,9 @@ pub fn activate(chosen: &Chosen, facts: &Facts) -> Result<Plan, Refusal> {
         } else {
             reasons.merge(brought);
         }
+    }
+    if let Some(why) = facts.unread.as_ref().filter(|_| *chosen == Chosen::All) {
+        plan.left.push(format!("Could not look for a pool of Docker's: {why}."));
     }
     reasons.settle("activate is refused, nothing was changed")?;
     Ok(plan)

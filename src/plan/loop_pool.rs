@@ -9,11 +9,11 @@ use super::step::Step;
 use crate::names::DmName;
 use crate::observe::device::Above;
 use crate::observe::pools::{Kind, Pool};
-use crate::observe::register::{FORMAT, Line, Place, Record};
+use crate::observe::register::{DOCKERS_LOW_WATER, FORMAT, Line, Place, Record};
 use crate::observe::standing::{Room, There};
 use crate::observe::thin::PoolTable;
 use crate::observe::{Looked, Unseen};
-use crate::units::{Bytes, DataBlocks, GIB, KIB, MIB};
+use crate::units::{Bytes, GIB, KIB, MIB};
 
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -45,8 +45,6 @@ pub struct Facts {
 const SMALLEST_METADATA: Bytes = Bytes(2 * MIB);
 /// Less than this in a file system is not worth a pool.
 const SMALLEST_ROOM: Bytes = Bytes(16 * MIB);
-/// Docker's, in chunks: the kernel sends an event when fewer are free.
-const LOW_WATER: DataBlocks = DataBlocks(32_768);
 
 impl Request {
     pub fn dir(&self) -> String {
@@ -68,7 +66,7 @@ impl Request {
             metadata_device: String::new(),
             data_device: String::new(),
             chunk,
-            low_water: LOW_WATER,
+            low_water: DOCKERS_LOW_WATER,
             features: if self.zero { Vec::new() } else { vec!["skip_block_zeroing".to_owned()] },
         };
         Record {
