@@ -1,7 +1,7 @@
 //! Another length for a live pool's table: loaded first and swapped in by one resume, so that its users wait for
 //! milliseconds; and the way back, since a resume that fails leaves a pool suspended.
 
-use crate::observe::thin::{PoolTable, parse_pool_table};
+use crate::observe::thin::{PoolTable, parse_pool_status, parse_pool_table};
 use crate::sys::block;
 use crate::sys::dm::{Ask, Control, Device, Target};
 use crate::units::{Bytes, Sectors};
@@ -10,29 +10,57 @@ use anyhow::{Context, Result, bail};
 /// Swaps in the table with its new length, all its other words as they were.
 ///
 /// # Errors
-/// It did not take. The pool runs with its old table then; where even that failed, the error says so.
+/// It did not take. The pool runs on with the size it had; where even that failed, the error says so.
 pub fn swap(name: &str, (from, to): (Sectors, Sectors), table: &PoolTable) -> Result<()> {
     let control = Control::open()?;
-    let target =
-        |length: Sectors| Target { start: 0, length: length.0, kind: "thin-pool".to_owned(), params: table.params() };
-    let (old, new) = (target(from), target(to));
     let live = control.look(name, Ask::Table)?;
     if !is(&live, from, table) {
         bail!("{name} has another table by now than the one that was looked at");
     }
     // A load takes any length, and the resume that follows does not: the pool would stand still.
-    let (major, minor) = block::parse_dev(&table.data_device)?;
-    let device = block::kernel_name(major, minor).context("the data device is not in sysfs")?;
-    let size = block::size(&format!("/dev/{device}"))?;
-    if Bytes(size).whole_sectors() < to {
-        bail!("/dev/{device} has {size} bytes, which is less than the new table of {} sectors", to.0);
-    }
-    let outcome = control.load(name, &new).and_then(|()| control.resume(name));
+    let sizes = sizes(&control, name, table)?;
+    holds(&table.data_device, to)?;
+    holds(&table.metadata_device, sizes.metadata)?;
+    let outcome = control.load(name, &target(to, table)).and_then(|()| control.resume(name));
     let Err(why) = outcome else { return Ok(()) };
-    match back(&control, name, &old, table) {
-        Ok(()) => Err(why.context(format!("{name} runs on with its old table"))),
-        Err(worse) => Err(worse.context(format!("{name} could not be brought back to its old table: {why:#}"))),
+    match back(&control, name, from, table) {
+        Ok(()) => Err(why.context(format!("{name} runs on with the size it had"))),
+        Err(worse) => Err(worse.context(format!("{name} could not be brought back to the size it had: {why:#}"))),
     }
+}
+
+fn target(length: Sectors, table: &PoolTable) -> Target {
+    Target { start: 0, length: length.0, kind: "thin-pool".to_owned(), params: table.params() }
+}
+
+/// What the pool's metadata knows it to have, also while it is suspended.
+struct Sizes {
+    data: Sectors,
+    metadata: Sectors,
+}
+
+fn sizes(control: &Control, name: &str, table: &PoolTable) -> Result<Sizes> {
+    let status = control.look(name, Ask::Status)?;
+    let words = status.targets.first().map(|target| target.params.as_str()).unwrap_or_default();
+    let figures = parse_pool_status(words)
+        .map_err(anyhow::Error::new)?
+        .figures
+        .with_context(|| format!("{name} has failed by now"))?;
+    Ok(Sizes {
+        data: figures.data_total.bytes(table.chunk_bytes()).whole_sectors(),
+        metadata: figures.metadata_total.bytes().whole_sectors(),
+    })
+}
+
+/// That a device has what is needed of it.
+fn holds(number: &str, needed: Sectors) -> Result<()> {
+    let (major, minor) = block::parse_dev(number)?;
+    let device = block::kernel_name(major, minor).with_context(|| format!("device {number} is not in sysfs"))?;
+    let size = Bytes(block::size(&format!("/dev/{device}"))?);
+    if size.whole_sectors() < needed {
+        bail!("/dev/{device} has {size}, and the pool needs {} of it", needed.bytes());
+    }
+    Ok(())
 }
 
 /// Whether this is the device's live table, however the kernel writes it.
@@ -41,18 +69,23 @@ fn is(device: &Device, length: Sectors, table: &PoolTable) -> bool {
     target.length == length.0 && parse_pool_table(&target.params).as_ref() == Ok(table)
 }
 
-/// The old table live, none waiting, the pool running.
-fn back(control: &Control, name: &str, old: &Target, table: &PoolTable) -> Result<()> {
+/// The old size live, no table waiting, the pool running.
+fn back(control: &Control, name: &str, from: Sectors, table: &PoolTable) -> Result<()> {
     let now = control.look(name, Ask::Table)?;
     if now.inactive_table {
         control.clear(name)?;
     }
-    // A table that is too short for the pool goes live before its resume fails.
-    let is_old = is(&now, Sectors(old.length), table);
-    if !is_old {
-        control.load(name, old)?;
+    // Grown by somebody else meanwhile, the pool takes no table that is shorter than its metadata knows it to be. Such
+    // a table goes live before its resume fails, and then every resume fails.
+    let length = match sizes(control, name, table) {
+        Ok(known) if known.data > from => known.data,
+        _ => from,
+    };
+    let fits = is(&now, length, table);
+    if !fits {
+        control.load(name, &target(length, table))?;
     }
-    if now.suspended || !is_old {
+    if now.suspended || !fits {
         control.resume(name)?;
     }
     let after = control.look(name, Ask::Table)?;

@@ -24,6 +24,9 @@ pub enum Base {
         path: String,
         length: Bytes,
         device_size: Bytes,
+        /// Where in the file its device begins, and how large that may become where it has a limit (losetup(8)).
+        offset: Bytes,
+        limit: Option<Bytes>,
         /// What its file system has left for root.
         free: Bytes,
         /// What of the file is there: it may be sparse.
@@ -68,9 +71,19 @@ impl Base {
     /// The size it has once it holds this much: a file that is longer stays so, and volumes grow by extents.
     pub fn with(&self, size: Bytes) -> Bytes {
         match self {
-            Base::File { length, .. } => size.max(*length),
+            Base::File { length, offset, .. } => Bytes(size.0.saturating_add(offset.0)).max(*length),
             Base::Volume { extent, size: now, .. } => size.extents_for(*extent).bytes(*extent).max(*now),
             Base::Device { size: now, .. } => *now,
+        }
+    }
+
+    /// What there is for a pool by now, also where a file was truncated and its device has not looked again.
+    pub fn present(&self) -> Bytes {
+        match self {
+            Base::File { device_size, length, offset, .. } => {
+                Bytes(device_size.0.min(length.0.saturating_sub(offset.0)))
+            }
+            Base::Volume { size, .. } | Base::Device { size, .. } => *size,
         }
     }
 
@@ -103,6 +116,8 @@ fn base(below: &Below, lvm: &Looked<Lvm>) -> Looked<Base> {
                 path: path.to_owned(),
                 length: size,
                 device_size: size,
+                offset: Bytes(0),
+                limit: None,
                 free: Bytes(0),
                 allocated: size,
                 read_only: false,
@@ -110,11 +125,14 @@ fn base(below: &Below, lvm: &Looked<Lvm>) -> Looked<Base> {
             });
         }
         let space = looked(file::space(Path::new(path)))?;
+        let of_loop = |name: &str| looked(block::number(&folder.join("loop").join(name))).map(Bytes);
         return Ok(Base::File {
             device: below.device.clone(),
             path: path.clone(),
             length: Bytes(space.length),
             device_size: size,
+            offset: of_loop("offset")?,
+            limit: Some(of_loop("sizelimit")?).filter(|limit| limit.0 > 0),
             free: Bytes(space.free),
             allocated: Bytes(space.allocated),
             read_only: space.read_only,

@@ -18,6 +18,7 @@ mod docker;
 mod guests;
 mod halfway;
 mod health;
+mod injected;
 mod loop_pool;
 mod monitoring;
 mod options;

@@ -10,6 +10,14 @@ use crate::plan::step::Step;
 use crate::plan::{Plan, Planned};
 use crate::units::{Bytes, DataBlocks, Extents, METADATA_BLOCK, MIB, SECTOR, Sectors};
 
+/// What one bitmap block of a space map counts, of chunks or of metadata blocks: 2 bits each, in 4 KiB less a header of
+/// 16 bytes (linux/drivers/md/persistent-data/dm-space-map-common.h: ENTRIES_PER_BYTE, disk_bitmap_header).
+const PER_BITMAP: u64 = (METADATA_BLOCK - 16) * 4;
+/// For the trees above the bitmaps, and for what a file system writes of its own.
+const RESERVE: u64 = MIB;
+/// What ext4 counts as free and gives to no file: 4096 blocks of 4 KiB (linux/fs/ext4/super.c: ext4_set_resv_clusters).
+const KEPT: Bytes = Bytes(16 * MIB);
+
 pub fn plan(
     request: &Request,
     facts: &Facts,
@@ -50,6 +58,14 @@ pub fn plan(
     }
     if metadata < metadata_now {
         smaller(&format!("The metadata of {name}"), metadata, metadata_now, reasons);
+    }
+    for (what, base, size) in [("data", data_base, data_now), ("metadata", metadata_base, metadata_now)] {
+        still_there(what, base, size, name, reasons);
+    }
+    if data > data_now || metadata > metadata_now {
+        let chunks = chunks.saturating_sub(now.figures.data_total.0);
+        let blocks = metadata.0.saturating_sub(metadata_now.0) / METADATA_BLOCK;
+        room_for_space_maps(metadata_base, metadata, (chunks, blocks), reasons);
     }
     let mut plan = Plan::default();
     let grown = |base: &Base, size: Bytes, now: Bytes| (size > now).then(|| base.with(size));
@@ -171,10 +187,57 @@ fn metadata_target(request: &Request, now: &Now<'_>, base: &Base, data: Bytes, f
     }
 }
 
+/// A device that was made smaller under the pool: the kernel takes no table on it any more, not even the old one, and
+/// leaves the pool suspended.
+fn still_there(what: &str, base: &Base, size: Bytes, name: &str, reasons: &mut Reasons) {
+    let present = base.present();
+    if present >= size {
+        return;
+    }
+    let reason = format!(
+        "The {what} of {name} is {size}, and {} has {present}: it was made smaller under the pool, and a new table \
+         would leave the pool suspended.",
+        base.name()
+    );
+    let hint = match base {
+        Base::File { device, path, offset, .. } => {
+            format!(
+                "give it its length back, then look at the pool: truncate --size {} {path} && losetup --set-capacity \
+                 /dev/{device} && dmtool check {name}",
+                size.0 + offset.0
+            )
+        }
+        _ => format!("give {} its size back, then look at the pool: dmtool check {name}", base.name()),
+    };
+    reasons.add_with_hint(reason, hint);
+}
+
+/// To count what is new the kernel writes its space maps, into blocks that a sparse metadata file may not have. Where
+/// the file system cannot give them, the commit fails, and the pool with it.
+fn room_for_space_maps(base: &Base, size: Bytes, (chunks, blocks): (u64, u64), reasons: &mut Reasons) {
+    let Base::File { path, free, allocated, read_only, .. } = base else { return };
+    if *read_only {
+        reasons.add(format!("The file system of {path} is read-only."));
+    }
+    let holes = size.0.saturating_sub(allocated.0);
+    // Once for the new bitmaps, and once more since nothing is changed in place (dm-transaction-manager.h: shadows).
+    let bitmaps = chunks.div_ceil(PER_BITMAP) + blocks.div_ceil(PER_BITMAP);
+    let needed = Bytes(bitmaps.saturating_mul(2 * METADATA_BLOCK).saturating_add(RESERVE).min(holes));
+    if needed.0 > 0 && needed.0 + KEPT.0 > free.0 {
+        reasons.add_with_hint(
+            format!(
+                "{path} is sparse: to count what is new the kernel writes up to {needed} of metadata into it, and its \
+                 file system has {free} free, {KEPT} of which it may keep to itself. Without that room the pool fails."
+            ),
+            format!("make room there: df {path}"),
+        );
+    }
+}
+
 /// Makes a device under a pool large enough.
 fn below(what: &str, base: &Base, size: Bytes, plan: &mut Plan, reasons: &mut Reasons) {
     match base {
-        Base::File { device, path, length, device_size, free, allocated, read_only, deleted } => {
+        Base::File { device, path, length, device_size, offset, limit, free, allocated, read_only, deleted } => {
             if *deleted {
                 let reason = format!("The {what} file {path} was deleted under the pool.");
                 reasons.add_with_hint(reason, "see what mends it: dmtool check");
@@ -182,14 +245,21 @@ fn below(what: &str, base: &Base, size: Bytes, plan: &mut Plan, reasons: &mut Re
             if *read_only {
                 reasons.add(format!("The file system of {path} is read-only."));
             }
-            let missing = Bytes(size.0.saturating_sub(allocated.0));
-            if size > *length && missing > *free {
+            if let Some(limit) = limit.filter(|limit| *limit < size) {
+                reasons.add_with_hint(
+                    format!("/dev/{device} has a size limit of {limit}, and the pool's {what} is to have {size}."),
+                    format!("attach {path} without --sizelimit while the pool is down; see it: losetup /dev/{device}"),
+                );
+            }
+            let whole = Bytes(size.0.saturating_add(offset.0));
+            let missing = Bytes(whole.0.saturating_sub(allocated.0));
+            if whole > *length && missing > *free {
                 plan.warnings.push(format!(
-                    "{path} is sparse: {missing} more would be needed for all of its {size}, and its file system has \
+                    "{path} is sparse: {missing} more would be needed for all of its {whole}, and its file system has \
                      {free} free. When that is full, writes to the pool fail"
                 ));
             }
-            plan.put(Step::GrowFile { path: path.clone(), size: Bytes(size.0.max(length.0)) }, *length >= size);
+            plan.put(Step::GrowFile { path: path.clone(), size: Bytes(whole.0.max(length.0)) }, *length >= whole);
             plan.put(Step::SetCapacity { device: device.clone() }, *device_size >= size);
         }
         Base::Volume { name, extent, size: now, free, .. } => {
