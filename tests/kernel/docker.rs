@@ -24,15 +24,43 @@ fn start_docker(options: &str) {
 }
 
 fn import_busybox() {
-    sh("mkdir -p /run/image/bin && cp /bin/busybox /run/image/bin && \
-        for name in sh dd md5sum cat; do ln -sf busybox /run/image/bin/$name; done && \
-        tar -C /run/image -c . | /usr/bin/docker import - busy >/dev/null");
+    std::fs::create_dir_all("/run/image/bin").expect("the image's folder");
+    std::fs::write("/run/image/bin/work", WORK).expect("the writer's script");
+    sh(
+        "cp /bin/busybox /run/image/bin && for name in sh dd md5sum cat mkdir; do ln -sf busybox /run/image/bin/$name; done && \
+        tar -C /run/image -c . | /usr/bin/docker import - busy >/dev/null",
+    );
 }
 
 /// An orderly end of dockerd, as a power-off would bring.
 fn stop_docker() {
     sh("pkill -x dockerd; while pgrep -x dockerd >/dev/null; do sleep 0.1; done; sync; umount /var/lib/docker");
 }
+
+/// Writes files over and over, each with its sum, and verifies one of before each time, until it is told to stop; then
+/// it verifies them all. A line for each round.
+const WORK: &str = r#"
+trap 'over=1' TERM
+mkdir /files && cd /files || exit 9
+round=0
+while [ -z "$over" ]; do
+    name=$(( round % 32 ))
+    dd if=/dev/urandom of=$name bs=64k count=8 conv=fsync 2>/dev/null || { echo "cannot write"; exit 1; }
+    md5sum $name > $name.sum || exit 2
+    before=$(( round * 7 % 32 ))
+    [ ! -e $before.sum ] || md5sum -c $before.sum >/dev/null || { echo "bad: $before"; exit 3; }
+    round=$(( round + 1 ))
+    echo "round $round"
+done
+for sum in *.sum; do
+    md5sum -c $sum >/dev/null || { echo "bad: $sum"; exit 4; }
+done
+echo "all good"
+"#;
+
+const ON_TWO_VOLUMES: &str =
+    "--storage-opt dm.datadev=/dev/mapper/vg--docker-data --storage-opt dm.metadatadev=/dev/mapper/vg--docker-metadata";
+const ON_LOOP_FILES: &str = "--storage-opt dm.loopdatasize=2G --storage-opt dm.loopmetadatasize=64M";
 
 const ON_THE_POOL: &str = "--storage-opt dm.thinpooldev=/dev/mapper/docker-thinpool";
 
@@ -75,15 +103,97 @@ fn starts_on_two_volumes() {
     boots(|machine| {
         machine.boot(|| {
             dmtool("setup /dev/xvdf --two-volumes --yes").assert().success();
-            start_docker(
-                "--storage-opt dm.datadev=/dev/mapper/vg--docker-data --storage-opt dm.metadatadev=/dev/mapper/vg--docker-metadata",
-            );
+            start_docker(ON_TWO_VOLUMES);
             import_busybox();
             assert_eq!(sh("/usr/bin/docker run --network none busy sh -c 'echo inside'"), "inside");
             let (_, value) = json("status");
             assert_eq!((&value["pools"][0]["kind"], &value["pools"][0]["mode"]), (&"raw".into(), &"rw".into()));
             assert!(value["pools"][0]["name"].as_str().is_some_and(|name| name.starts_with("docker-")), "{value:#}");
             stop_docker();
+        });
+    });
+}
+
+/// Has a container write and verify all the time while dmtool resizes what Docker runs on; what `docker info` must say
+/// after each.
+fn a_container_works_on(options: &str, resizes: &[(&str, &str)]) {
+    start_docker(options);
+    import_busybox();
+    sh("/usr/bin/docker run --detach --network none --name writer busy sh /bin/work");
+    let rounds =
+        || -> usize { sh("cat /var/lib/docker/containers/*/*-json.log | wc -l").parse().expect("a count of rounds") };
+    let goes_on = || {
+        let before = rounds();
+        wait_until("the container goes on", || rounds() >= before + 4);
+    };
+    goes_on();
+    for (words, total) in resizes {
+        dmtool(&format!("resize {words}")).assert().success();
+        goes_on();
+        let info = sh("/usr/bin/docker info 2>/dev/null");
+        assert!(info.contains(total), "{total} after resize {words}: {info}");
+    }
+    // It reads what is on the disk.
+    sh("sync; echo 3 > /proc/sys/vm/drop_caches");
+    sh("/usr/bin/docker stop --time 60 writer");
+    assert_eq!(sh("/usr/bin/docker inspect --format '{{.State.ExitCode}}' writer"), "0", "{}", last_words());
+    assert!(last_words().ends_with("all good"), "{}", last_words());
+    assert!(!sh("dmesg").contains("I/O error"));
+    stop_docker();
+}
+
+fn last_words() -> String {
+    sh("/usr/bin/docker logs --tail 3 writer 2>&1")
+}
+
+#[test]
+fn a_container_works_on_while_a_pool_of_lvm_grows() {
+    boots(|machine| {
+        machine.boot(|| {
+            dmtool("setup /dev/xvdf --data 25%VG --yes").assert().success();
+            a_container_works_on(
+                ON_THE_POOL,
+                &[
+                    ("2G docker/thinpool", "Data Space Total: 2.147GB"),
+                    ("--metadata 64M docker/thinpool", "Metadata Space Total: 67.11MB"),
+                    ("max", "Data Space Total: 4.1"),
+                ],
+            );
+        });
+    });
+}
+
+#[test]
+fn a_container_works_on_while_files_grow() {
+    boots(|machine| {
+        machine.boot(|| {
+            a_container_works_on(
+                ON_LOOP_FILES,
+                &[
+                    ("3G", "Data Space Total: 3.221GB"),
+                    ("--metadata 128M", "Metadata Space Total: 134.2MB"),
+                    ("+1G --metadata +64M", "Data Space Total: 4.295GB"),
+                ],
+            );
+            // Docker makes its pool anew when it starts, and does not insist on the size that it was told.
+            start_docker(ON_LOOP_FILES);
+            let info = sh("/usr/bin/docker info 2>/dev/null");
+            assert!(info.contains("Data Space Total: 4.295GB"), "{info}");
+            sh("/usr/bin/docker start --attach writer 2>&1 | grep -q 'File exists'");
+            stop_docker();
+        });
+    });
+}
+
+#[test]
+fn a_container_works_on_while_two_volumes_grow() {
+    boots(|machine| {
+        machine.boot(|| {
+            dmtool("setup /dev/xvdf --two-volumes --data 30%VG --metadata 64M --yes").assert().success();
+            a_container_works_on(
+                ON_TWO_VOLUMES,
+                &[("2G", "Data Space Total: 2.147GB"), ("--metadata 128M", "Metadata Space Total: 134.2MB")],
+            );
         });
     });
 }
