@@ -112,6 +112,68 @@ fn dmeventd_is_taken_out_of_its_back_off() {
     });
 }
 
+/// Over the threshold and without room, until dmeventd has failed twice and waits for longer than anybody does below.
+fn backed_off() {
+    pool_with_room();
+    sh("lvcreate -qq -n rest -l 100%FREE docker");
+    let before = size();
+    fill(86);
+    sh("sleep 25");
+    assert_eq!(size(), before);
+}
+
+/// Sooner than a next try that was put off.
+#[track_caller]
+fn extends_itself_beyond(before: u64) {
+    let start = std::time::Instant::now();
+    wait_until("it extends itself", || size() > before);
+    assert!(start.elapsed().as_secs() < 15, "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_resize_ends_the_back_off() {
+    in_kernel(|| {
+        backed_off();
+        sh("lvremove -qq -y docker/rest");
+        let (status, value) = json("resize +4M docker/thinpool");
+        assert_eq!((status, value["steps"].as_array().map(Vec::len)), (0, Some(1)), "one command: {value:#}");
+        let before = size();
+        extends_itself_beyond(before);
+        let before = size();
+        fill(86);
+        extends_itself_beyond(before);
+        sh("dmsetup remove t0");
+    });
+}
+
+#[test]
+fn a_disk_that_is_added_without_a_size_ends_the_back_off() {
+    in_kernel(|| {
+        backed_off();
+        let before = size();
+        let (status, value) = json(&format!("resize {before} docker/thinpool --add-device /dev/xvdj --yes"));
+        assert_eq!(status, 0, "{value:#}");
+        let steps: Vec<_> = value["steps"]
+            .as_array()
+            .expect("steps")
+            .iter()
+            .filter(|step| step["status"] == "done")
+            .map(|step| step["command"].clone())
+            .collect();
+        assert_eq!(
+            steps,
+            [
+                "vgextend docker /dev/xvdj",
+                "lvchange --monitor n docker/thinpool",
+                "lvchange --monitor y docker/thinpool"
+            ]
+        );
+        extends_itself_beyond(before);
+        gone("extension-backed-off");
+        sh("dmsetup remove t0");
+    });
+}
+
 #[test]
 fn the_verb_shows_sets_and_switches_off() {
     in_kernel(|| {

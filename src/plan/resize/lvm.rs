@@ -4,7 +4,7 @@ use super::{Facts, Growth, Now, Request, Room, Targets, largest, metadata_for, s
 use crate::names::LvmName;
 use crate::observe::device::Device;
 use crate::observe::lvm::Lvm;
-use crate::observe::pools::LvmSide;
+use crate::observe::pools::{LvmSide, is_overdue};
 use crate::plan::Plan;
 use crate::plan::devices::{Usable, Wish, blank_extents, path_for_lvm, usable};
 use crate::plan::refusal::Reasons;
@@ -131,7 +131,24 @@ pub fn plan(
     if in_kernel.0 < whole_chunks {
         plan.todo(Step::Refresh { pool: name.clone() });
     }
+    let grown = plan.steps.iter().any(|planned| !planned.already && !matches!(planned.step, Step::ExtendGroup { .. }));
+    if !fresh.is_empty() && !grown && waits(side, now, sizes.free) {
+        plan.todo(Step::Unmonitor { pool: name.clone() });
+        plan.todo(Step::Monitor { pool: name.clone() });
+    }
     Some((plan, targets))
+}
+
+/// Whether an extension is due that only room was missing for. dmeventd, which failed to make it, tries less and less
+/// often. It forgets its failures when the pool has another size, of data or of metadata, or when it is told of the
+/// pool anew; not when the group has room (LVM2/daemons/dmeventd/plugins/thin/dmeventd_thin.c, `known_data_size`).
+fn waits(side: &LvmSide, now: &Now<'_>, free: u64) -> bool {
+    side.monitored()
+        && side.autoextend.as_ref().is_ok_and(|settings| {
+            settings.percent > 0
+                && is_overdue(now.figures, settings.threshold)
+                && side.next_step(now.figures, *settings).0 <= free
+        })
 }
 
 /// Everything that speaks against these sizes.
