@@ -87,6 +87,26 @@ impl Base {
         }
     }
 
+    /// What it would take of the room that [`Base::room`] tells, to have this size.
+    pub fn takes(&self, size: Bytes) -> Bytes {
+        match self {
+            Base::Volume { extent, size: now, .. } => {
+                Bytes(size.extents_for(*extent).bytes(*extent).0.saturating_sub(now.0))
+            }
+            Base::File { device_size: now, .. } | Base::Device { size: now, .. } => Bytes(size.0.saturating_sub(now.0)),
+        }
+    }
+
+    /// Whether one grows into what is free for the other, too. Two files with the same space free are taken to lie on
+    /// one file system.
+    pub fn shares_room_with(&self, other: &Base) -> bool {
+        match (self, other) {
+            (Base::Volume { name: one, .. }, Base::Volume { name: other, .. }) => one.vg == other.vg,
+            (Base::File { free: one, .. }, Base::File { free: other, .. }) => one == other,
+            _ => false,
+        }
+    }
+
     pub fn is_volume(&self) -> bool {
         matches!(self, Base::Volume { .. })
     }

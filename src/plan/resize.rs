@@ -1,6 +1,8 @@
 //! The plan of `dmtool resize`: any pool grows, never shrinks.
 
+mod below;
 mod lvm;
+mod remember;
 mod table;
 
 use super::Plan;

@@ -1,6 +1,7 @@
 //! Debian's Docker 20.10 on pools that dmtool made.
 
 use crate::harness::*;
+use predicates::str::contains;
 
 /// Starts dockerd with its data on the second disk and waits until it answers.
 fn start_docker(options: &str) {
@@ -109,6 +110,24 @@ fn starts_on_two_volumes() {
             let (_, value) = json("status");
             assert_eq!((&value["pools"][0]["kind"], &value["pools"][0]["mode"]), (&"raw".into(), &"rw".into()));
             assert!(value["pools"][0]["name"].as_str().is_some_and(|name| name.starts_with("docker-")), "{value:#}");
+            sh("/usr/bin/docker run --network none --name writer busy sh -c 'echo kept > /kept' && /usr/bin/docker commit writer kept");
+            stop_docker();
+            // Docker takes its pool down; what brings it back is Docker's configuration.
+            assert_eq!(json("status").1["pools"].as_array().map(Vec::len), Some(0));
+        });
+        machine.boot(|| {
+            sh("mount /dev/xvdg /var/lib/docker && vgchange -qq -ay vg-docker");
+            dmtool("activate").assert().code(3).stderr(contains("there is no pool on this host"));
+            sh(r#"mkdir -p /etc/docker && echo '{"storage-opts": ["dm.datadev=/dev/mapper/vg--docker-data", "dm.metadatadev=/dev/mapper/vg--docker-metadata"]}' > /etc/docker/daemon.json"#);
+            let (status, value) = json("activate --all");
+            assert_eq!((status, &value["changed"]), (0, &true.into()), "{value:#}");
+            assert_eq!(json("activate --all").1["changed"], false);
+            let table = sh("dmsetup table | grep thin-pool");
+            sh("umount /var/lib/docker");
+            start_docker("");
+            assert_eq!(sh("dmsetup table | grep thin-pool"), table, "Docker takes the pool as its own");
+            assert_eq!(sh("/usr/bin/docker run --network none kept cat /kept"), "kept");
+            dmtool("deactivate").assert().code(3).stderr(contains("in no register"));
             stop_docker();
         });
     });

@@ -168,6 +168,8 @@ fn volumes_and_disks_under_a_bare_pool() {
         dmtool("resize --metadata +12M rawpool").assert().success();
         assert_eq!(figures("rawpool").1, (64 + 12) * 256);
         dmtool("resize 40G").assert().code(3).stderr(contains("vgextend vg-docker DEVICE"));
+        // Each of them fits into what is free, and both do not.
+        dmtool("resize +700M --metadata +700M").assert().code(3).stderr(contains("more of data and"));
         dmtool("resize max").assert().success();
         assert_eq!(sh("vgs --noheadings -o vg_free_count vg-docker"), "0");
         sh("dmsetup remove rawpool");
