@@ -116,15 +116,16 @@ fn starts_on_two_volumes() {
             assert_eq!(json("status").1["pools"].as_array().map(Vec::len), Some(0));
         });
         machine.boot(|| {
-            sh("mount /dev/xvdg /var/lib/docker && vgchange -qq -ay vg-docker");
+            sh("mkdir -p /var/lib/docker && mount /dev/xvdg /var/lib/docker && vgchange -qq -ay vg-docker");
             dmtool("activate").assert().code(3).stderr(contains("there is no pool on this host"));
             sh(r#"mkdir -p /etc/docker && echo '{"storage-opts": ["dm.datadev=/dev/mapper/vg--docker-data", "dm.metadatadev=/dev/mapper/vg--docker-metadata"]}' > /etc/docker/daemon.json"#);
             let (status, value) = json("activate --all");
             assert_eq!((status, &value["changed"]), (0, &true.into()), "{value:#}");
             assert_eq!(json("activate --all").1["changed"], false);
             let table = sh("dmsetup table | grep thin-pool");
-            sh("umount /var/lib/docker");
-            start_docker("");
+            // Options may not stand in the file and on the command line both.
+            sh("umount /var/lib/docker; rm /etc/docker/daemon.json");
+            start_docker(ON_TWO_VOLUMES);
             assert_eq!(sh("dmsetup table | grep thin-pool"), table, "Docker takes the pool as its own");
             assert_eq!(sh("/usr/bin/docker run --network none kept cat /kept"), "kept");
             dmtool("deactivate").assert().code(3).stderr(contains("in no register"));
