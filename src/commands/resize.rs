@@ -61,7 +61,8 @@ fn parse_growth(text: &str) -> Result<Growth, String> {
 
 /// Whether a lone word was meant as a size: then what is wrong with it is said, otherwise it is the pool.
 fn looks_like_size(word: &str) -> bool {
-    !word.contains('/') && word.starts_with(|c: char| c.is_ascii_digit() || c == '+' || c == '.')
+    let begins = |c: char| c.is_ascii_digit() || "+-.".contains(c);
+    !word.contains('/') && (word.starts_with(begins) || word.ends_with('%'))
 }
 
 /// # Errors
@@ -180,7 +181,12 @@ mod tests {
         for text in ["", "+", "0", "+0", "-1G", "20%", "+0%", "101%VG", "+101%FREE", "+5%VG", "50%FREE", "1e9", "MAX"] {
             assert!(parse_growth(text).is_err(), "{text}");
         }
-        assert!(looks_like_size("20X") && looks_like_size("+x") && !looks_like_size("docker-253:17-pool"));
+        assert!(
+            looks_like_size("20X")
+                && looks_like_size("+x")
+                && looks_like_size("max%")
+                && !looks_like_size("docker-253:17-pool")
+        );
         assert!(!looks_like_size("0vg/pool"));
     }
 }

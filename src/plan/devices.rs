@@ -18,6 +18,8 @@ pub struct Wish<'a> {
     pub pool: &'a LvmName,
     pub vg: &'a VgName,
     pub wipe: bool,
+    /// For a pool that is there already, by a verb that knows no --wipe.
+    pub grows: bool,
 }
 
 /// The named devices that are devices; every reason not to write on one of them is added.
@@ -52,8 +54,16 @@ fn check_device(wish: Wish<'_>, given: &str, device: &Device, lvm: &Lvm, reasons
     }
     if let Some(pv) = pv.filter(|pv| !pv.vg_name.is_empty()) {
         reasons.add_with_hint(
-            format!("{given} is a physical volume of the volume group {}, which --wipe does not cover.", pv.vg_name),
-            format!("to use what is free in that group: dmtool setup --adopt {}", pv.vg_name),
+            if wish.grows {
+                format!("{given} is a physical volume of the volume group {}.", pv.vg_name)
+            } else {
+                format!("{given} is a physical volume of the volume group {}, which --wipe does not cover.", pv.vg_name)
+            },
+            if wish.grows {
+                format!("add another disk; or free this one: pvmove {given} && vgreduce {} {given}", pv.vg_name)
+            } else {
+                format!("to use what is free in that group: dmtool setup --adopt {}", pv.vg_name)
+            },
         );
         return;
     }
@@ -99,14 +109,18 @@ fn check_signatures(wish: Wish<'_>, given: &str, device: &Device, known_pv: bool
     if wish.wipe {
         return;
     }
-    let hint = "if nothing on it is needed any more, add --wipe";
+    let hint = if wish.grows {
+        format!("if nothing on it is needed any more: wipefs --all {given}")
+    } else {
+        "if nothing on it is needed any more, add --wipe".to_owned()
+    };
     for signature in signatures.iter().filter(|signature| !(known_pv && signature.kind == "LVM2_member")) {
         if signature.partition_table {
             let list = partitions_of(device);
-            reasons.add_with_hint(format!("{given} has a partition table ({}: {list}).", signature.kind), hint);
+            reasons.add_with_hint(format!("{given} has a partition table ({}: {list}).", signature.kind), &*hint);
         } else {
             let label = signature.label.as_ref().map_or(String::new(), |label| format!(" '{}'", label.escape_debug()));
-            reasons.add_with_hint(format!("{given} carries a signature: {}{label}.", signature.kind), hint);
+            reasons.add_with_hint(format!("{given} carries a signature: {}{label}.", signature.kind), &*hint);
         }
     }
 }

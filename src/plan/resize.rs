@@ -10,7 +10,7 @@ use super::activation::{Chosen, choose};
 use super::bare::Known;
 use super::refusal::{Reasons, Refusal};
 use super::sizing::LARGEST_METADATA;
-use crate::names::LvmName;
+use crate::names::{LvmName, means};
 use crate::observe::Looked;
 use crate::observe::device::Named;
 use crate::observe::ground::Ground;
@@ -71,7 +71,8 @@ pub fn metadata_for(data: Bytes, chunk: Bytes, used: Bytes) -> Bytes {
 /// # Errors
 /// Why nothing is begun.
 pub fn plan(request: &Request, facts: &Facts, fixed: Option<Targets>) -> Result<(Plan, Targets), Refusal> {
-    let pool = choose("resize", &request.chosen, &facts.pools, &facts.lvm)?.into_iter().next();
+    let chosen = choose("resize", &request.chosen, &facts.pools, &facts.lvm);
+    let pool = chosen.map_err(|why| other_volume(request, facts).unwrap_or(why))?.into_iter().next();
     let Some(pool) = pool else {
         return Err(Refusal { message: "there is no pool on this host".to_owned(), reasons: Vec::new(), hint: None });
     };
@@ -91,6 +92,25 @@ pub fn plan(request: &Request, facts: &Facts, fixed: Option<Targets>) -> Result<
         reasons: vec!["Its state could not be looked at.".to_owned()],
         hint: Some(format!("look at it: dmtool check {}", pool.name)),
     })
+}
+
+/// Why a volume of LVM that was named is not resized: it is no pool.
+fn other_volume(request: &Request, facts: &Facts) -> Option<Refusal> {
+    let (Chosen::One(typed), Ok(lvm)) = (&request.chosen, &facts.lvm) else { return None };
+    let (row, name) = lvm.lvs.iter().find_map(|row| {
+        let name = LvmName::parse(&format!("{}/{}", row.vg_name, row.lv_name)).ok()?;
+        means(typed, &name.to_string(), &[name.dm_name().as_str()]).then_some((row, name))
+    })?;
+    let (reason, hint) = if row.pool_lv.is_empty() {
+        let reason = format!("It is a volume of LVM of the type {}, and no thin pool.", row.segtype);
+        (reason, format!("list the pools: dmtool status; make the volume larger: lvextend --size SIZE {name}"))
+    } else {
+        let pool = format!("{}/{}", row.vg_name, row.pool_lv);
+        let reason = format!("It is a thin volume in the pool {pool}.");
+        (reason, format!("make its pool larger: dmtool resize SIZE {pool}; the volume: lvextend --size SIZE {name}"))
+    };
+    let message = format!("resize of {name} is refused, nothing was changed");
+    Some(Refusal { message, reasons: vec![reason], hint: Some(hint) })
 }
 
 /// A pool that may be resized, as the kernel has it.

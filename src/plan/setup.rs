@@ -37,7 +37,7 @@ pub struct Request {
 
 impl Request {
     fn wish(&self) -> Wish<'_> {
-        Wish { pool: &self.pool, vg: &self.pool.vg, wipe: self.wipe }
+        Wish { pool: &self.pool, vg: &self.pool.vg, wipe: self.wipe, grows: false }
     }
 }
 

@@ -42,7 +42,7 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
         }
     };
     let data = LvmName { vg: request.vg.clone(), lv: request.data_lv.clone() };
-    let wish = Wish { pool: &data, vg: &request.vg, wipe: request.wipe };
+    let wish = Wish { pool: &data, vg: &request.vg, wipe: request.wipe, grows: false };
     let devices = usable(wish, &facts.devices, lvm, &mut reasons);
     let group = lvm.group(&request.vg);
     check_group(wish, &devices, group.as_ref(), &mut reasons);

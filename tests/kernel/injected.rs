@@ -302,3 +302,34 @@ fn the_metadata_device_was_made_smaller() {
         remove();
     });
 }
+
+#[test]
+fn the_file_system_under_the_files_is_read_only() {
+    in_kernel(|| {
+        pool();
+        let before = table();
+        let lengths = || sh("stat -c %s /run/files/data /run/files/metadata");
+        let at_first = lengths();
+        // A file system with files that are written to is not remounted: what the path leads to is covered instead.
+        sh("mount --bind /run/files /run/files && mount -o remount,ro,bind /run/files");
+        for words in ["3G", "--metadata +64M", "3G --metadata +64M"] {
+            dmtool(&format!("resize {words} bare-pool"))
+                .assert()
+                .code(3)
+                .stderr(contains("The file system of /run/files/").and(contains("is read-only.")));
+        }
+        assert_eq!(lengths(), at_first);
+        runs_on(&before);
+        sh("umount /run/files");
+        dmtool("resize 2112M bare-pool").assert().success();
+        // An error on its disk, as far as ext4 knows: Linux 6.1 does not say that nothing can be written any more.
+        let (before, at_first) = (table(), lengths());
+        sh("mount -o remount,errors=remount-ro /run/files && \
+            echo test > /sys/fs/ext4/$(basename $(readlink -f /dev/xvdh))/trigger_fs_error");
+        let (status, said) = end(traced("resize 3G bare-pool", ""));
+        assert!(matches!(status, 1 | 3) && said.contains("ead-only"), "{said}");
+        assert_eq!(Order::of_trace().count(LOAD), 0, "{said}");
+        assert_eq!((table(), lengths()), (before, at_first));
+        remove();
+    });
+}

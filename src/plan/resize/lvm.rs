@@ -86,7 +86,7 @@ pub fn plan(
     reasons: &mut Reasons,
 ) -> Option<(Plan, Targets)> {
     let mut plan = Plan::default();
-    let devices = usable(Wish { pool: name, vg: &name.vg, wipe: false }, &facts.added, lvm, reasons);
+    let devices = usable(Wish { pool: name, vg: &name.vg, wipe: false, grows: true }, &facts.added, lvm, reasons);
     let in_group =
         |device: &Device| lvm.pv_on(device.major, device.minor).is_some_and(|pv| pv.vg_name == name.vg.as_str());
     let fresh: Vec<Usable<'_>> = devices.iter().copied().filter(|(_, device)| !in_group(device)).collect();
