@@ -147,10 +147,13 @@ fn well<'a>(pool: &'a Pool, request: &Request, reasons: &mut Reasons) -> Option<
     };
     if figures.needs_check {
         reasons.add_with_hint(format!("{name} needs a check: the kernel ignores a resize until then."), &*check);
+    } else if table.has("read_only") {
+        let hint = format!("take the word read_only out of its table while it is down; see it: dmsetup table {name}");
+        reasons.add_with_hint(format!("{name} is read-only, since its table says so."), hint);
     } else if status.mode == Mode::Ro && request.metadata.is_none() {
         reasons.add_with_hint(
-            format!("{name} is read-only, since its metadata is full or its table says so."),
-            format!("if it is full, grow that: dmtool resize {name} --metadata +100%"),
+            format!("{name} is read-only, since its metadata is full."),
+            format!("grow that: dmtool resize {name} --metadata +100%"),
         );
     }
     Some(Now { live, table, figures })

@@ -15,6 +15,7 @@ mod activation;
 mod autoextend;
 mod bare;
 mod docker;
+mod features;
 mod guests;
 mod halfway;
 mod health;
