@@ -27,4 +27,5 @@ mod refusals;
 mod register;
 mod resize;
 mod setup;
+mod sizes;
 mod status;

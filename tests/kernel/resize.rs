@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-fn figures(dm_name: &str) -> (u64, u64) {
+pub fn figures(dm_name: &str) -> (u64, u64) {
     let status = sh(&format!("dmsetup status {dm_name}"));
     let total = |at: usize| -> u64 {
         let word = status.split(' ').nth(at).expect("a figure");
