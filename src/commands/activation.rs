@@ -19,8 +19,7 @@ pub fn look_with_dockers(host: &mut Host) -> Facts {
 fn look_with(host: &mut Host, dockers: Option<Looked<Option<Record>>>) -> Facts {
     let active = looked(host.active_pools());
     let above = active.as_ref().map(|active| device::above(active)).unwrap_or_default();
-    // A host without LVM has bare pools at most.
-    let lvm = if lvm::is_installed() { lvm::look(host) } else { Ok(lvm::Lvm::default()) };
+    let lvm = lvm::look_if_installed(host);
     let mut register = register::read();
     let unread = dockers.as_ref().and_then(|dockers| dockers.as_ref().err().cloned());
     if let (Ok(register), Some(Ok(Some(record)))) = (&mut register, dockers)
@@ -29,7 +28,7 @@ fn look_with(host: &mut Host, dockers: Option<Looked<Option<Record>>>) -> Facts 
         register.push(Entry { name: record.name.as_str().to_owned(), record: Ok(record) });
     }
     let known = register.iter().flatten().map(|entry| known(entry, active.as_deref().unwrap_or_default())).collect();
-    let pools = register.and_then(|register| Ok(pools::with_register(pools::joined(active, &lvm)?, &register)));
+    let pools = pools::all(active, &lvm, &register);
     Facts { pools, lvm, above, known, remembered: None, unread }
 }
 

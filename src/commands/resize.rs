@@ -109,13 +109,9 @@ impl Verb for Resize {
     fn observe(&self, host: &mut Host) -> Facts {
         host.named.clone_from(&self.devices);
         let active = looked(host.active_pools());
-        // A host without LVM has bare pools at most.
-        let lvm = if lvm::is_installed() { lvm::look(host) } else { Ok(lvm::Lvm::default()) };
+        let lvm = lvm::look_if_installed(host);
         let register = register::read();
-        let pools = match &register {
-            Ok(register) => pools::joined(active, &lvm).map(|pools| pools::with_register(pools, register)),
-            Err(why) => Err(why.clone()),
-        };
+        let pools = pools::all(active, &lvm, &register);
         let added = self.devices.iter().map(|given| device::look(given)).collect();
         let mut facts = Facts { pools, added, ground: None, known: None, lvm };
         let Some(pool) = self.request.chosen.find(&facts.pools).filter(|pool| pool.lvm.is_none()) else { return facts };

@@ -276,6 +276,14 @@ pub fn is_installed() -> bool {
     crate::sys::lvm2cmd::is_installed()
 }
 
+/// As [`look`]; nothing on a host without LVM, which has bare pools at most.
+///
+/// # Errors
+/// LVM is there and cannot be asked.
+pub fn look_if_installed(host: &mut Host) -> Looked<Lvm> {
+    if is_installed() { look(host) } else { Ok(Lvm::default()) }
+}
+
 /// The volume group and volume behind an LVM device's name, its layer dropped.
 pub fn lvm_name(dm_name: &str) -> Option<String> {
     dm_split(dm_name).map(|(vg, lv, _)| format!("{vg}/{lv}"))

@@ -298,6 +298,14 @@ pub fn joined(active: Looked<Vec<Pool>>, lvm: &Looked<Lvm>) -> Looked<Vec<Pool>>
     Ok(join(active?, lvm.as_ref().map_err(Clone::clone)?))
 }
 
+/// All pools that are up or known: the kernel's, LVM's and the register's.
+///
+/// # Errors
+/// The first of them that could not be asked.
+pub fn all(active: Looked<Vec<Pool>>, lvm: &Looked<Lvm>, register: &Looked<Vec<register::Entry>>) -> Looked<Vec<Pool>> {
+    Ok(with_register(joined(active, lvm)?, register.as_ref().map_err(Clone::clone)?))
+}
+
 /// Joins the register to the pools, and adds those of it that are down.
 pub fn with_register(mut pools: Vec<Pool>, register: &[register::Entry]) -> Vec<Pool> {
     for register::Entry { name, record } in register {

@@ -2,7 +2,7 @@
 
 use crate::commands::Globals;
 use crate::exit::{Kind, Problem};
-use crate::observe::{Host, Looked, looked, lvm, pools, register, volumes};
+use crate::observe::{Host, looked, lvm, pools, register, volumes};
 use crate::plan::activation::{Chosen, choose};
 use crate::report::{json, volumes as report};
 
@@ -34,9 +34,8 @@ pub fn run(args: &Args, globals: &Globals) -> Result<(), Problem> {
 fn look(args: &Args, globals: &Globals) -> Result<Vec<volumes::Known>, Problem> {
     let mut host = Host::new(globals.lock_limit);
     let active = looked(host.active_pools());
-    let lvm = if lvm::is_installed() { lvm::look(&mut host) } else { Ok(lvm::Lvm::default()) };
-    let pools: Looked<_> =
-        register::read().and_then(|register| Ok(pools::with_register(pools::joined(active, &lvm)?, &register)));
+    let lvm = lvm::look_if_installed(&mut host);
+    let pools = pools::all(active, &lvm, &register::read());
     let chosen = Chosen::from_args(args.pool.clone(), false);
     let mut found = Vec::new();
     for pool in choose("volume list", &chosen, &pools, &lvm)? {
