@@ -117,6 +117,10 @@ fn run(step: &Step, host: &mut Host, warnings: &mut Vec<String>) -> Result<()> {
             if matches!(step, Step::Activate { .. }) {
                 settings.push_str(&clearing()?);
             }
+            // As when dmeventd extends by itself: this command says nothing to it.
+            if let Step::ExtendMetadata { keeps_watch: true, .. } | Step::ExtendData { keeps_watch: true, .. } = step {
+                settings.push_str(" activation/monitoring=0");
+            }
             words.extend(["--config".to_owned(), filter::config(host, &settings)?]);
             let reply = host.lvm.change(&words, host.lock_limit)?;
             warnings.extend(reply.warnings);

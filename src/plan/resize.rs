@@ -52,11 +52,13 @@ pub struct Facts {
     pub known: Option<Known>,
 }
 
-/// The sizes that a request comes to: fixed by its first plan, since "+1G" means once.
+/// What a request comes to: fixed by its first plan, since "+1G" means once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Targets {
     pub data: Option<Bytes>,
     pub metadata: Option<Bytes>,
+    /// dmeventd watched the pool, and so must it afterwards.
+    pub watched: bool,
 }
 
 /// What metadata a pool of this size should have: four times LVM's estimate of 64 bytes a chunk, and room for as much

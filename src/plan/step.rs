@@ -34,10 +34,11 @@ pub enum Step {
     Deactivate { pool: LvmName, volumes: Vec<String> },
     /// Takes devices into a volume group.
     ExtendGroup { vg: VgName, devices: Vec<String> },
-    /// Makes a pool's metadata so large, and the group's spare with it.
-    ExtendMetadata { pool: LvmName, to: Bytes },
+    /// Makes a pool's metadata so large, and the group's spare with it. With `keeps_watch`, dmeventd goes on watching the
+    /// pool meanwhile; otherwise LVM takes the pool from it and gives it back.
+    ExtendMetadata { pool: LvmName, to: Bytes, keeps_watch: bool },
     /// Makes a pool's data so large.
-    ExtendData { pool: LvmName, to: Extents, bytes: Bytes },
+    ExtendData { pool: LvmName, to: Extents, bytes: Bytes, keeps_watch: bool },
     /// Makes a plain volume under a bare pool so large.
     ExtendVolume { volume: LvmName, to: Extents, bytes: Bytes },
     /// Makes the file under a loop device longer; the new part is a hole.
@@ -142,7 +143,7 @@ impl Step {
                 line.extend(devices.iter().cloned());
                 line
             }
-            Step::ExtendMetadata { pool, to } => {
+            Step::ExtendMetadata { pool, to, .. } => {
                 words(&["lvextend", "--poolmetadatasize", &format!("{}k", to.0 / KIB), &pool.to_string()])
             }
             Step::ExtendData { pool, to, .. } => {

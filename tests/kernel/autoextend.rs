@@ -38,6 +38,24 @@ fn a_pool_that_fills_up_is_extended() {
 }
 
 #[test]
+fn dmeventd_watches_on_while_a_pool_is_resized() {
+    in_kernel(|| {
+        pool_with_room();
+        let threads = || sh("ls /proc/$(pgrep -x dmeventd)/task");
+        let watchers = threads();
+        for words in ["resize +8M", "resize --metadata +4M"] {
+            dmtool(words).assert().success();
+            assert_eq!(threads(), watchers, "{words}: taken from it and given back");
+            assert_eq!(check("")["status"], "ok");
+        }
+        let before = size();
+        fill(82);
+        wait_until("dmeventd extends it", || size() > before);
+        sh("dmsetup remove t0");
+    });
+}
+
+#[test]
 fn each_of_the_five_things_that_can_be_missing() {
     in_kernel(|| {
         pool_with_room();

@@ -5,6 +5,8 @@ use crate::names::LvmName;
 use crate::observe::device::Device;
 use crate::observe::lvm::Lvm;
 use crate::observe::pools::{LvmSide, is_overdue};
+use crate::observe::profile::Autoextend;
+use crate::observe::thin::PoolFigures;
 use crate::plan::Plan;
 use crate::plan::devices::{Usable, Wish, blank_extents, path_for_lvm, usable};
 use crate::plan::refusal::Reasons;
@@ -116,13 +118,15 @@ pub fn plan(
             sizes.bytes(wanted)
         ));
     }
-    let targets = Targets { data: Some(sizes.bytes(data)), metadata: Some(sizes.bytes(metadata)) };
+    let watched = fixed.map_or(side.monitored(), |fixed| fixed.watched);
+    let targets = Targets { data: Some(sizes.bytes(data)), metadata: Some(sizes.bytes(metadata)), watched };
+    let keeps_watch = keeps_watch(side, now.figures);
     let grows = metadata > sizes.metadata;
     if grows || request.metadata.is_some() {
-        plan.put(Step::ExtendMetadata { pool: name.clone(), to: sizes.bytes(metadata) }, !grows);
+        plan.put(Step::ExtendMetadata { pool: name.clone(), to: sizes.bytes(metadata), keeps_watch }, !grows);
     }
     if request.data.is_some() {
-        let step = Step::ExtendData { pool: name.clone(), to: Extents(data), bytes: sizes.bytes(data) };
+        let step = Step::ExtendData { pool: name.clone(), to: Extents(data), bytes: sizes.bytes(data), keeps_watch };
         plan.put(step, data <= sizes.data);
     }
     // A command that was killed between LVM's metadata and the kernel's table leaves the kernel behind.
@@ -134,6 +138,8 @@ pub fn plan(
     let grown = plan.steps.iter().any(|planned| !planned.already && !matches!(planned.step, Step::ExtendGroup { .. }));
     if !fresh.is_empty() && !grown && waits(side, now, sizes.free) {
         plan.todo(Step::Unmonitor { pool: name.clone() });
+        plan.todo(Step::Monitor { pool: name.clone() });
+    } else if watched && side.is_watched() == Some(false) {
         plan.todo(Step::Monitor { pool: name.clone() });
     }
     Some((plan, targets))
@@ -149,6 +155,14 @@ fn waits(side: &LvmSide, now: &Now<'_>, free: u64) -> bool {
                 && is_overdue(now.figures, settings.threshold)
                 && side.next_step(now.figures, *settings).0 <= free
         })
+}
+
+/// Whether dmeventd goes on watching while LVM extends: to take the pool from it and give it back takes longer than all
+/// else, and leaves the pool unwatched where LVM is killed in between. Past the threshold it is given back: dmeventd
+/// then forgets its failures and extends at once.
+fn keeps_watch(side: &LvmSide, figures: &PoolFigures) -> bool {
+    let below = |settings: &Autoextend| !is_overdue(figures, settings.threshold);
+    side.monitored() && side.autoextend.as_ref().is_ok_and(below)
 }
 
 /// Everything that speaks against these sizes.

@@ -52,7 +52,7 @@ pub fn plan(
         let after = if swapped { caught_up(record, known) } else { Some(grown_record(record, sizes, to)) };
         plan.steps.extend(after.map(|after| Planned::todo(Step::Record { record: Box::new(after), made: false })));
     }
-    Some((plan, Targets { data: Some(data), metadata: Some(metadata) }))
+    Some((plan, Targets { data: Some(data), metadata: Some(metadata), watched: false }))
 }
 
 impl<'a> On<'a> {
