@@ -1,9 +1,10 @@
 //! Bare pools and their volumes, made from what the register says of them.
 
 use crate::names::DmName;
-use crate::observe::register::{Place, Record, Volume};
+use crate::observe::register::{self, LARGEST_ID, Place, Record, State, Volume};
 use crate::observe::standing::{self, There};
-use crate::sys::dm::{Ask, Control, Target};
+use crate::observe::volumes;
+use crate::sys::dm::{Control, Target};
 use crate::sys::{block, exec, file, loopdev};
 use crate::units::{Bytes, SECTOR, Sectors};
 use anyhow::{Context, Result, anyhow, bail};
@@ -18,12 +19,12 @@ pub fn record(record: &Record, made: bool) -> Result<()> {
         }
     }
     let text = record.text()?;
-    file::replace_private(&record.path(), &text)?;
-    // The folder of the files is made with the first of them.
-    match record.copy().filter(|copy| copy.parent().is_some_and(Path::is_dir)) {
-        Some(copy) => file::put(&copy, &text, 0o600),
-        None => Ok(()),
+    // The copy first: where this is cut off, the register is what the next run finds behind. The folder of the files is
+    // made with the first of them.
+    if let Some(copy) = record.copy().filter(|copy| copy.parent().is_some_and(Path::is_dir)) {
+        file::put(&copy, &text, 0o600)?;
     }
+    file::replace_private(&record.path(), &text)
 }
 
 fn identify(place: &mut Place) -> Result<()> {
@@ -88,30 +89,57 @@ pub fn make_volume(pool: &DmName, device: &DmName, thin_id: u64, size: Bytes) ->
     control.create(device.as_str(), &target, false)
 }
 
-/// Makes a thin volume in the pool. An id that is taken is ours only where an earlier run may have taken it, and nothing
-/// was written to it; otherwise it is somebody's, and the register notes that it is not to be had.
-pub fn make_thin(record: &Record, volume: &Volume, begun: bool) -> Result<()> {
-    let (pool, id) = (&record.name, volume.thin_id);
+/// Makes a thin volume in the pool and its device. A number that is taken is somebody's, whoever that is: the next one
+/// is tried, and the register says each before the pool is asked, so that no number is handed out twice.
+pub fn make_thin(pool: &DmName, volume: &Volume) -> Result<()> {
     let control = Control::open()?;
-    if control.message(pool.as_str(), &format!("create_thin {id}"))? || (begun && is_empty(&control, pool, volume)?) {
-        return Ok(());
+    let mut record = register::read_of(pool)?;
+    record.volumes.retain(|known| known.device != volume.device);
+    let mut volume = Volume { thin_id: volume.thin_id.max(record.free_id()), ..volume.clone() };
+    loop {
+        if volume.thin_id > LARGEST_ID {
+            bail!("{pool} has used all its thin ids");
+        }
+        note(&mut record, &volume, State::Announced)?;
+        if control.message(pool.as_str(), &format!("create_thin {}", volume.thin_id))? {
+            break;
+        }
+        volume.thin_id += 1;
     }
-    let mut without = record.clone();
-    without.volumes.retain(|known| known.thin_id != id);
-    without.next_thin_id = without.free_id().max(id + 1);
-    self::record(&without, false)?;
-    bail!("{pool} has a volume with the thin id {id} that no register knows, so {} gets the next one", volume.name)
+    note(&mut record, &volume, State::Made)?;
+    make_volume(pool, &volume.device, volume.thin_id, volume.size)
 }
 
-fn is_empty(control: &Control, pool: &DmName, volume: &Volume) -> Result<bool> {
-    let there = control.list()?.iter().any(|entry| entry.name == volume.device.as_str());
-    if !there {
-        make_volume(pool, &volume.device, volume.thin_id, volume.size)?;
+fn note(record: &mut Record, volume: &Volume, state: State) -> Result<()> {
+    record.volumes.retain(|known| known.device != volume.device);
+    record.volumes.push(Volume { state, ..volume.clone() });
+    record.next_thin_id = record.free_id();
+    self::record(record, false)
+}
+
+/// The volume of the register behind a device, the device being that volume and no other.
+fn volume_of(record: &Record, device: &DmName) -> Result<Volume> {
+    let volume = record.volumes.iter().find(|volume| volume.device == *device);
+    let volume = volume.with_context(|| format!("{device} is in no register"))?;
+    if volumes::thin_id(device.as_str()) != Some(volume.thin_id) {
+        bail!("{device} is not the volume {} of {}", volume.thin_id, record.name);
     }
-    let status = control.look(volume.device.as_str(), Ask::Status);
-    if !there {
-        control.remove(volume.device.as_str())?;
+    Ok(volume.clone())
+}
+
+/// Makes a file system on a volume that nobody was told of yet: what it carries is a run's that was cut off.
+pub fn make_file_system(pool: &DmName, device: &DmName, fs: &str) -> Result<()> {
+    let volume = volume_of(&register::read_of(pool)?, device)?;
+    if volume.state != State::Made {
+        bail!("{device} is in use by now");
     }
-    let status = status?;
-    Ok(status.targets.first().is_some_and(|target| target.params.split_whitespace().next() == Some("0")))
+    let force = if fs == "xfs" { "-f" } else { "-F" };
+    exec::run(&format!("mkfs.{fs}"), &["-q", force, &format!("/dev/mapper/{device}")]).map(drop)
+}
+
+/// Says in the register that a volume is complete.
+pub fn hand_out(pool: &DmName, device: &DmName) -> Result<()> {
+    let mut record = register::read_of(pool)?;
+    let volume = volume_of(&record, device)?;
+    note(&mut record, &volume, State::Ready)
 }

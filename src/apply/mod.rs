@@ -13,6 +13,7 @@ use crate::sys::signal::Stop;
 use crate::sys::{block, exec, file, lock, loopdev};
 use anyhow::Result;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// What became of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -51,11 +52,12 @@ pub fn apply(
 ) -> (Vec<Applied>, Result<(), Problem>) {
     let mut applied: Vec<Applied> = Vec::new();
     let mut ended = Ok(());
+    let mut failures: BTreeMap<&str, Problem> = BTreeMap::new();
     for planned in &plan.steps {
         let step = &planned.step;
         let status = if planned.already {
             Status::Already
-        } else if ended.is_err() {
+        } else if ended.is_err() || planned.part.as_deref().is_some_and(|part| failures.contains_key(part)) {
             Status::NotRun
         } else if stop.asked() {
             ended = Err(interrupted(&applied));
@@ -65,7 +67,11 @@ pub fn apply(
             match run(step, host, warnings) {
                 Ok(()) => Status::Done,
                 Err(error) => {
-                    ended = Err(failed(step, &applied, &error));
+                    let problem = failed(step, &applied, &error);
+                    match planned.part.as_deref() {
+                        Some(part) => drop(failures.insert(part, problem)),
+                        None => ended = Err(problem),
+                    }
                     Status::Failed
                 }
             }
@@ -73,7 +79,18 @@ pub fn apply(
         tell(Event::Ended(step, status));
         applied.push(Applied { step: step.clone(), status });
     }
-    (applied, ended)
+    (applied, ended.and_then(|()| together(failures)))
+}
+
+/// What went wrong with the parts of a plan, as one problem.
+fn together(failures: BTreeMap<&str, Problem>) -> Result<(), Problem> {
+    let mut failures = failures.into_values();
+    let Some(mut problem) = failures.next() else { return Ok(()) };
+    for other in failures {
+        problem.causes.push(other.message);
+        problem.causes.extend(other.causes);
+    }
+    Err(problem)
 }
 
 /// The one match from a step to the wall.
@@ -87,14 +104,13 @@ fn run(step: &Step, host: &mut Host, warnings: &mut Vec<String>) -> Result<()> {
         Step::Record { record, made } => bare::record(record, *made),
         Step::MakeFile { path, size } => file::make(std::path::Path::new(path), size.0),
         Step::Attach { path } => loopdev::attach(std::path::Path::new(path)).map(drop),
-        Step::Detach { device, .. } => loopdev::detach(device),
+        Step::Detach { path } => loopdev::detach(std::path::Path::new(path)),
         Step::CheckMetadata { name, place } => bare::check(name, place),
         Step::MakePool { record, length } => bare::make_pool(record, *length),
         Step::MakeVolume { pool, device, thin_id, size } => bare::make_volume(pool, device, *thin_id, *size),
-        Step::MakeThin { record, volume, begun } => bare::make_thin(record, volume, *begun),
-        Step::MakeFileSystem { device, fs } => {
-            exec::run(&format!("mkfs.{fs}"), &["-q", &format!("/dev/mapper/{device}")]).map(drop)
-        }
+        Step::MakeThin { pool, volume } => bare::make_thin(pool, volume),
+        Step::MakeFileSystem { pool, device, fs } => bare::make_file_system(pool, device, fs),
+        Step::HandOut { pool, device } => bare::hand_out(pool, device),
         Step::RemoveDevice { device } => Control::open()?.remove(device.as_str()),
         Step::CreateGroup { .. }
         | Step::ExtendGroup { .. }

@@ -10,6 +10,7 @@ use crate::plan::preflight::{self, Needs};
 use crate::plan::refusal::Refusal;
 use crate::report::json;
 use serde_json::Value;
+use std::cell::Cell;
 use std::time::Duration;
 
 /// Bring a pool back into the kernel, after a reboot for one
@@ -41,12 +42,12 @@ pub struct Args {
 pub fn run(args: Args, globals: &Globals) -> Result<(), Problem> {
     let limit = Duration::from_secs(u64::from(args.wait));
     let chosen = Chosen::from_args(args.pool, args.all);
-    drive(&Activate { chosen, limit, remember: args.remember }, globals)
+    drive(&Activate { chosen, limit: Cell::new(limit), remember: args.remember }, globals)
 }
 
 struct Activate {
     chosen: Chosen,
-    limit: Duration,
+    limit: Cell<Duration>,
     remember: bool,
 }
 
@@ -69,12 +70,16 @@ impl Verb for Activate {
     }
 
     fn preflight(&self) -> Result<(), Refusal> {
-        let needs = Needs { lvm2: !is_bare(&self.chosen), thin_check: true, ..Needs::default() };
+        // With --all what is needed depends on what there is: see plan.
+        let named = self.chosen != Chosen::All;
+        let needs = Needs { lvm2: named && !is_bare(&self.chosen), thin_check: named, ..Needs::default() };
         preflight::check(Self::NAME, &host::abilities(), needs)
     }
 
     fn observe(&self, host: &mut Host) -> Facts {
-        device::until(self.limit, || {
+        // Once: what did not come by then does not come for the look that verifies.
+        let limit = self.limit.take();
+        device::until(limit, || {
             let mut facts = look_with_dockers(host);
             facts.remembered = self.remember.then(|| remembered(&self.chosen, &facts));
             let found = self.is_all_there(&facts);
@@ -83,7 +88,21 @@ impl Verb for Activate {
     }
 
     fn plan(&self, facts: &Facts) -> Result<Plan, Refusal> {
-        activate(&self.chosen, facts)
+        let plan = activate(&self.chosen, facts)?;
+        if self.chosen == Chosen::All && !plan.nothing_to_do() {
+            preflight::check(Self::NAME, &host::abilities(), Needs { thin_check: true, ..Needs::default() })?;
+        }
+        Ok(plan)
+    }
+
+    fn advice(&self, facts: &Facts) -> Vec<String> {
+        if self.chosen != Chosen::All {
+            return Vec::new();
+        }
+        let names: Vec<&str> = facts.pools.iter().flatten().map(|pool| pool.name.as_str()).collect();
+        let missing = pools::hinted().into_iter().filter(|name| !names.contains(&name.as_str()));
+        let told = |name: String| format!("{name}, which LVM's backup tells of, was not found: are its disks there?");
+        missing.map(told).collect()
     }
 
     fn heading(&self) -> String {

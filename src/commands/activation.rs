@@ -3,7 +3,7 @@
 use crate::names::{DmName, means};
 use crate::observe::pools::Pool;
 use crate::observe::register::{self, Entry, Record};
-use crate::observe::{Host, Looked, Unseen, device, looked, lvm, pools, standing};
+use crate::observe::{Host, Looked, Unseen, consumers, device, looked, lvm, pools, standing};
 use crate::plan::activation::{Chosen, Facts};
 use crate::plan::bare::Known;
 
@@ -29,7 +29,13 @@ fn look_with(host: &mut Host, dockers: Option<Looked<Option<Record>>>) -> Facts 
     }
     let known = register.iter().flatten().map(|entry| known(entry, active.as_deref().unwrap_or_default())).collect();
     let pools = pools::all(active, &lvm, &register);
-    Facts { pools, lvm, above, known, remembered: None, unread }
+    let mut running = consumers::running();
+    // Docker's own pools have Docker's name.
+    if consumers::docker_runs() {
+        let dockers = |pool: &&Pool| DmName::new(&pool.name).is_ok_and(|name| register::is_dockers(&name));
+        running.extend(pools.iter().flatten().filter(dockers).map(|pool| ("Docker", pool.name.clone())));
+    }
+    Facts { pools, lvm, above, names: device::dm_names(), running, known, remembered: None, unread }
 }
 
 /// What the register says of a pool, and what stands there.

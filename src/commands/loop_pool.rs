@@ -46,8 +46,8 @@ impl Verb for LoopPool {
         let copy = at.copy().is_some_and(|copy| copy.is_file());
         let pools = register.and_then(|register| Ok(pools::with_register(active?, &register)));
         Facts {
-            taken: looked(device::is_taken(name)),
-            room: standing::room(&self.request.dir()),
+            names: device::dm_names(),
+            room: standing::room(at.data.path().rsplit_once('/').map_or("/", |(folder, _)| folder)),
             pool: pools.map(|pools| pools.into_iter().find(|pool| pool.name == name)),
             known,
             above,

@@ -162,7 +162,10 @@ fn begin<V: Verb>(verb: &V, globals: &Globals, host: &mut Host, run: &mut Run<V:
         run.facts = Some(facts);
         return unless_left::<V>(left, false);
     }
-    carry_out(verb, globals, host, &stop, run, facts, plan)?;
+    carry_out(verb, globals, host, &stop, run, facts, plan).map_err(|mut problem| {
+        problem.causes.extend(left.iter().cloned());
+        problem
+    })?;
     unless_left::<V>(left, run.steps.iter().any(|step| step.status == Status::Done))
 }
 

@@ -6,7 +6,7 @@ use super::{Globals, Verb, drive};
 use crate::exit::Problem;
 use crate::names::{DmName, LvName, LvmName, VgName, dm_escape};
 use crate::observe::pools::{self, Pool};
-use crate::observe::{Host, Looked, device, host, looked, lvm, profile};
+use crate::observe::{Host, Looked, device, host, looked, lvm, profile, standing};
 use crate::plan::Plan;
 use crate::plan::halves::metadata_name;
 use crate::plan::preflight::{self, Needs};
@@ -157,12 +157,13 @@ fn loop_pool(args: Args) -> Result<LoopPool, String> {
         Some(Amount::Bytes(bytes)) => Ok(Some(bytes)),
         Some(share) => Err(format!("--{what} {share} is a share of a volume group, and --loop has none: give a size")),
     };
-    if args.dir.as_ref().is_some_and(|dir| !dir.starts_with('/')) {
-        return Err("--dir needs a whole path, beginning with a slash".to_owned());
+    let plain = |dir: &String| dir.starts_with('/') && !dir.split('/').any(|part| part == "..");
+    if args.dir.as_ref().is_some_and(|dir| !plain(dir)) {
+        return Err("--dir needs a whole path, beginning with a slash, without ..".to_owned());
     }
     Ok(LoopPool {
         request: loop_pool::Request {
-            dir: args.dir.map(|dir| dir.trim_end_matches('/').to_owned()),
+            dir: args.dir.map(|dir| standing::resolved(&dir)),
             data: size("data", args.data)?,
             metadata: size("metadata", args.metadata)?,
             chunk: args.chunk_size,

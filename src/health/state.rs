@@ -56,10 +56,12 @@ pub(super) fn down(look: &Look<'_>) -> Outcome {
 /// A pool of the register that the kernel does not have.
 pub(super) fn bare_down(look: &Look<'_>) -> Outcome {
     let pool = &look.seen.pool;
-    let Some(record) = pool.record.as_ref().filter(|_| pool.live.is_none() && pool.broken.is_none()) else {
-        return Ok(Vec::new());
-    };
+    let Some(record) = &pool.record else { return Ok(Vec::new()) };
+    // One that is up would not come back.
     let record = record.as_ref().map_err(Clone::clone)?;
+    if pool.live.is_some() || pool.broken.is_some() {
+        return Ok(Vec::new());
+    }
     let Some(standing) = &look.seen.standing else {
         return Err(Unseen(format!("what {} stands on was not looked at", look.name())));
     };

@@ -1,7 +1,7 @@
 //! Who is configured to use a pool: Docker and containerd, by their configuration files.
 
 use super::{Looked, Unseen, looked};
-use crate::sys::file;
+use crate::sys::{exec, file};
 use serde::Serialize;
 use std::path::Path;
 use toml_edit::{DocumentMut, TableLike};
@@ -35,16 +35,43 @@ pub fn consumers() -> Looked<Vec<Consumer>> {
     Ok(found)
 }
 
+/// Those of them that run: who, and the pool as it is configured. Docker may have it on its command line, too.
+pub fn running() -> Vec<(&'static str, String)> {
+    let configured = consumers().unwrap_or_default();
+    let mut found = Vec::new();
+    for (name, process) in [("Docker", "dockerd"), ("containerd", "containerd")] {
+        let Some(words) = exec::words_of(process) else { continue };
+        found.extend(configured.iter().filter(|one| one.name == name).map(|one| (name, one.pool.clone())));
+        found.extend(words.iter().filter_map(|word| Some((name, word.split_once("dm.thinpooldev=")?.1.to_owned()))));
+    }
+    found
+}
+
+/// Whether Docker runs.
+pub fn docker_runs() -> bool {
+    exec::words_of("dockerd").is_some()
+}
+
 /// `dm.thinpooldev` among the storage options of Docker's daemon.json.
 fn docker(text: &str) -> Result<Option<String>, String> {
+    Ok(daemon_json(text)?.option("dm.thinpooldev="))
+}
+
+/// Docker's daemon.json.
+struct Daemon(serde_json::Value);
+
+fn daemon_json(text: &str) -> Result<Daemon, String> {
     // Docker takes an empty file for an empty object.
-    if text.trim().is_empty() {
-        return Ok(None);
+    let text = if text.trim().is_empty() { "{}" } else { text };
+    serde_json::from_str(text).map(Daemon).map_err(|why| why.to_string())
+}
+
+impl Daemon {
+    /// The last of its storage options with this key counts.
+    fn option(&self, key: &str) -> Option<String> {
+        let options = self.0.get("storage-opts").and_then(|options| options.as_array()).into_iter().flatten();
+        options.filter_map(|option| option.as_str()?.strip_prefix(key)).next_back().map(str::to_owned)
     }
-    let value: serde_json::Value = serde_json::from_str(text).map_err(|why| why.to_string())?;
-    let options = value.get("storage-opts").and_then(|options| options.as_array()).into_iter().flatten();
-    let mut pools = options.filter_map(|option| option.as_str()?.strip_prefix("dm.thinpooldev="));
-    Ok(pools.next_back().map(str::to_owned))
 }
 
 /// The two devices that Docker is configured to make its own pool on, and the folder that gives the pool its name.
@@ -65,22 +92,12 @@ pub fn docker_devices() -> Looked<Option<OfDocker>> {
 }
 
 fn devices(text: &str) -> Result<Option<OfDocker>, String> {
-    if text.trim().is_empty() {
-        return Ok(None);
-    }
-    let value: serde_json::Value = serde_json::from_str(text).map_err(|why| why.to_string())?;
-    let options: Vec<&str> = value
-        .get("storage-opts")
-        .and_then(|options| options.as_array())
-        .into_iter()
-        .flatten()
-        .filter_map(|option| option.as_str())
-        .collect();
-    let find = |key: &str| options.iter().rev().find_map(|option| option.strip_prefix(key)).map(str::to_owned);
+    let daemon = daemon_json(text)?;
     // The older name of the key is still taken.
-    let root = ["data-root", "graph"].iter().find_map(|key| value.get(*key)?.as_str());
+    let root = ["data-root", "graph"].iter().find_map(|key| daemon.0.get(*key)?.as_str());
     let root = format!("{}/devicemapper", root.unwrap_or("/var/lib/docker").trim_end_matches('/'));
-    Ok(find("dm.datadev=").zip(find("dm.metadatadev=")).map(|(data, metadata)| OfDocker { data, metadata, root }))
+    let both = daemon.option("dm.datadev=").zip(daemon.option("dm.metadatadev="));
+    Ok(both.map(|(data, metadata)| OfDocker { data, metadata, root }))
 }
 
 /// `pool_name` of the devmapper snapshotter.

@@ -4,10 +4,11 @@ use super::pools::Pool;
 use super::{Looked, looked};
 use crate::sys::blkid::{self, Signature};
 use crate::sys::block::{self, Node};
-use crate::sys::dm::{Ask, Control};
+use crate::sys::dm::{Ask, Control, Entry, OURS};
 use crate::sys::file;
 use crate::units::{Bytes, SECTOR, Sectors};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -81,6 +82,8 @@ pub fn until<T>(limit: Duration, mut look: impl FnMut() -> (T, bool)) -> T {
 pub struct Above {
     pub pool: String,
     pub dm_name: String,
+    /// Its number in the pool, where it is a thin volume.
+    pub thin_id: Option<u64>,
     /// Made by LVM, so that LVM can take it down.
     pub of_lvm: bool,
     pub uses: Looked<Vec<String>>,
@@ -92,6 +95,10 @@ pub fn above(pools: &[Pool]) -> Vec<Above> {
     let mut found = Vec::new();
     for pool in pools {
         let Some(live) = &pool.live else { continue };
+        if let Err(why) = &live.holders {
+            let (pool, dm_name) = (pool.name.clone(), live.dm_name.clone());
+            found.push(Above { pool, dm_name, thin_id: None, of_lvm: true, uses: Err(why.clone()) });
+        }
         for holder in live.holders.iter().flatten() {
             let folder = Path::new("/sys/class/block").join(holder);
             let text = |name: &str| file::read(&folder.join(name)).ok().flatten().unwrap_or_default().trim().to_owned();
@@ -109,7 +116,8 @@ pub fn above(pools: &[Pool]) -> Vec<Above> {
                 (Ok(uses), Ok(_)) => Ok(uses),
                 (Err(why), _) | (_, Err(why)) => Err(why),
             };
-            found.push(Above { pool: pool.name.clone(), dm_name, of_lvm: uuid.starts_with("LVM-"), uses });
+            let thin_id = super::volumes::thin_id(&dm_name);
+            found.push(Above { pool: pool.name.clone(), dm_name, thin_id, of_lvm: uuid.starts_with("LVM-"), uses });
         }
     }
     found
@@ -126,12 +134,24 @@ pub fn signature(path: &str) -> Option<Looked<Option<String>>> {
     }
 }
 
-/// Whether device-mapper has a device of that name.
+/// The names of all device-mapper devices. Not among them are nodes of ours that a killed run left without a table:
+/// they are made anew.
 ///
 /// # Errors
 /// It cannot be asked.
-pub fn is_taken(dm_name: &str) -> anyhow::Result<bool> {
-    Ok(Control::open()?.list()?.iter().any(|entry| entry.name == dm_name))
+pub fn dm_names() -> Looked<BTreeSet<String>> {
+    let control = looked(Control::open())?;
+    let entries = looked(control.list())?;
+    // Without a table a device is not in sysfs, or has no size there.
+    let has_size = |minor: u32| {
+        let size = block::number(&Path::new("/sys/class/block").join(format!("dm-{minor}/size")));
+        size.is_ok_and(|size| size > 0)
+    };
+    let is_left = |entry: &Entry| {
+        let look = || control.look(&entry.name, Ask::Table);
+        !has_size(entry.minor) && look().is_ok_and(|device| device.uuid.starts_with(OURS) && !device.live_table)
+    };
+    Ok(entries.into_iter().filter(|entry| !is_left(entry)).map(|entry| entry.name).collect())
 }
 
 /// Looks at a device the operator named.

@@ -11,9 +11,12 @@ use crate::names::DmName;
 use crate::sys::{block, file};
 use crate::units::{Bytes, DataBlocks, Sectors};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 pub const FOLDER: &str = "/var/lib/dmtool/pools";
+/// Thin ids have 24 bits (`MAX_DEV_ID` of the kernel's dm-thin.c).
+pub const LARGEST_ID: u64 = (1 << 24) - 1;
 /// What stands in a table for the devices, whose numbers are others after each boot.
 const METADATA: &str = "METADATA";
 const DATA: &str = "DATA";
@@ -77,9 +80,23 @@ pub struct Volume {
     pub size: Bytes,
     /// The thin id of the volume that it is a snapshot of.
     pub origin: Option<u64>,
-    /// Written before its message was sent: whether the pool knows it is not known.
     #[serde(default)]
-    pub pending: bool,
+    pub state: State,
+    /// Somebody else made it.
+    #[serde(default)]
+    pub remembered: bool,
+}
+
+/// How far a volume is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Its message is about to be sent: whether the pool has it, and whose its number is, is not known.
+    Announced,
+    /// The pool has it, and it is not handed out yet: a file system may be missing, or half there.
+    Made,
+    #[default]
+    Ready,
 }
 
 /// A pool's table: its length and its words.
@@ -146,7 +163,7 @@ impl Record {
 
     /// A thin id that no volume of the register has or had.
     pub fn free_id(&self) -> u64 {
-        let above = self.volumes.iter().map(|volume| volume.thin_id + 1);
+        let above = self.volumes.iter().map(|volume| volume.thin_id.saturating_add(1));
         above.fold(self.next_thin_id, u64::max)
     }
 
@@ -162,7 +179,8 @@ impl Record {
     /// Its copy beside the files of the pool.
     pub fn copy(&self) -> Option<PathBuf> {
         let Place::File { path, .. } = &self.data else { return None };
-        Some(Path::new(path).parent()?.join(format!("{}.json", self.name)))
+        // No name that anybody else gives a file.
+        Some(Path::new(path).parent()?.join(format!("dmtool-register-{}.json", self.name)))
     }
 
     /// The text of its file.
@@ -185,7 +203,8 @@ pub fn record_of(name: &DmName, kind: Kind, live: &Live, known: Option<&Record>)
     let place = |number: &str| match place_of(number)? {
         Some(place) => Ok(place),
         None => Err(Unseen(format!(
-            "the device {number} under {name} has no name that outlives a boot (no serial number, no partition's UUID)"
+            "what {name} has as the device {number} could not be known again after a boot: a disk is by its serial number \
+             or world wide name, a partition by its UUID, a file where the loop device shows all of it and it is there"
         ))),
     };
     Ok(Record {
@@ -205,17 +224,25 @@ fn volumes_of(name: &DmName, live: &Live, known: Option<&Record>) -> Looked<Vec<
     let mut volumes = known.map_or_else(Vec::new, |known| known.volumes.clone());
     let prefix = format!("{name}-");
     for active in active_on(live)? {
-        let known = volumes.iter().any(|volume| volume.thin_id == active.thin_id);
-        if known || is_a_consumers(name, &active.dm_name) {
+        if is_a_consumers(name, &active.dm_name) {
             continue;
         }
+        let device = DmName::new(&active.dm_name).map_err(Unseen)?;
+        // Under another name or with another size by now: as it is counts.
+        if let Some(known) = volumes.iter_mut().find(|volume| volume.thin_id == active.thin_id) {
+            (known.device, known.size) = (device, active.size);
+            continue;
+        }
+        let short = active.dm_name.strip_prefix(&prefix).unwrap_or(&active.dm_name);
+        let taken = volumes.iter().any(|volume| volume.name == short);
         volumes.push(Volume {
-            name: active.dm_name.strip_prefix(&prefix).unwrap_or(&active.dm_name).to_owned(),
-            device: DmName::new(&active.dm_name).map_err(Unseen)?,
+            name: if taken { &active.dm_name } else { short }.to_owned(),
+            device,
             thin_id: active.thin_id,
             size: active.size,
             origin: None,
-            pending: false,
+            state: State::Ready,
+            remembered: true,
         });
     }
     Ok(volumes)
@@ -229,11 +256,15 @@ fn volumes_of(name: &DmName, live: &Live, known: Option<&Record>) -> Looked<Vec<
 pub fn of_docker() -> Looked<Option<Record>> {
     let Some(devices) = consumers::docker_devices()? else { return Ok(None) };
     let Some(root) = looked(file::identity(Path::new(&devices.root)))? else { return Ok(None) };
-    let place = |path: &str| -> Looked<Option<Place>> {
-        let Ok(There::Device(there)) = standing::device_at(path) else { return Ok(None) };
-        Ok(Some(Place::Device { path: path.to_owned(), size: there.size, dm_uuid: there.dm_uuid }))
+    let place = |path: &str| -> Looked<Place> {
+        match standing::device_at(path)? {
+            There::Device(there) => {
+                Ok(Place::Device { path: path.to_owned(), size: there.size, dm_uuid: there.dm_uuid })
+            }
+            _ => Err(Unseen(format!("{path}, which Docker's configuration names for its pool, is no block device"))),
+        }
     };
-    let (Some(data), Some(metadata)) = (place(&devices.data)?, place(&devices.metadata)?) else { return Ok(None) };
+    let (data, metadata) = (place(&devices.data)?, place(&devices.metadata)?);
     let Head::Of(superblock) = head(Path::new(&devices.metadata))? else { return Ok(None) };
     let (major, minor) = block::split_device_number(root.device);
     let table = PoolTable {
@@ -256,11 +287,15 @@ pub fn of_docker() -> Looked<Option<Record>> {
     }))
 }
 
+/// Whether Docker makes and takes down this pool itself: its name has the form `docker-MAJ:MIN-INODE-pool`.
+pub fn is_dockers(pool: &DmName) -> bool {
+    pool.as_str().starts_with("docker-") && pool.as_str().ends_with("-pool")
+}
+
 /// Docker's pool carries nothing but Docker's devices, and containerd names its own (`POOL-snap-N`).
 pub fn is_a_consumers(pool: &DmName, device: &str) -> bool {
-    let of_docker = pool.as_str().starts_with("docker-") && pool.as_str().ends_with("-pool");
     let snap = device.strip_prefix(pool.as_str()).and_then(|rest| rest.strip_prefix("-snap-"));
-    of_docker || snap.is_some_and(|number| number.parse::<u64>().is_ok())
+    is_dockers(pool) || snap.is_some_and(|number| number.parse::<u64>().is_ok())
 }
 
 /// Where the record of a pool stands.
@@ -290,6 +325,14 @@ pub fn read() -> Looked<Vec<Entry>> {
     Ok(found)
 }
 
+/// The record of one pool.
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub fn read_of(name: &DmName) -> Looked<Record> {
+    read_one(&path_of(name), name.as_str())
+}
+
 fn read_one(path: &Path, name: &str) -> Looked<Record> {
     let wrong = |why: String| Unseen(format!("{} is no record of a pool: {why}", path.display()));
     let text = looked(file::read(path))?.unwrap_or_default();
@@ -311,7 +354,27 @@ fn check(record: &Record, name: &str) -> Result<(), String> {
             return Err(format!("'{}' is no whole path", place.path().escape_debug()));
         }
     }
-    record.volumes.iter().try_for_each(|volume| DmName::new(volume.device.as_str()).map(drop))
+    if record.kind == Kind::Lvm {
+        return Err("pools of LVM are LVM's to remember".to_owned());
+    }
+    if record.data.path() == record.metadata.path() {
+        return Err(format!("data and metadata are both {}", record.data.path()));
+    }
+    let mut seen = BTreeSet::new();
+    for volume in &record.volumes {
+        DmName::new(volume.device.as_str())?;
+        DmName::new(&volume.name)?;
+        if volume.thin_id > LARGEST_ID {
+            return Err(format!("{} is no thin id", volume.thin_id));
+        }
+        let words = [volume.thin_id.to_string(), format!("device {}", volume.device), format!("name {}", volume.name)];
+        for word in words {
+            if !seen.insert(word.clone()) {
+                return Err(format!("two volumes have the {word}"));
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -337,6 +400,30 @@ mod tests {
         assert_eq!(serde_json::from_str::<Record>(&text).expect("again"), record);
         assert_eq!(record.path(), Path::new("/var/lib/dmtool/pools/loop.json"));
         assert!(!record.is_unfinished() && record.copy().is_none());
+    }
+
+    #[test]
+    fn two_of_a_kind_and_numbers_beyond_measure() {
+        let record: Record = serde_json::from_str(TEXT).expect("a record");
+        let volume = |name: &str, device: &str, thin_id: u64| {
+            let mut twice = record.clone();
+            let device = DmName::new(device).expect("a name");
+            let first = twice.volumes[0].clone();
+            twice.volumes.push(Volume { name: name.to_owned(), device, thin_id, ..first });
+            check(&twice, "loop")
+        };
+        assert_eq!(volume("db", "loop-db", 2), Ok(()));
+        for (name, device, id) in [
+            ("web", "loop-db", 2),
+            ("db", "loop-web", 2),
+            ("db", "loop-db", 1),
+            ("db", "loop-db", u64::MAX),
+            ("a\nb", "loop-db", 2),
+        ] {
+            assert!(volume(name, device, id).is_err(), "{name} {device} {id}");
+        }
+        assert!(check(&Record { kind: Kind::Lvm, ..record.clone() }, "loop").is_err());
+        assert!(check(&Record { data: record.metadata.clone(), ..record }, "loop").is_err());
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub enum There {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FileThere {
     pub inode: u64,
-    /// The UUID of its file system, where that has one.
+    /// The UUID of its file system; none where that has no device of its own.
     pub filesystem: Option<String>,
     pub length: Bytes,
     pub allocated: Bytes,
@@ -46,6 +46,8 @@ pub struct LoopThere {
     pub number: (u32, u32),
     /// It reads and writes past the page cache.
     pub direct: bool,
+    /// The kernel would let us have it for ourselves.
+    pub free: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -81,18 +83,21 @@ pub fn file_at(path: &str) -> Looked<There> {
         return Ok(There::Other("no plain file".to_owned()));
     }
     let space = looked(file::space(at))?;
-    let loop_device = looked(loopdev::of(at))?.map(|found| {
-        let number = block::dev_of(&Path::new("/sys/class/block").join(&found.name));
-        LoopThere { number: number.unwrap_or_default(), direct: found.direct, name: found.name }
-    });
+    let loop_device = looked(loopdev::of(at))?.map(loop_there).transpose()?;
     Ok(There::File(FileThere {
         inode: identity.inode,
-        filesystem: filesystem_of(identity.device),
+        filesystem: filesystem_of(identity.device)?,
         length: Bytes(space.length),
         allocated: Bytes(space.allocated),
         read_only: space.read_only,
         loop_device,
     }))
+}
+
+fn loop_there(found: loopdev::Attached) -> Looked<LoopThere> {
+    let number = looked(block::dev_of(&Path::new("/sys/class/block").join(&found.name)))?;
+    let free = looked(block::is_free(&format!("/dev/{}", found.name)))?;
+    Ok(LoopThere { number, direct: found.direct, free, name: found.name })
 }
 
 /// Room for files in a folder that is there or is to be made.
@@ -101,6 +106,17 @@ pub struct Room {
     /// What its file system has left for root.
     pub free: Bytes,
     pub read_only: bool,
+}
+
+/// A folder by its one name, without links, doubled slashes and one at its end: as the kernel calls what lies in it. What
+/// of it is not there yet stays as it is.
+pub fn resolved(folder: &str) -> String {
+    let path = Path::new(folder);
+    let there = path.ancestors().find_map(|there| Some((there, there.canonicalize().ok()?)));
+    let Some((there, real)) = there else { return folder.to_owned() };
+    let rest = path.strip_prefix(there).unwrap_or(Path::new(""));
+    let whole: std::path::PathBuf = real.join(rest).components().collect();
+    whole.to_string_lossy().into_owned()
 }
 
 /// Looks at the folder, or at the nearest one above it that is there.
@@ -118,14 +134,15 @@ pub fn room(folder: &str) -> Looked<Room> {
 
 /// The UUID of the file system with this number. One without a device of its own (btrfs, overlay) is looked for by
 /// its mounts.
-fn filesystem_of(number: u64) -> Option<String> {
+fn filesystem_of(number: u64) -> Looked<Option<String>> {
     let (major, minor) = block::split_device_number(number);
     let device = if major == 0 {
-        super::device::source_of(major, minor)?
+        super::device::source_of(major, minor)
     } else {
-        format!("/dev/{}", block::kernel_name(major, minor)?)
+        block::kernel_name(major, minor).map(|name| format!("/dev/{name}"))
     };
-    blkid::signatures(&device).ok()?.into_iter().find_map(|found| found.uuid)
+    let Some(device) = device else { return Ok(None) };
+    Ok(looked(blkid::signatures(&device))?.into_iter().find_map(|found| found.uuid))
 }
 
 /// A device that is there or may be.
@@ -167,12 +184,12 @@ pub fn place_of(number: &str) -> Looked<Option<Place>> {
     let path = if dm_uuid.is_some() {
         looked(file::read(&folder.join("dm/name")))?.map(|name| format!("/dev/mapper/{}", name.trim()))
     } else {
-        // In the order of what follows the disk rather than its slot.
+        // What follows the disk. Not by-path: that is a slot, which another disk may be in.
         let links = udev_links(major, minor);
         // A name that somebody gave a device can be given to another one.
         let named = |link: &str| link.contains("/dm-name-") || link.contains("/md-name-");
         let under = |folder: &str| links.iter().find(|link| link.starts_with(folder) && !named(link)).cloned();
-        ["/dev/disk/by-partuuid/", "/dev/disk/by-id/", "/dev/disk/by-path/"].into_iter().find_map(under)
+        ["/dev/disk/by-partuuid/", "/dev/disk/by-id/"].into_iter().find_map(under)
     };
     Ok(path.map(|path| Place::Device { path, size, dm_uuid }))
 }

@@ -2,6 +2,7 @@
 
 use super::lvm::Lvm;
 use super::pools::{Live, Pool};
+use super::register::State;
 use super::{Looked, Unseen, looked};
 use crate::names::dm_escape;
 use crate::sys::dm::{Ask, Control};
@@ -57,6 +58,13 @@ pub fn active_on(live: &Live) -> Looked<Vec<Active>> {
     Ok(found)
 }
 
+/// The number of a thin volume in its pool; none where the device is no thin volume.
+pub fn thin_id(dm_name: &str) -> Option<u64> {
+    let device = Control::open().and_then(|control| control.look(dm_name, Ask::Table)).ok()?;
+    let target = device.targets.first().filter(|target| target.kind == "thin")?;
+    target.params.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// `<pool dev> <dev id> [<external origin dev>]`, and `<nr mapped sectors> <highest mapped sector>` (a hyphen where
 /// nothing is mapped) or `Fail` (thin-provisioning.rst).
 fn parse(dm_name: &str, length: u64, table: &str, status: &str) -> Looked<Active> {
@@ -95,7 +103,7 @@ pub fn of(pool: &Pool, lvm: &Lvm) -> Looked<Vec<Known>> {
         let record = record.as_ref().map_err(Clone::clone)?;
         let name =
             |id: u64| record.volumes.iter().find(|volume| volume.thin_id == id).map(|volume| volume.name.clone());
-        for volume in record.volumes.iter().filter(|volume| !volume.pending) {
+        for volume in record.volumes.iter().filter(|volume| volume.state == State::Ready) {
             found.push(Known {
                 name: volume.name.clone(),
                 pool: pool.name.clone(),
@@ -103,7 +111,7 @@ pub fn of(pool: &Pool, lvm: &Lvm) -> Looked<Vec<Known>> {
                 size: volume.size,
                 active: take(&|active| active.thin_id == volume.thin_id),
                 origin: volume.origin.and_then(name),
-                owner: Some("dmtool"),
+                owner: (!volume.remembered).then_some("dmtool"),
             });
         }
     }

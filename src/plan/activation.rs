@@ -1,6 +1,6 @@
 //! The plans of `dmtool activate` and `dmtool deactivate`.
 
-use super::bare::Known;
+use super::bare::{Around, Known};
 use super::refusal::{Reasons, Refusal};
 use super::step::Step;
 use super::{Plan, bare};
@@ -10,6 +10,7 @@ use crate::observe::lvm::{LvRow, Lvm};
 use crate::observe::pools::{Kind, LvmSide, Pool};
 use crate::observe::register::Record;
 use crate::observe::{Looked, Unseen};
+use std::collections::BTreeSet;
 
 /// Which pools are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +49,10 @@ pub struct Facts {
     pub lvm: Looked<Lvm>,
     /// For each device that stands on an active pool: its device-mapper name, and what uses it.
     pub above: Vec<Above>,
+    /// Of all device-mapper devices.
+    pub names: Looked<BTreeSet<String>>,
+    /// Who runs and is configured for a pool: its name, and the pool's as it is written there.
+    pub running: Vec<(&'static str, String)>,
     /// The register, with what stands at its places.
     pub known: Vec<Known>,
     /// What the pool that was named is to be remembered as, where that was asked for.
@@ -57,6 +62,10 @@ pub struct Facts {
 }
 
 impl Facts {
+    pub fn around(&self) -> Around<'_> {
+        Around { above: &self.above, names: &self.names }
+    }
+
     /// What the register says of a pool, where it is in it.
     pub fn known(&self, pool: &Pool) -> Option<&Known> {
         self.known.iter().find(|known| known.name == pool.name && pool.kind != Kind::Lvm)
@@ -116,16 +125,18 @@ pub fn activate(chosen: &Chosen, facts: &Facts) -> Result<Plan, Refusal> {
     let mut plan = Plan::default();
     let mut reasons = Reasons::default();
     for pool in choose("activate", chosen, &facts.pools, &facts.lvm)? {
+        let before = plan.steps.len();
         if let (Some(lvm), Ok(name)) = (&pool.lvm, LvmName::parse(&pool.name)) {
             activate_lvm(chosen, pool, lvm, &name, &mut plan);
+            plan.part_from(before, pool.name.as_str(), chosen);
             continue;
         }
-        // A bare pool that is in no register is listed only while it is active.
         let brought = match (facts.known(pool), &facts.remembered) {
-            (_, Some(remembered)) => remember(pool, remembered, &mut plan),
-            (Some(known), None) => bare::bring_up(pool, known, &facts.above, &mut plan),
-            (None, None) => Reasons::default(),
+            (known, Some(remembered)) => remember(pool, known, remembered, &mut plan),
+            (Some(known), None) => bare::bring_up(pool, known, facts.around(), &mut plan),
+            (None, None) => unknown(pool),
         };
+        plan.part_from(before, pool.name.as_str(), chosen);
         if *chosen == Chosen::All {
             plan.left.extend(brought.into_lines());
         } else {
@@ -139,9 +150,38 @@ pub fn activate(chosen: &Chosen, facts: &Facts) -> Result<Plan, Refusal> {
     Ok(plan)
 }
 
-fn remember(pool: &Pool, remembered: &Looked<Record>, plan: &mut Plan) -> Reasons {
+impl Plan {
+    /// Among all pools, one that fails does not end the others.
+    fn part_from(&mut self, first: usize, pool: &str, chosen: &Chosen) {
+        if *chosen == Chosen::All {
+            self.steps.iter_mut().skip(first).for_each(|planned| planned.part = Some(pool.to_owned()));
+        }
+    }
+}
+
+/// A bare pool that is in no register is listed only while its node is there.
+fn unknown(pool: &Pool) -> Reasons {
     let mut reasons = Reasons::default();
+    if pool.live.is_none() {
+        let name = &pool.name;
+        let why = format!("{name} is in no register, and its device is no working pool.");
+        reasons.add_with_hint(why, format!("see what mends it: dmtool check {name}"));
+    }
+    reasons
+}
+
+fn remember(pool: &Pool, known: Option<&Known>, remembered: &Looked<Record>, plan: &mut Plan) -> Reasons {
+    let mut reasons = Reasons::default();
+    let other = match (known.map(|known| (&known.record, &known.standing)), &pool.live) {
+        (Some((Ok(_), Some(standing))), Some(live)) => !standing.carries(live),
+        (known, _) => known.is_some(),
+    };
     match remembered {
+        // What it says may be the only trace of another pool.
+        Ok(record) if other => reasons.add_with_hint(
+            format!("The register has {} already, unreadable or on other devices.", pool.name),
+            format!("move that away first: mv {0} {0}.old", record.path().display()),
+        ),
         Ok(record) => {
             let same = pool.recorded() == Some(record);
             plan.put(Step::Record { record: Box::new(record.clone()), made: false }, same);
@@ -190,6 +230,14 @@ pub fn deactivate(chosen: &Chosen, facts: &Facts) -> Result<Plan, Refusal> {
             match &above.uses {
                 Ok(uses) => uses.iter().for_each(|used| reasons.add(format!("{} {used}.", above.dm_name))),
                 Err(why) => reasons.add(format!("Whether {} is in use could not be looked at: {why}.", above.dm_name)),
+            }
+        }
+        // A consumer holds no device of its pool while it has nothing to do.
+        let names = pool.dm_names();
+        for (who, wants) in facts.running.iter().filter(|(_, wants)| means(wants, &pool.name, &names)) {
+            if pool.live.is_some() {
+                let why = format!("{who} runs and is configured for {wants}.");
+                reasons.add_with_hint(why, format!("stop it: systemctl stop {}", who.to_lowercase()));
             }
         }
         match (pool.kind, LvmName::parse(&pool.name)) {

@@ -9,9 +9,10 @@ use crate::observe::Looked;
 use crate::observe::device::Above;
 use crate::observe::metadata::Head;
 use crate::observe::pools::{Live, Pool};
-use crate::observe::register::{Place, Record, Volume, is_a_consumers};
-use crate::observe::standing::{Standing, There};
+use crate::observe::register::{Place, Record, State, Volume, is_a_consumers, is_dockers};
+use crate::observe::standing::{FileThere, Standing, There};
 use crate::observe::thin::Mode;
+use std::collections::BTreeSet;
 
 /// A pool of the register, with what stands at its places.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,37 +34,81 @@ fn looked_at<'a>(known: &'a Known, reasons: &mut Reasons) -> Option<(&'a Record,
     None
 }
 
+/// What else has names and numbers that a pool and its volumes need.
+#[derive(Debug, Clone, Copy)]
+pub struct Around<'a> {
+    pub above: &'a [Above],
+    /// Of all device-mapper devices.
+    pub names: &'a Looked<BTreeSet<String>>,
+}
+
+impl Around<'_> {
+    /// Whether a volume of the register is up.
+    ///
+    /// # Errors
+    /// Its name or its number is another's, or could not be looked at.
+    pub fn is_up(&self, pool: &DmName, volume: &Volume) -> Result<bool, String> {
+        let device = volume.device.as_str();
+        let on_pool = self.above.iter().filter(|above| above.pool == pool.as_str());
+        for above in on_pool {
+            match (above.dm_name == device, above.thin_id == Some(volume.thin_id)) {
+                (true, true) => return Ok(true),
+                (true, false) => {
+                    return Err(format!("{device} is there and is another volume than the register says."));
+                }
+                (false, true) => {
+                    return Err(format!("The volume {} is up already, as {}.", volume.name, above.dm_name));
+                }
+                (false, false) => {}
+            }
+        }
+        self.name_is_free(device).map(|()| false)
+    }
+
+    /// # Errors
+    /// A device has the name, or that could not be looked at.
+    pub fn name_is_free(&self, device: &str) -> Result<(), String> {
+        match self.names {
+            Ok(names) if names.contains(device) => Err(format!("A device of the name {device} is there already.")),
+            Ok(_) => Ok(()),
+            Err(why) => Err(format!("Could not look: {why}.")),
+        }
+    }
+}
+
 /// Plans to bring up a pool of the register with its volumes, or says why not.
-pub fn bring_up(pool: &Pool, known: &Known, above: &[Above], plan: &mut Plan) -> Reasons {
+pub fn bring_up(pool: &Pool, known: &Known, around: Around<'_>, plan: &mut Plan) -> Reasons {
     let mut reasons = Reasons::default();
     let Some((record, standing)) = looked_at(known, &mut reasons) else { return reasons };
+    let mut part = Plan::default();
     match &pool.live {
         Some(live) => well(pool, live, standing, &mut reasons),
-        None if pool.broken.is_some() => {
-            reasons.add(format!("A device of the name {} is there and is no pool.", pool.name));
-        }
         None => {
             for why in standing.misfits(record) {
                 let file = record.path();
                 reasons.add_with_hint(why, format!("see what became of it; the register is {}", file.display()));
             }
+            around.name_is_free(record.name.as_str()).unwrap_or_else(|why| reasons.add(why));
         }
-    }
-    if !reasons.is_empty() {
-        return reasons;
     }
     let up = pool.live.is_some();
     for (place, there) in [(&record.metadata, &standing.metadata), (&record.data, &standing.data)] {
         if let (Place::File { path, .. }, Ok(There::File(there))) = (place, there) {
-            plan.put(Step::Attach { path: path.clone() }, there.loop_device.is_some());
+            part.put(Step::Attach { path: path.clone() }, there.loop_device.is_some());
         }
     }
     if !up && matches!(standing.head, Ok(Head::Of(_))) {
-        plan.todo(Step::CheckMetadata { name: record.name.clone(), place: record.metadata.clone() });
+        part.todo(Step::CheckMetadata { name: record.name.clone(), place: record.metadata.clone() });
     }
-    plan.put(Step::MakePool { record: Box::new(record.clone()), length: standing.length(record) }, up);
-    for volume in record.volumes.iter().filter(|volume| !volume.pending) {
-        plan.put(volume_step(record, volume), above.iter().any(|above| above.dm_name == volume.device.as_str()));
+    part.put(Step::MakePool { record: Box::new(record.clone()), length: standing.length(record) }, up);
+    for volume in record.volumes.iter().filter(|volume| volume.state == State::Ready) {
+        match around.is_up(&record.name, volume) {
+            Ok(up) => part.put(volume_step(record, volume), up),
+            Err(why) => reasons.add(why),
+        }
+    }
+    if reasons.is_empty() {
+        plan.steps.append(&mut part.steps);
     }
     reasons
 }
@@ -103,8 +148,14 @@ pub fn volume_step(record: &Record, volume: &Volume) -> Step {
 pub fn take_down(pool: &Pool, known: Option<&Known>, above: &[&Above], plan: &mut Plan) -> Reasons {
     let mut reasons = Reasons::default();
     let Some(known) = known else {
-        let why = format!("{} is in no register, so it could not be brought back.", pool.name);
-        reasons.add_with_hint(why, remember(pool));
+        let name = &pool.name;
+        if DmName::new(name).is_ok_and(|name| is_dockers(&name)) {
+            let why = format!("{name} is Docker's own pool, which Docker takes down when it ends.");
+            reasons.add_with_hint(why, "stop Docker: systemctl stop docker");
+        } else {
+            reasons
+                .add_with_hint(format!("{name} is in no register, so it could not be brought back."), remember(pool));
+        }
         return reasons;
     };
     let Some((record, standing)) = looked_at(known, &mut reasons) else { return reasons };
@@ -116,15 +167,19 @@ pub fn take_down(pool: &Pool, known: Option<&Known>, above: &[&Above], plan: &mu
         follow(record, known, plan);
     }
     let up = |device: &DmName| above.iter().any(|above| above.dm_name == device.as_str());
+    let held = |there: &FileThere| there.loop_device.as_ref().is_some_and(|found| !found.free);
     for volume in record.volumes.iter().rev() {
         plan.put(Step::RemoveDevice { device: volume.device.clone() }, !up(&volume.device));
     }
     plan.put(Step::RemoveDevice { device: record.name.clone() }, pool.live.is_none());
     for (place, there) in [(&record.metadata, &standing.metadata), (&record.data, &standing.data)] {
         if let (Place::File { path, .. }, Ok(There::File(there))) = (place, there)
-            && let Some(found) = &there.loop_device
+            && there.loop_device.is_some()
         {
-            plan.todo(Step::Detach { device: found.name.clone(), path: path.clone() });
+            if pool.live.is_none() && held(there) {
+                reasons.add(format!("{path} is in use: something else holds its loop device."));
+            }
+            plan.todo(Step::Detach { path: path.clone() });
         }
     }
     reasons
@@ -135,11 +190,11 @@ fn remember(pool: &Pool) -> String {
 }
 
 fn unknown_volumes(pool: &Pool, record: &Record, above: &[&Above], reasons: &mut Reasons) {
-    for device in above.iter().map(|above| &above.dm_name) {
+    for (device, id) in above.iter().map(|above| (&above.dm_name, above.thin_id)) {
         if is_a_consumers(&record.name, device) {
             let why = format!("{device} stands on {} and is Docker's or containerd's.", pool.name);
             reasons.add_with_hint(why, "stop what uses it");
-        } else if !record.volumes.iter().any(|volume| volume.device.as_str() == device) {
+        } else if !record.volumes.iter().any(|volume| volume.device.as_str() == device && Some(volume.thin_id) == id) {
             let why = format!("{device} stands on {} and is in no register.", pool.name);
             reasons.add_with_hint(why, remember(pool));
         }

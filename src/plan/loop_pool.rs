@@ -2,7 +2,7 @@
 //! register says which ones are dmtool's.
 
 use super::Plan;
-use super::bare::{self, Known};
+use super::bare::{self, Around, Known};
 use super::refusal::{Reasons, Refusal};
 use super::sizing::LARGEST_METADATA;
 use super::step::Step;
@@ -14,6 +14,7 @@ use crate::observe::standing::{Room, There};
 use crate::observe::thin::PoolTable;
 use crate::observe::{Looked, Unseen};
 use crate::units::{Bytes, GIB, KIB, MIB};
+use std::collections::BTreeSet;
 
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -32,8 +33,8 @@ pub struct Facts {
     pub pool: Looked<Option<Pool>>,
     pub known: Option<Known>,
     pub above: Vec<Above>,
-    /// Some other device has the name.
-    pub taken: Looked<bool>,
+    /// Of all device-mapper devices.
+    pub names: Looked<BTreeSet<String>>,
     pub data: Looked<There>,
     pub metadata: Looked<There>,
     pub room: Looked<Room>,
@@ -45,6 +46,12 @@ pub struct Facts {
 const SMALLEST_METADATA: Bytes = Bytes(2 * MIB);
 /// Less than this in a file system is not worth a pool.
 const SMALLEST_ROOM: Bytes = Bytes(16 * MIB);
+
+impl Facts {
+    fn around(&self) -> Around<'_> {
+        Around { above: &self.above, names: &self.names }
+    }
+}
 
 impl Request {
     pub fn dir(&self) -> String {
@@ -109,7 +116,7 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
     match (record, &facts.known, &facts.pool) {
         (Some(record), Some(known), Ok(Some(pool))) if !record.is_unfinished() => {
             same(request, record, &mut reasons);
-            reasons.merge(bare::bring_up(pool, known, &facts.above, &mut plan));
+            reasons.merge(bare::bring_up(pool, known, facts.around(), &mut plan));
         }
         (Some(record), Some(_), _) => {
             same(request, record, &mut reasons);
@@ -132,6 +139,14 @@ fn same(request: &Request, record: &Record, reasons: &mut Reasons) {
     if let Some(chunk) = request.chunk.filter(|chunk| *chunk != record.chunk()) {
         reasons.add(format!("{name} has chunks of {}, not of {chunk}.", record.chunk()));
     }
+    // What is asked for again must not be quietly another size while nothing is made yet.
+    let sizes = [("data", request.data, &record.data), ("metadata", request.metadata, &record.metadata)];
+    for (what, asked, place) in sizes.into_iter().filter(|_| record.is_unfinished()) {
+        if let Some(asked) = asked.filter(|asked| *asked != place.size()) {
+            let begun = place.size();
+            reasons.add(format!("The setup of {name} was begun with {begun} of {what}, not {asked}."));
+        }
+    }
     if request.zero && record.table.words.has("skip_block_zeroing") {
         reasons.add(format!("{name} does not zero its new chunks."));
     }
@@ -144,19 +159,18 @@ fn begin(record: &Record, begun: bool, facts: &Facts, plan: &mut Plan, reasons: 
         Ok(room) => fits(record, room, plan, reasons),
         Err(why) => reasons.add(format!("Could not look: {why}.")),
     }
-    match &facts.taken {
-        Ok(false) => {}
-        Ok(true) => reasons.add(format!("A device of the name {} is there already.", record.name)),
-        Err(why) => reasons.add(format!("Could not look: {why}.")),
+    facts.around().name_is_free(record.name.as_str()).unwrap_or_else(|why| reasons.add(why));
+    if facts.copy && !begun {
+        let copy = record.copy().unwrap_or_default();
+        reasons.add_with_hint(
+            format!("{} is there: a pool of this name was here, and its register is lost.", copy.display()),
+            format!("put it back: cp {} {}", copy.display(), record.path().display()),
+        );
     }
     plan.put(Step::Record { record: Box::new(record.clone()), made: false }, begun);
     for (place, there) in [(&record.metadata, &facts.metadata), (&record.data, &facts.data)] {
         if let Err(why) = file(place, begun, there, plan) {
-            let back = format!(
-                "its register is lost, and a copy lies beside the files: put it back as {}",
-                record.path().display()
-            );
-            if facts.copy { reasons.add_with_hint(why.0, back) } else { reasons.add(why.0) }
+            reasons.add(why.0);
         }
     }
     plan.todo(Step::Record { record: Box::new(record.clone()), made: true });

@@ -24,11 +24,13 @@ pub struct Planned {
     pub step: Step,
     /// It was done before this run.
     pub already: bool,
+    /// What it is a part of, where a failure ends that part alone: one pool among all.
+    pub part: Option<String>,
 }
 
 impl Planned {
     pub fn todo(step: Step) -> Planned {
-        Planned { step, already: false }
+        Planned { step, already: false, part: None }
     }
 }
 
@@ -45,15 +47,15 @@ pub struct Plan {
 
 impl Plan {
     pub fn todo(&mut self, step: Step) {
-        self.steps.push(Planned { step, already: false });
+        self.steps.push(Planned { step, already: false, part: None });
     }
 
     pub fn already(&mut self, step: Step) {
-        self.steps.push(Planned { step, already: true });
+        self.steps.push(Planned { step, already: true, part: None });
     }
 
     pub fn put(&mut self, step: Step, already: bool) {
-        self.steps.push(Planned { step, already });
+        self.steps.push(Planned { step, already, part: None });
     }
 
     pub fn nothing_to_do(&self) -> bool {

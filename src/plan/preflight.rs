@@ -48,7 +48,7 @@ pub fn check(verb: &str, has: &Abilities, needs: Needs) -> Result<(), Refusal> {
     }
     if needs.thin_check && !has.thin_check {
         reasons.add_with_hint(
-            "thin_check is not installed, and LVM activates no thin pool without it.",
+            "thin_check is not installed, and no thin pool is brought up without it.",
             package(host::THIN_TOOLS, host::thin_tools(&has.systems)),
         );
     }

@@ -54,5 +54,5 @@ pub fn profile_step(
         .replace("threshold=80", &format!("threshold={}", wanted.threshold))
         .replace("percent=20", &format!("percent={}", wanted.percent));
     let step = Step::WriteProfile { path, text, threshold: wanted.threshold, percent: wanted.percent };
-    (Planned { step, already: stands }, wanted)
+    (Planned { step, already: stands, part: None }, wanted)
 }

@@ -55,15 +55,17 @@ pub enum Step {
     /// Puts a file on a loop device.
     Attach { path: String },
     /// Takes a file off its loop device.
-    Detach { device: String, path: String },
+    Detach { path: String },
     /// Has thin_check look at metadata before the kernel reads it, and clear its mark where there is no damage.
     CheckMetadata { name: DmName, place: Place },
     /// Makes a bare pool of what the register says.
     MakePool { record: Box<Record>, length: Sectors },
-    /// Makes a thin volume in a bare pool; `begun` where an earlier run may have made it.
-    MakeThin { record: Box<Record>, volume: Volume, begun: bool },
-    /// Makes a file system on a new volume.
-    MakeFileSystem { device: DmName, fs: &'static str },
+    /// Makes a thin volume in a bare pool, with the first number that is free from this one on, and its device.
+    MakeThin { pool: DmName, volume: Volume },
+    /// Makes a file system on a volume that is not handed out yet.
+    MakeFileSystem { pool: DmName, device: DmName, fs: &'static str },
+    /// Hands a volume out: the register says that it is complete.
+    HandOut { pool: DmName, device: DmName },
     /// Makes a thin volume's device.
     MakeVolume { pool: DmName, device: DmName, thin_id: u64, size: Bytes },
     /// Takes a device out of the kernel.
@@ -73,11 +75,11 @@ pub enum Step {
     DeactivateComponent { vg: VgName, lv: String },
 }
 
-/// The device of a place, as a shell finds it.
+/// The device of a place, as a shell finds it between double quotes.
 fn at(place: &Place) -> String {
     match place {
         Place::File { path, .. } => format!("$(losetup -nO NAME -j {})", quoted(path)),
-        Place::Device { path, .. } => quoted(path),
+        Place::Device { path, .. } => path.clone(),
     }
 }
 
@@ -112,6 +114,7 @@ impl Step {
             Step::CheckMetadata { .. } => "check-metadata",
             Step::MakePool { .. } => "make-pool",
             Step::MakeThin { .. } => "make-thin-volume",
+            Step::HandOut { .. } => "hand-out-volume",
             Step::MakeFileSystem { .. } => "make-file-system",
             Step::MakeVolume { .. } => "make-device",
             Step::RemoveDevice { .. } => "remove-device",
@@ -135,6 +138,7 @@ impl Step {
             | Step::CheckMetadata { .. }
             | Step::MakePool { .. }
             | Step::MakeThin { .. }
+            | Step::HandOut { .. }
             | Step::MakeFileSystem { .. }
             | Step::MakeVolume { .. }
             | Step::RemoveDevice { .. } => return None,
@@ -227,18 +231,24 @@ impl Step {
             Step::WriteProfile { path, threshold, percent, .. } => {
                 format!("write {} (extend at {threshold}% by {percent}%)", path.display())
             }
-            Step::GrowFile { path, size } | Step::MakeFile { path, size } => {
-                format!("truncate --size {} {}", size.0, quoted(path))
+            Step::GrowFile { path, size } => format!("truncate --size {} {}", size.0, quoted(path)),
+            Step::MakeFile { path, size } => {
+                let folder = path.rsplit_once('/').map_or("/", |(folder, _)| folder);
+                format!("install -d -m 700 {} && truncate --size {} {}", quoted(folder), size.0, quoted(path))
             }
             Step::SetCapacity { device } => format!("losetup --set-capacity /dev/{device}"),
             Step::SwapTable { dm_name, to, table, .. } => table.swap_command(dm_name, *to),
             Step::Record { record, made } => {
-                let what = if *made { " (how its files are known again)" } else { "" };
-                format!("write {}{what}", record.path().display())
+                let what = if *made { ", how its files are known again" } else { "" };
+                let copy = record.copy().map_or(String::new(), |copy| format!(", a copy as {}", copy.display()));
+                format!("write {}{copy}{what}", record.path().display())
             }
             Step::Attach { path } => format!("losetup --find --nooverlap --direct-io=on {}", quoted(path)),
-            Step::Detach { device, .. } => format!("losetup --detach /dev/{device}"),
-            Step::CheckMetadata { place, .. } => format!("thin_check -q --clear-needs-check-flag {}", at(place)),
+            Step::Detach { path } => format!("losetup --detach $(losetup -nO NAME -j {})", quoted(path)),
+            Step::CheckMetadata { place, .. } => {
+                let device = if place.is_file() { at(place) } else { quoted(place.path()) };
+                format!("thin_check -q --clear-needs-check-flag {device}")
+            }
             Step::MakePool { record, length } => {
                 let params = record.table.words.params_on(&at(&record.metadata), &at(&record.data));
                 format!("dmsetup create {} --table \"0 {} thin-pool {params}\"", record.name, length.0)
@@ -247,10 +257,18 @@ impl Step {
                 let sectors = size.whole_sectors().0;
                 format!("dmsetup create {device} --table '0 {sectors} thin /dev/mapper/{pool} {thin_id}'")
             }
-            Step::MakeThin { record, volume, .. } => {
-                format!("dmsetup message {} 0 'create_thin {}'", record.name, volume.thin_id)
+            Step::MakeThin { pool, volume } => {
+                let Volume { device, thin_id, size, .. } = volume;
+                format!(
+                    "dmsetup message {pool} 0 'create_thin {thin_id}' && dmsetup create {device} --table '0 {} thin \
+                     /dev/mapper/{pool} {thin_id}'",
+                    size.whole_sectors().0
+                )
             }
-            Step::MakeFileSystem { device, fs } => format!("mkfs.{fs} -q /dev/mapper/{device}"),
+            Step::MakeFileSystem { device, fs, .. } => format!("mkfs.{fs} -q /dev/mapper/{device}"),
+            Step::HandOut { pool, device } => {
+                format!("write {} ({device} is complete)", crate::observe::register::path_of(pool).display())
+            }
             Step::RemoveDevice { device } => format!("dmsetup remove {device}"),
             _ => self.lvm_words().unwrap_or_default().join(" "),
         }

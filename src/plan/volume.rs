@@ -1,16 +1,16 @@
 //! The plan of `dmtool volume create` on a bare pool: in the register first, then in the pool, then a device, then a
 //! file system.
 
-use super::Plan;
 use super::activation::{Chosen, Facts, choose};
-use super::bare::Known;
+use super::bare::{Around, Known, volume_step};
 use super::refusal::{Reasons, Refusal};
 use super::step::Step;
+use super::{Plan, Planned};
 use crate::names::DmName;
-use crate::observe::Looked;
 use crate::observe::pools::{Kind, Pool};
-use crate::observe::register::{Record, Volume, is_a_consumers};
+use crate::observe::register::{LARGEST_ID, Record, State, Volume, is_a_consumers};
 use crate::observe::thin::Mode;
+use crate::observe::{Looked, host};
 use crate::units::Bytes;
 
 #[derive(Debug, Clone)]
@@ -22,14 +22,23 @@ pub struct Request {
     pub fs: Option<&'static str>,
 }
 
-/// Thin ids have 24 bits (`MAX_DEV_ID` of the kernel's dm-thin.c).
-const LARGEST_ID: u64 = (1 << 24) - 1;
+/// The kernel counts a device's bytes with a sign.
+const LARGEST: Bytes = Bytes(i64::MAX.unsigned_abs());
 
-/// Plans a volume; `signature` is what its device carries, where that is there already.
-///
+/// What the host says of a new volume's file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileSystem {
+    /// What the volume's device carries, where that is there already.
+    pub signature: Option<Looked<Option<String>>>,
+    /// The tool that makes it is installed.
+    pub tool: bool,
+    /// ID and ID_LIKE of /etc/os-release.
+    pub systems: Vec<String>,
+}
+
 /// # Errors
 /// Every reason why nothing is begun.
-pub fn create(request: &Request, facts: &Facts, signature: Option<&Looked<Option<String>>>) -> Result<Plan, Refusal> {
+pub fn create(request: &Request, facts: &Facts, fs: &FileSystem) -> Result<Plan, Refusal> {
     let chosen = Chosen::One(request.pool.clone());
     let pools = choose("volume create", &chosen, &facts.pools, &facts.lvm)?;
     let mut plan = Plan::default();
@@ -38,7 +47,7 @@ pub fn create(request: &Request, facts: &Facts, signature: Option<&Looked<Option
         let device = DmName::new(&format!("{}-{}", pool.name, request.name));
         match (record(pool, facts.known(pool), &mut reasons), device) {
             (Some(record), Ok(device)) => {
-                steps(request, facts, (record, device, signature), &mut plan, &mut reasons);
+                steps(request, facts.around(), (record, device, fs), &mut plan, &mut reasons);
             }
             (Some(_), Err(why)) => reasons.add(why),
             (None, _) => {}
@@ -83,8 +92,8 @@ fn record<'a>(pool: &Pool, known: Option<&'a Known>, reasons: &mut Reasons) -> O
 
 fn steps(
     request: &Request,
-    facts: &Facts,
-    (record, device, signature): (&Record, DmName, Option<&Looked<Option<String>>>),
+    around: Around<'_>,
+    (record, device, fs): (&Record, DmName, &FileSystem),
     plan: &mut Plan,
     reasons: &mut Reasons,
 ) {
@@ -94,39 +103,81 @@ fn steps(
     }
     let chunk = record.chunk().0.max(1);
     let size = Bytes(request.size.0.div_ceil(chunk).saturating_mul(chunk));
+    if size > LARGEST {
+        reasons.add(format!("{} is larger than any device can be.", request.size));
+    }
     let there = record.volumes.iter().find(|volume| volume.name == *name || volume.device == device);
-    if let Some(there) = there.filter(|there| there.size != size) {
-        reasons.add(format!("{name} is there already and has {}, not {size}.", there.size));
-    }
-    let thin_id = there.map_or_else(|| record.free_id(), |volume| volume.thin_id);
-    if thin_id > LARGEST_ID {
-        reasons.add(format!("{} has used all its thin ids.", record.name));
-    }
-    let volume =
-        there.cloned().unwrap_or(Volume { name: name.clone(), device, thin_id, size, origin: None, pending: true });
-    let begun = there.is_some();
-    let made = there.is_some_and(|volume| !volume.pending);
-    let with = |pending: bool| {
-        let mut after = record.clone();
-        after.volumes.retain(|known| known.thin_id != thin_id);
-        after.volumes.push(Volume { pending, ..volume.clone() });
-        after.next_thin_id = record.free_id().max(thin_id + 1);
-        Step::Record { record: Box::new(after), made: false }
-    };
-    plan.put(with(true), begun);
-    plan.put(Step::MakeThin { record: Box::new(record.clone()), volume: volume.clone(), begun }, made);
-    let up = facts.above.iter().any(|above| above.dm_name == volume.device.as_str());
-    plan.put(super::bare::volume_step(record, &volume), up);
-    if let Some(fs) = request.fs {
-        let step = Step::MakeFileSystem { device: volume.device.clone(), fs };
-        match signature.filter(|_| up) {
-            Some(Ok(Some(found))) if found == fs => plan.already(step),
-            Some(Ok(Some(found))) => reasons.add(format!("{name} is there already and carries {found}, not {fs}.")),
-            Some(Err(why)) => reasons.add(format!("Could not look: {why}.")),
-            // What an operator made without a file system may hold bytes of any kind.
-            Some(Ok(None)) if made => reasons.add(format!("{name} is there already, without a file system.")),
-            Some(Ok(None)) | None => plan.todo(step),
+    let (pool, mkfs) = (record.name.clone(), |device: &DmName| request.fs.map(|fs| file_system(record, device, fs)));
+    match there {
+        Some(volume) if volume.state != State::Announced => match around.is_up(&pool, volume) {
+            Ok(up) => goes_on(request, (record, volume, up, size), fs, plan, reasons),
+            Err(why) => reasons.add(why),
+        },
+        // Whose number an announced one has is not known: it gets another.
+        _ => {
+            around.name_is_free(device.as_str()).unwrap_or_else(|why| reasons.add(why));
+            let (thin_id, state) = (record.free_id(), State::Announced);
+            if thin_id > LARGEST_ID {
+                reasons.add(format!("{pool} has used all its thin ids."));
+            }
+            let (name, device_of) = (name.clone(), device.clone());
+            let volume = Volume { name, device: device_of, thin_id, size, origin: None, state, remembered: false };
+            plan.todo(Step::MakeThin { pool: pool.clone(), volume });
+            plan.steps.extend(mkfs(&device).map(Planned::todo));
+            plan.todo(Step::HandOut { pool, device });
         }
     }
-    plan.put(with(false), made);
+    if let Some(kind) = request.fs.filter(|_| !fs.tool) {
+        let package = if kind == "xfs" { "xfsprogs" } else { "e2fsprogs" };
+        let hint = host::install(&fs.systems, package, package);
+        reasons.add_with_hint(
+            format!("mkfs.{kind} is not installed."),
+            hint.map_or(format!("install the package {package}"), |command| format!("install it: {command}")),
+        );
+    }
+}
+
+fn file_system(record: &Record, device: &DmName, fs: &'static str) -> Step {
+    Step::MakeFileSystem { pool: record.name.clone(), device: device.clone(), fs }
+}
+
+/// A volume that the pool has: made by a run that was cut off, or complete.
+fn goes_on(
+    request: &Request,
+    (record, volume, up, size): (&Record, &Volume, bool, Bytes),
+    fs: &FileSystem,
+    plan: &mut Plan,
+    reasons: &mut Reasons,
+) {
+    let (name, pool, device) = (&request.name, record.name.clone(), volume.device.clone());
+    let mut volume = volume.clone();
+    let ready = volume.state == State::Ready;
+    if volume.size != size && ready {
+        reasons.add(format!("{name} is there already and has {}, not {size}.", volume.size));
+    }
+    let other_size = volume.size != size && !ready;
+    if other_size {
+        // Nobody was told of it yet.
+        volume.size = size;
+        let mut after = record.clone();
+        after.volumes.retain(|known| known.thin_id != volume.thin_id);
+        after.volumes.push(volume.clone());
+        plan.steps.extend(up.then(|| Planned::todo(Step::RemoveDevice { device: device.clone() })));
+        plan.todo(Step::Record { record: Box::new(after), made: false });
+    }
+    plan.put(volume_step(record, &volume), up && !other_size);
+    if let Some(kind) = request.fs {
+        let step = file_system(record, &device, kind);
+        match &fs.signature {
+            _ if !ready => plan.todo(step),
+            Some(Ok(Some(found))) if found == kind => plan.already(step),
+            Some(Ok(Some(found))) => reasons.add(format!("{name} is there already and carries {found}, not {kind}.")),
+            Some(Err(why)) => reasons.add(format!("Could not look: {why}.")),
+            // What an operator made without a file system may hold bytes of any kind.
+            Some(Ok(None)) => reasons.add(format!("{name} is there already, without a file system.")),
+            // Its device is down: what it carries is looked at once it is up.
+            None => {}
+        }
+    }
+    plan.put(Step::HandOut { pool, device }, ready);
 }

@@ -2,9 +2,16 @@
 //! devices underneath and refuses status words that real pools have.
 
 use anyhow::{Context, Result, anyhow};
-use devicemapper::{DM, DevId, DeviceInfo, DmError, DmFlags, DmName, DmOptions, DmUdevFlags};
+use devicemapper::{DM, DevId, DeviceInfo, DmError, DmFlags, DmName, DmOptions, DmUdevFlags, DmUuid};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
+
+/// What the uuid of a device begins with that dmtool made.
+pub const OURS: &str = "DMTOOL-";
+/// udev looks for nothing on it.
+const SILENCE: DmUdevFlags = DmUdevFlags::DM_UDEV_DISABLE_SUBSYSTEM_RULES_FLAG
+    .union(DmUdevFlags::DM_UDEV_DISABLE_DISK_RULES_FLAG)
+    .union(DmUdevFlags::DM_UDEV_DISABLE_OTHER_RULES_FLAG);
 
 /// One line of a table or of a status.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,28 +127,36 @@ impl Control {
         on(name, "resuming", |id| self.0.device_suspend(id, DmOptions::default().set_flags(flags)).map(drop))
     }
 
-    /// Makes a device of one target and lets it run; nothing is left of one that fails on the way. With `quiet` udev
+    /// Makes a device of one target and lets it run; one that fails on the way is taken away again. With `quiet` udev
     /// makes its node, and looks for nothing on it: a thin pool shows the bytes of its data device.
     ///
     /// # Errors
     /// The kernel's.
     pub fn create(&self, name: &str, target: &Target, quiet: bool) -> Result<()> {
         let context = || format!("making the device {name}");
-        let id = DmName::new(name).map_err(|why| plain(&why)).with_context(context)?;
-        let silence = DmUdevFlags::DM_UDEV_DISABLE_SUBSYSTEM_RULES_FLAG
-            | DmUdevFlags::DM_UDEV_DISABLE_DISK_RULES_FLAG
-            | DmUdevFlags::DM_UDEV_DISABLE_OTHER_RULES_FLAG;
-        let flags = if quiet { silence } else { DmUdevFlags::empty() };
+        let dm_name = DmName::new(name).map_err(|why| plain(&why)).with_context(context)?;
+        let flags = if quiet { SILENCE } else { DmUdevFlags::empty() };
         let options = || DmOptions::default().set_udev_flags(flags);
-        self.0.device_create(id, None, options()).map_err(|why| plain(&why)).with_context(context)?;
-        let line = (target.start, target.length, target.kind.clone(), target.params.clone());
-        let id = DevId::Name(id);
-        let made = self.0.table_load(&id, &[line], options()).and_then(|_| self.0.device_suspend(&id, options()));
-        if let Err(why) = made {
-            let _ = self.0.device_remove(&id, options());
-            return Err(plain(&why)).with_context(context);
+        // A long name has no room for a mark of ours before it (DM_UUID_LEN in linux/dm-ioctl.h is 129).
+        let uuid = format!("{OURS}{name}");
+        let uuid = DmUuid::new(&uuid).ok();
+        let id = DevId::Name(dm_name);
+        // What a run left that was killed between the next call and the last.
+        let left = self
+            .look(name, Ask::Table)
+            .is_ok_and(|left| left.uuid.starts_with(OURS) && !left.live_table && left.open_count == 0);
+        if left {
+            self.remove(name)?;
         }
-        Ok(())
+        self.0.device_create(dm_name, uuid, options()).map_err(|why| plain(&why)).with_context(context)?;
+        let line = (target.start, target.length, target.kind.clone(), target.params.clone());
+        let made = self.0.table_load(&id, &[line], options()).and_then(|_| self.0.device_suspend(&id, options()));
+        let Err(why) = made else { return Ok(()) };
+        let why = Err(plain(&why)).with_context(context);
+        match self.remove(name) {
+            Ok(()) => why,
+            Err(worse) => why.with_context(|| format!("the device {name} is left without a table ({worse:#})")),
+        }
     }
 
     /// Takes a device out of the kernel.
@@ -183,10 +198,7 @@ impl Control {
         let context = || format!("making the read-only device {name}");
         let name = DmName::new(name).map_err(|why| plain(&why)).with_context(context)?;
         let id = DevId::Name(name);
-        let quiet = DmUdevFlags::DM_UDEV_DISABLE_DM_RULES_FLAG
-            | DmUdevFlags::DM_UDEV_DISABLE_SUBSYSTEM_RULES_FLAG
-            | DmUdevFlags::DM_UDEV_DISABLE_DISK_RULES_FLAG
-            | DmUdevFlags::DM_UDEV_DISABLE_OTHER_RULES_FLAG;
+        let quiet = DmUdevFlags::DM_UDEV_DISABLE_DM_RULES_FLAG | SILENCE;
         let options = |flags| DmOptions::default().set_flags(flags).set_udev_flags(quiet);
         let mut table = Vec::new();
         let mut at = 0;

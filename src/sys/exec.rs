@@ -34,6 +34,21 @@ fn command(path: &Path, words: &[&str]) -> Command {
     command
 }
 
+/// The words that a running process of this name was started with; none where there is no such process.
+pub fn words_of(process: &str) -> Option<Vec<String>> {
+    let processes = std::fs::read_dir("/proc").ok()?;
+    let mut words = None;
+    for entry in processes.flatten().map(|entry| entry.path()) {
+        let is_it = std::fs::read_to_string(entry.join("comm")).is_ok_and(|comm| comm.trim() == process);
+        if is_it {
+            let text = std::fs::read(entry.join("cmdline")).unwrap_or_default();
+            let found = text.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
+            words.get_or_insert_with(Vec::new).extend(found);
+        }
+    }
+    words
+}
+
 /// How a tool ended, and what it said on both its streams.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {

@@ -116,12 +116,13 @@ pub fn attach(path: &Path) -> Result<Attached> {
     of(path)?.with_context(|| format!("{} is on no loop device after losetup", path.display()))
 }
 
-/// Takes the file off a loop device, and waits until it is off: who else has it open for a moment (udev, for one)
-/// puts that off.
+/// Takes a file off its loop device, and waits until it is off: who else has that open for a moment (udev, for one)
+/// puts it off. One that has gone by itself is no error, and its number may be another file's by then.
 ///
 /// # Errors
 /// The kernel's, or that somebody keeps it open.
-pub fn detach(name: &str) -> Result<()> {
+pub fn detach(path: &Path) -> Result<()> {
+    let Some(Attached { name, .. }) = of(path)? else { return Ok(()) };
     let context = || format!("detaching /dev/{name}");
     let device = OpenOptions::new().read(true).open(format!("/dev/{name}")).with_context(context)?;
     // SAFETY: the descriptor is open during the call, which takes no argument.
@@ -131,7 +132,7 @@ pub fn detach(name: &str) -> Result<()> {
     if done != 0 && error.raw_os_error() != Some(libc::ENXIO) {
         return Err(error).with_context(context);
     }
-    let file = Path::new("/sys/class/block").join(name).join("loop/backing_file");
+    let file = Path::new("/sys/class/block").join(&name).join("loop/backing_file");
     let deadline = Instant::now() + Duration::from_secs(5);
     while file.exists() {
         if Instant::now() >= deadline {

@@ -23,7 +23,7 @@ fn a_loop_pool_in_every_step_of_its_life() {
             "1073741824 600\n67108864 600"
         );
         assert_eq!(sh("cat /sys/block/loop0/loop/dio /sys/block/loop1/loop/dio"), "1\n1", "ext4 has direct I/O");
-        sh("cmp /var/lib/dmtool/pools/loop.json /var/lib/dmtool/loop/loop.json");
+        sh("cmp /var/lib/dmtool/pools/loop.json /var/lib/dmtool/loop/dmtool-register-loop.json");
         assert_eq!(record()["data"]["inode"].to_string(), sh("stat -c %i /var/lib/dmtool/loop/data"));
         // Again, with its sizes and with others: they count at creation only.
         for more in ["--data 1G --metadata 64M", "", "--chunk-size 64K --dir /var/lib/dmtool/loop"] {
@@ -103,13 +103,30 @@ fn setup_never_takes_a_file_that_it_did_not_make() {
         dmtool("setup --loop --yes").assert().code(3).stderr(contains("is read-only"));
         sh("mount -o remount,rw /var/lib/dmtool");
         assert_eq!(sh("ls /var/lib/dmtool"), "lost+found");
-        // The register lost, its copy beside the files: nothing is made anew.
+        // The register lost, its copy beside the files: nothing is made anew, also where the files are lost too.
         dmtool("setup --loop --data 64M --metadata 8M --yes").assert().success();
         dmtool("deactivate").assert().success();
         sh("mv /var/lib/dmtool/pools/loop.json /run/lost.json");
-        dmtool("setup --loop --yes").assert().code(3).stderr(contains("a copy lies beside the files: put it back as"));
-        sh("cp /var/lib/dmtool/loop/loop.json /var/lib/dmtool/pools/");
+        let lost = || {
+            dmtool("setup --loop --yes").assert().code(3).stderr(
+                contains("its register is lost")
+                    .and(contains("put it back: cp /var/lib/dmtool/loop/dmtool-register-loop.json")),
+            );
+        };
+        lost();
+        sh("mkdir /run/away && mv /var/lib/dmtool/loop/data /var/lib/dmtool/loop/metadata /var/lib/dmtool/");
+        lost();
+        sh("mv /var/lib/dmtool/data /var/lib/dmtool/metadata /var/lib/dmtool/loop/");
+        sh("cp /var/lib/dmtool/loop/dmtool-register-loop.json /var/lib/dmtool/pools/loop.json");
         dmtool("setup --loop --yes").assert().success();
+        dmtool("deactivate").assert().success();
+        // The folder by another name is the same folder.
+        sh("ln -s /var/lib/dmtool /run/link");
+        dmtool("setup --loop --dir /run/link//loop/ --yes").assert().success();
+        dmtool("resize 128M").assert().success();
+        dmtool("deactivate").assert().success();
+        dmtool("setup --loop --dir /run/link/loop --yes").assert().success();
+        dmtool("setup --loop --dir /run/../x --yes").assert().code(2);
         dmtool("deactivate").assert().success();
         no_var();
     });
@@ -135,6 +152,8 @@ fn a_setup_that_was_cut_off_anywhere_is_finished() {
             format!("{files}; {made}"),
             format!("{files}; {made}; losetup -f /var/lib/dmtool/loop/metadata"),
             format!("{files}; {made}; losetup -f metadata; losetup -f data"),
+            // Killed after the node was made, before it had a table.
+            format!("{files}; {made}; dmsetup create loop --notable --uuid DMTOOL-loop"),
         ] {
             dmtool("deactivate").assert().success();
             sh("rm -f /var/lib/dmtool/loop/* && mkdir -p /var/lib/dmtool/loop");
@@ -144,6 +163,14 @@ fn a_setup_that_was_cut_off_anywhere_is_finished() {
             assert_eq!(json(setup).1["changed"], false, "{half}");
             assert_eq!(record()["data"]["inode"].to_string(), sh("stat -c %i /var/lib/dmtool/loop/data"), "{half}");
         }
+        // Other sizes than it was begun with, while there is nothing yet.
+        dmtool("deactivate").assert().success();
+        sh(&format!("rm -f /var/lib/dmtool/loop/*; {unmade}"));
+        dmtool("setup --loop --data 65M --yes")
+            .assert()
+            .code(3)
+            .stderr(contains("was begun with 64 MiB of data, not 65 MiB"));
+        dmtool(setup).assert().success();
         // Something was written to the file meanwhile: it is not taken for ours.
         dmtool("deactivate").assert().success();
         sh(&format!("rm /var/lib/dmtool/loop/*; {unmade}; head -c 8M /dev/urandom > /var/lib/dmtool/loop/metadata"));
@@ -152,46 +179,126 @@ fn a_setup_that_was_cut_off_anywhere_is_finished() {
     });
 }
 
+/// The one volume of the record of a pool, as a run that was cut off leaves it.
+fn cut_off(state: &str) {
+    sh(&format!(
+        "jq '.volumes = [{{name: \"a\", device: \"loop-a\", thin_id: 0, size_bytes: 33554432, origin: null, state: \"{state}\"}}]' \
+         /run/empty.json > /var/lib/dmtool/pools/loop.json"
+    ));
+}
+
+/// Makes a thin volume by hand that no register knows, with bytes in it.
+fn strangers(device: &str, id: u64) {
+    sh(&format!(
+        "dmsetup message loop 0 'create_thin {id}' && dmsetup create {device} --table '0 65536 thin /dev/mapper/loop {id}' && \
+         dd if=/dev/urandom of=/dev/mapper/{device} bs=64K count=16 oflag=direct status=none && md5sum < /dev/mapper/{device} > /run/sum-{device}"
+    ));
+}
+
+fn is_unharmed(device: &str) {
+    assert_eq!(sh(&format!("md5sum < /dev/mapper/{device}")), sh(&format!("cat /run/sum-{device}")));
+}
+
 #[test]
-fn a_volume_that_was_begun_or_whose_id_is_taken() {
+fn a_volume_that_was_cut_off_anywhere_is_finished() {
     in_kernel(|| {
         var();
         dmtool("setup --loop --data 256M --metadata 8M --yes").assert().success();
-        // Killed between the register and the message, and between the message and the device.
-        let pending = "sed -i 's/\"volumes\": \\[\\]/\"volumes\": [{\"name\": \"a\", \"device\": \"loop-a\", \"thin_id\": 0, \"size_bytes\": 1048576, \"origin\": null, \"pending\": true}]/' /var/lib/dmtool/pools/loop.json";
         sh("cp /var/lib/dmtool/pools/loop.json /run/empty.json");
-        sh(pending);
-        dmtool("volume create loop a 1M").assert().success();
-        sh("dmsetup remove loop-a && cp /run/empty.json /var/lib/dmtool/pools/loop.json");
-        sh(pending);
-        dmtool("volume create loop a 1M").assert().success();
-        assert_eq!(record()["volumes"][0]["pending"], false);
-        // Ids that somebody took with dmsetup are never handed out: one with bytes in it, and a blank one.
-        sh("dmsetup message loop 0 'create_thin 1' && dmsetup message loop 0 'create_thin 2'");
-        sh(
-            "dmsetup create x --table '0 2048 thin /dev/mapper/loop 1' && dd if=/dev/urandom of=/dev/mapper/x bs=64K count=1 oflag=direct status=none && dmsetup remove x",
+        // Announced, and the pool was never asked, or was: whose the number is, is not known, so it is left alone.
+        cut_off("announced");
+        dmtool("volume create loop a 32M --fs ext4").assert().success();
+        assert_eq!(
+            (&record()["volumes"][0]["thin_id"], &record()["volumes"][0]["state"]),
+            (&1.into(), &"ready".into())
         );
-        for _ in 0..2 {
-            dmtool("volume create loop b 1M").assert().code(1).stderr(contains("that no register knows"));
+        sh("dmsetup remove loop-a && dmsetup message loop 0 'delete 1' && dmsetup message loop 0 'create_thin 0'");
+        cut_off("announced");
+        dmtool("volume create loop a 32M --fs ext4").assert().success();
+        sh("dmsetup remove loop-a && dmsetup message loop 0 'delete 1'");
+        // Made, and its device or its file system not, or half: it is nobody's yet, and may have another size.
+        for half in [
+            "true",
+            "dmsetup create loop-a --table '0 65536 thin /dev/mapper/loop 0'",
+            "dmsetup create loop-a --table '0 65536 thin /dev/mapper/loop 0' && mkfs.ext4 -q /dev/mapper/loop-a",
+            "dmsetup create loop-a --notable --uuid DMTOOL-loop-a",
+        ] {
+            cut_off("made");
+            sh(half);
+            dmtool("activate").assert().success();
+            dmtool("volume create loop a 48M --fs ext4").assert().success();
+            assert_eq!(
+                sh("blockdev --getsize64 /dev/mapper/loop-a; blkid -o value -s TYPE /dev/mapper/loop-a"),
+                "50331648\next4"
+            );
+            assert_eq!(json("volume create loop a 48M --fs ext4").1["changed"], false);
+            sh("dmsetup remove loop-a");
         }
-        dmtool("volume create loop b 1M").assert().success();
-        assert_eq!(record()["volumes"][1]["thin_id"], 3);
-        // The begun one whose id holds somebody's bytes.
-        sh(
-            "sed -i 's/\"thin_id\": 3/\"thin_id\": 1/; s/\"pending\": false/\"pending\": true/' /var/lib/dmtool/pools/loop.json; dmsetup remove loop-b",
-        );
-        dmtool("volume create loop b 1M").assert().code(1).stderr(contains("the thin id 1 that no register knows"));
+        dmtool("activate").assert().success();
+        // What mkfs will not do is found out with nothing handed out, and a larger size goes on.
+        dmtool("volume create loop b 1M --fs xfs").assert().code(1);
+        assert_eq!(record()["volumes"][1]["state"], "made");
+        dmtool("volume create loop b 512M --fs xfs").assert().success();
+        dmtool("deactivate").assert().success();
+        no_var();
+    });
+}
+
+#[test]
+fn what_others_made_in_the_pool_is_left_alone() {
+    in_kernel(|| {
+        var();
+        dmtool("setup --loop --data 256M --metadata 8M --yes").assert().success();
+        // Numbers that are taken are passed over in one run.
+        for id in 0..3 {
+            strangers(&format!("x{id}"), id);
+        }
+        dmtool("volume create loop b 32M").assert().success();
+        assert_eq!(record()["volumes"][0]["thin_id"], 3);
+        // A device of the volume's name, on the pool or elsewhere.
+        strangers("loop-c", 7);
+        sh("dmsetup create loop-d --table '0 65536 zero'");
+        for name in ["c", "d"] {
+            dmtool(&format!("volume create loop {name} 32M --fs ext4"))
+                .assert()
+                .code(3)
+                .stderr(contains(format!("A device of the name loop-{name} is there already")));
+        }
+        assert_eq!(record()["volumes"].as_array().map(Vec::len), Some(1));
+        ["x0", "x1", "x2", "loop-c"].into_iter().for_each(is_unharmed);
+        sh("dmsetup remove loop-d");
+        // The volume under another name: no second device on it. Another volume under its name: not taken for it.
+        sh("dmsetup rename loop-b mine");
+        dmtool("activate").assert().code(3).stderr(contains("The volume b is up already, as mine"));
+        sh("dmsetup rename mine loop-b");
+        sh("dmsetup remove loop-b && dmsetup rename x0 loop-b");
+        dmtool("activate").assert().code(3).stderr(contains("another volume than the register says"));
+        dmtool("volume create loop b 32M").assert().code(3).stderr(contains("another volume than the register says"));
+        dmtool("deactivate").assert().code(3).stderr(contains("loop-b stands on loop and is in no register"));
+        sh("dmsetup rename loop-b x0");
         for (words, said) in [
-            ("loop a 2M", "is there already"),
+            ("loop b 2M", "is there already"),
             ("nopool c 1M", "there is no pool nopool"),
             ("loop snap-3 1M", "Docker or containerd"),
+            ("loop e 16000P", "larger than any device"),
         ] {
             dmtool(&format!("volume create {words}")).assert().code(3).stderr(contains(said));
         }
         for words in ["loop c/d 1M", "loop c 0", "loop c -5G", "loop c 1e9", "loop c 99999999999P", "loop c"] {
             dmtool(&format!("volume create {words}")).assert().code(2);
         }
-        sh("dmsetup remove loop-a; dmsetup remove loop; losetup -D");
+        // Remembered as it is by now: names and sizes of the live ones count.
+        sh("dmsetup rename x1 renamed");
+        dmtool("activate loop --remember").assert().success();
+        dmtool("deactivate").assert().success();
+        dmtool("activate").assert().success();
+        is_unharmed_as("x1", "renamed");
+        is_unharmed("loop-c");
+        dmtool("deactivate").assert().success();
         no_var();
     });
+}
+
+fn is_unharmed_as(was: &str, device: &str) {
+    assert_eq!(sh(&format!("md5sum < /dev/mapper/{device}")), sh(&format!("cat /run/sum-{was}")));
 }

@@ -105,6 +105,7 @@ fn a_register_that_does_not_fit_is_refused() {
             ("s/\"filesystem\": \"[0-9a-f]*/\"filesystem\": \"0/", "lies on another file system"),
             ("s/\"dmtool\": 1/\"dmtool\": 9/", "its format is 9"),
             ("s/thin-pool/linear/", "is no record of a pool"),
+            ("s/\"kind\": \"loop\"/\"kind\": \"lvm\"/", "is no record of a pool"),
         ] {
             misfit(&format!("sed -i '{change}' /var/lib/dmtool/pools/loop.json"), said, back);
         }
@@ -119,15 +120,30 @@ fn a_register_that_does_not_fit_is_refused() {
         assert!(!sh("dmsetup ls").contains("loop"));
         sh("losetup -D; cd /var/lib/dmtool/loop && dd if=old of=metadata bs=1M conv=notrunc status=none");
         dmtool("activate").assert().success();
-        // A pool of the same name on other devices.
-        sh("dmsetup remove loop-web && dmsetup remove loop && losetup -D && truncate -s 64M /run/m /run/d && \
-            dmsetup create loop --table \"0 131072 thin-pool $(losetup -f --show /run/m) $(losetup -f --show /run/d) 128 0\"");
-        for verb in ["activate", "deactivate", "resize 2G", "volume create loop x 1M"] {
-            dmtool(verb).assert().code(3).stderr(contains("on other devices than the register says"));
-        }
-        sh("dmsetup remove loop; losetup -D");
+        what_is_somebodys_by_now();
         no_var();
     });
+}
+
+fn what_is_somebodys_by_now() {
+    // Its loop device is somebody's by now: not taken, and not taken away.
+    dmtool("deactivate").assert().success();
+    sh("dmsetup create holder --table \"0 8 linear $(losetup -f --show /var/lib/dmtool/loop/data) 0\"");
+    dmtool("activate").assert().code(3).stderr(contains("is in use: something holds its loop device"));
+    dmtool("deactivate").assert().code(3).stderr(contains("something else holds its loop device"));
+    sh("dmsetup remove holder; losetup -D");
+    dmtool("activate").assert().success();
+    // A pool of the same name on other devices.
+    sh("dmsetup remove loop-web && dmsetup remove loop && losetup -D && truncate -s 64M /run/m /run/d && \
+            dmsetup create loop --table \"0 131072 thin-pool $(losetup -f --show /run/m) $(losetup -f --show /run/d) 128 0\"");
+    for verb in ["activate", "deactivate", "resize 2G", "volume create loop x 1M", "activate --remember"] {
+        dmtool(verb).assert().code(3).stderr(contains("on other devices"));
+    }
+    assert_eq!(sh("jq .volumes[0].name /var/lib/dmtool/pools/loop.json"), "\"web\"", "what it knows is kept");
+    sh("sed -i 's/thin-pool/linear/' /var/lib/dmtool/pools/loop.json");
+    dmtool("activate --remember").assert().code(3).stderr(contains("mv /var/lib/dmtool/pools/loop.json"));
+    dmtool("check").assert().code(3).stdout(contains("could-not-look"));
+    sh("dmsetup remove loop; losetup -D");
 }
 
 #[test]
@@ -191,18 +207,40 @@ fn one_pool_does_not_keep_the_others_down() {
         sh("truncate -s 64M /var/lib/dmtool/one/data");
         dmtool("activate --all").assert().success();
         dmtool("deactivate --all").assert().success();
-        // A disk is known by udev's lasting links, a device-mapper device by its uuid; what has neither is refused.
+        // A step that fails is that pool's alone, too.
         sh(
-            "dmsetup create bare --table '0 524288 linear /dev/xvdj 0' && dmsetup create disks --table '0 524288 thin-pool /dev/xvdi /dev/mapper/bare 128 100'",
+            "cd /var/lib/dmtool/one && cp metadata m && dd if=/dev/urandom of=metadata bs=4k seek=1 count=40 conv=notrunc status=none",
         );
-        dmtool("activate disks --remember").assert().code(3).stderr(contains("has no name that outlives a boot"));
+        let (status, value) = json("activate --all");
+        assert_eq!((status, &value["error"]["kind"]), (1, &"failed".into()), "{value:#}");
+        assert!(value["error"]["causes"].to_string().contains("the metadata of one is damaged"), "{value:#}");
+        let up = sh("dmsetup ls");
+        assert!(up.contains("two") && up.contains("docker-thinpool") && !up.contains("one"), "{up}");
+        sh(
+            "losetup -d $(losetup -nO NAME -j /var/lib/dmtool/one/metadata) && cd /var/lib/dmtool/one && dd if=m of=metadata bs=1M conv=notrunc status=none",
+        );
+        dmtool("activate --all").assert().success();
+        dmtool("deactivate --all").assert().success();
+        // A partition is known by its UUID; a disk or device without anything of the kind is refused.
+        sh("dmsetup create disks --table '0 524288 thin-pool /dev/xvdi /dev/xvdj 128 100'");
+        dmtool("activate disks --remember").assert().code(3).stderr(contains("could not be known again after a boot"));
         assert_eq!(sh("ls /var/lib/dmtool/pools"), "one.json\ntwo.json");
         sh(
-            "dmsetup remove disks && dmsetup remove bare && dmsetup create disks --table '0 524288 thin-pool /dev/xvdi /dev/xvdj 128 100'",
+            "dmsetup remove disks && wipefs -qa /dev/xvdi /dev/xvdj; dd if=/dev/zero of=/dev/xvdi bs=1M count=8 status=none; \
+            for d in i j; do echo '2048,100M' | sfdisk -q --label gpt /dev/xvd$d; done; udevadm settle",
         );
+        sh(&format!(
+            "dmsetup create disks --table '0 204800 thin-pool {} {} 128 100'",
+            partition("/dev/xvdi", 1),
+            partition("/dev/xvdj", 1)
+        ));
         dmtool("activate disks --remember").assert().success();
-        assert!(sh("cat /var/lib/dmtool/pools/disks.json").contains("\"/dev/disk/by-"));
+        assert!(sh("cat /var/lib/dmtool/pools/disks.json").contains("\"/dev/disk/by-partuuid/"));
         dmtool("deactivate disks").assert().success();
+        // Somebody else has the partition by now.
+        sh(&format!("dmsetup create other --table '0 8 linear {} 0'", partition("/dev/xvdj", 1)));
+        dmtool("activate disks").assert().code(3).stderr(contains("is in use: something holds it"));
+        sh("dmsetup remove other");
         dmtool("activate disks").assert().success();
         dmtool("deactivate disks").assert().success();
         no_var();

@@ -3,13 +3,14 @@
 use crate::commands::activation::{look, meant};
 use crate::commands::{Globals, Verb, drive};
 use crate::exit::Problem;
-use crate::observe::{Host, Looked, device, host};
+use crate::observe::{Host, device, host};
 use crate::plan::Plan;
 use crate::plan::activation::{Chosen, Facts};
 use crate::plan::preflight::{self, Needs};
 use crate::plan::refusal::Refusal;
-use crate::plan::volume::{Request, create};
+use crate::plan::volume::{FileSystem, Request, create};
 use crate::report::json;
+use crate::sys::exec;
 use crate::units::{Bytes, parse_size};
 use serde_json::Value;
 
@@ -56,10 +57,10 @@ struct Create {
     request: Request,
 }
 
-/// The facts of activation, and what the volume's device carries where it is there.
+/// The facts of activation, and what a file system needs.
 struct Ground {
     facts: Facts,
-    signature: Option<Looked<Option<String>>>,
+    fs: FileSystem,
 }
 
 impl Create {
@@ -85,11 +86,12 @@ impl Verb for Create {
         let pool = self.chosen().find(&facts.pools).map(|pool| pool.name.clone());
         let device = pool.map(|pool| format!("/dev/mapper/{pool}-{}", self.request.name));
         let signature = device.filter(|_| self.request.fs.is_some()).and_then(|device| device::signature(&device));
-        Ground { facts, signature }
+        let tool = self.request.fs.is_none_or(|fs| exec::find(&format!("mkfs.{fs}")).is_some());
+        Ground { facts, fs: FileSystem { signature, tool, systems: host::systems() } }
     }
 
     fn plan(&self, ground: &Ground) -> Result<Plan, Refusal> {
-        create(&self.request, &ground.facts, ground.signature.as_ref())
+        create(&self.request, &ground.facts, &ground.fs)
     }
 
     fn heading(&self) -> String {

@@ -16,7 +16,10 @@ impl Standing {
         let places = [("metadata", &record.metadata, &standing.metadata), ("data", &record.data, &standing.data)];
         for (what, place, there) in places {
             match there {
-                Ok(there) => reasons.extend(misfit(what, place, there)),
+                Ok(there) => {
+                    let misfit = misfit(what, place, there).or_else(|| unfinished(place, record));
+                    reasons.extend(misfit.or_else(|| held(place.path(), there)));
+                }
                 Err(why) => reasons.push(format!("Could not look: {why}.")),
             }
         }
@@ -53,6 +56,25 @@ impl Standing {
     }
 }
 
+/// A setup that has not come to its end yet.
+fn unfinished(place: &Place, record: &Record) -> Option<String> {
+    let unmade = matches!(place, Place::File { inode: None, .. });
+    let name = &record.name;
+    unmade.then(|| format!("{} was never finished: run dmtool setup --loop --pool {name} again.", place.path()))
+}
+
+/// What somebody else has by now, or nobody can write.
+fn held(path: &str, there: &There) -> Option<String> {
+    match there {
+        There::File(file) if file.read_only => Some(format!("The file system of {path} is read-only.")),
+        There::File(FileThere { loop_device: Some(found), .. }) if !found.free => {
+            Some(format!("{path} is in use: something holds its loop device /dev/{}.", found.name))
+        }
+        There::Device(device) if !device.free => Some(format!("{path} is in use: something holds it.")),
+        _ => None,
+    }
+}
+
 fn misfit(what: &str, place: &Place, there: &There) -> Option<String> {
     let path = place.path();
     match (place, there) {
@@ -84,12 +106,11 @@ fn other_file(
     (size, inode, filesystem, grows_to): (Bytes, Option<u64>, Option<&str>, Option<Bytes>),
     there: &FileThere,
 ) -> Option<String> {
-    let Some(inode) = inode else {
-        return Some(format!("{path} was never finished: run dmtool setup --loop again."));
-    };
-    if let (Some(known), Some(now)) = (filesystem, there.filesystem.as_deref())
-        && known != now
+    let inode = inode?;
+    if let Some(known) = filesystem
+        && there.filesystem.as_deref() != Some(known)
     {
+        let now = there.filesystem.as_deref().unwrap_or("one without a UUID");
         return Some(format!("{path} lies on another file system than the register says ({now}, not {known})."));
     }
     if inode != there.inode {
@@ -105,11 +126,13 @@ fn wrong_head(record: &Record, head: &Head, standing: &Standing) -> Option<Strin
     let path = record.metadata.path();
     match head {
         Head::Foreign => Some(format!("{path} does not begin with a thin pool's superblock.")),
-        // Metadata of a pool that was never up: a hole from end to end, and nothing is known to be in it.
-        Head::Blank => match &standing.metadata {
-            Ok(There::File(there)) if there.allocated.0 == 0 && record.volumes.is_empty() => None,
-            _ => Some(format!("{path} begins with zeroes where a thin pool's superblock was.")),
-        },
+        // Of a pool that was never up: both files are holes from end to end, and nothing is known to be in it.
+        Head::Blank => {
+            let hole = |there: &Looked<There>| matches!(there, Ok(There::File(there)) if there.allocated.0 == 0);
+            let never_up = record.transaction_id == 0 && record.free_id() == 0;
+            let blank = never_up && hole(&standing.metadata) && hole(&standing.data);
+            (!blank).then(|| format!("{path} begins with zeroes where a thin pool's superblock was."))
+        }
         Head::Of(found) if found.chunk != record.table.words.chunk => Some(format!(
             "{path} is the metadata of a pool with chunks of {}, and the register says {}.",
             found.chunk.bytes(),

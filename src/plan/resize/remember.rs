@@ -10,10 +10,7 @@ use crate::units::{Bytes, Sectors};
 pub fn register<'a>(known: &'a Known, now: &Now<'_>, reasons: &mut Reasons) -> Option<&'a Record> {
     match (&known.record, &known.standing) {
         (Ok(record), Some(standing)) if standing.carries(now.live) => return Some(record),
-        (Ok(_), _) => reasons.add_with_hint(
-            format!("{} is on other devices than the register says.", known.name),
-            format!("have it remembered as it is: dmtool activate {} --remember", known.name),
-        ),
+        (Ok(_), _) => reasons.add(format!("{} is on other devices than the register says.", known.name)),
         (Err(why), _) => reasons.add(format!("Could not look: {why}.")),
     }
     None
