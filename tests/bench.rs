@@ -11,6 +11,8 @@
 
 #[path = "harness/mod.rs"]
 mod harness;
+#[path = "bench/resize.rs"]
+mod resize;
 
 use harness::guest::{Boot, Disks, Ended, Guest};
 use harness::sh;
@@ -29,8 +31,8 @@ fn main() {
     let binary = std::env::current_exe().expect("the path of this program");
     // `cargo bench -- status` measures only what has that in its name.
     let only = std::env::args().skip(1).find(|word| !word.starts_with('-')).unwrap_or_default();
-    let command = format!("{INSIDE}=1 {} {only}", binary.display());
-    let ended = guest.run(&command, Duration::from_secs(1500), |line| {
+    let command = format!("{INSIDE}=1 {} '{only}'", binary.display());
+    let ended = guest.run(&command, Duration::from_secs(1800), |line| {
         if !line.contains("WRITE_ZEROES") {
             println!("{line}");
         }
@@ -48,6 +50,12 @@ fn inside() -> bool {
     let only = std::env::args().nth(1).unwrap_or_default();
     let wanted = |part: &str| part.contains(&only);
     let mut ok = !wanted("setup") || setup();
+    if wanted("resize stall") {
+        ok &= resize::stall();
+    }
+    if wanted("resize lvm") {
+        ok &= resize::lvm();
+    }
     sh(&format!("{DMTOOL} setup /dev/xvdf --yes"));
     if wanted("one pool") {
         ok &= compare("status, one pool", (&format!("{DMTOOL} status"), "dmsetup status"), 101, 1.0);
