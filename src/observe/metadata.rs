@@ -1,5 +1,5 @@
-//! The metadata of an LVM pool that is down, read where it rests on its physical volumes: LVM itself would have to
-//! activate it first.
+//! The metadata of a pool that is down: its first block, and of a pool of LVM what thin_check says of it, read where it
+//! rests on its physical volumes. LVM itself would have to activate it first.
 
 use super::lvm::Lvm;
 use super::lvmconf::Value;

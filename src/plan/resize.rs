@@ -8,11 +8,13 @@ mod table;
 use super::Plan;
 use super::activation::{Chosen, choose};
 use super::bare::Known;
+use super::devices::{Usable, Wish, blank_extents, path_for_lvm, usable};
 use super::refusal::{Reasons, Refusal};
-use super::sizing::LARGEST_METADATA;
+use super::sizing::{EXTENT, LARGEST_METADATA};
+use super::step::Step;
 use crate::names::{LvmName, means};
 use crate::observe::Looked;
-use crate::observe::device::Named;
+use crate::observe::device::{Device, Named};
 use crate::observe::ground::Ground;
 use crate::observe::lvm::Lvm;
 use crate::observe::pools::{Live, Pool};
@@ -159,6 +161,20 @@ fn well<'a>(pool: &'a Pool, request: &Request, reasons: &mut Reasons) -> Option<
         );
     }
     Some(Now { live, table, figures })
+}
+
+/// Takes the devices that are added into the group of a volume; what the blank ones of them bring.
+fn take_in(volume: &LvmName, facts: &Facts, lvm: &Lvm, plan: &mut Plan, reasons: &mut Reasons) -> Bytes {
+    let wish = Wish { pool: volume, vg: &volume.vg, wipe: false, grows: true };
+    let devices = usable(wish, &facts.added, lvm, reasons);
+    let in_group =
+        |device: &Device| lvm.pv_on(device.major, device.minor).is_some_and(|pv| pv.vg_name == volume.vg.as_str());
+    let fresh: Vec<Usable<'_>> = devices.iter().copied().filter(|(_, device)| !in_group(device)).collect();
+    for one in &devices {
+        let step = Step::ExtendGroup { vg: volume.vg.clone(), devices: vec![path_for_lvm(one)] };
+        plan.put(step, in_group(one.1));
+    }
+    blank_extents(&fresh).bytes(EXTENT)
 }
 
 /// What one side of a pool (data or metadata) is asked to become, in the pool's own unit.

@@ -257,10 +257,17 @@ fn volumes_and_disks_under_a_bare_pool() {
         assert_eq!(figures("rawpool").0, 767 * 64);
         dmtool("resize --metadata +12M rawpool").assert().success();
         assert_eq!(figures("rawpool").1, (64 + 12) * 256);
-        dmtool("resize 40G").assert().code(3).stderr(contains("vgextend vg-docker DEVICE"));
+        dmtool("resize 40G").assert().code(3).stderr(contains("--add-device DEVICE"));
         // Each of them fits into what is free, and both do not.
         dmtool("resize +700M --metadata +700M").assert().code(3).stderr(contains("more of data and"));
         dmtool("resize max").assert().success();
+        assert_eq!(sh("vgs --noheadings -o vg_free_count vg-docker"), "0");
+        // A disk into the group, the volume larger, the table too: one plan.
+        dmtool("resize 6G rawpool --add-device /dev/xvdf").assert().code(3).stderr(contains("needs a yes"));
+        dmtool("resize 6G rawpool --add-device /dev/xvdf --yes").assert().success();
+        assert_eq!((figures("rawpool").0, sh("vgs --noheadings -o pv_count vg-docker").as_str()), (6 * 16384, "2"));
+        assert_eq!(json("resize 6G rawpool --add-device /dev/xvdf").1["changed"], false);
+        dmtool("resize rawpool --add-device /dev/xvdh --yes").assert().success();
         assert_eq!(sh("vgs --noheadings -o vg_free_count vg-docker"), "0");
         sh("dmsetup remove rawpool");
         // Whole disks, the table shorter than its disk.
@@ -307,9 +314,13 @@ fn write_until(stop: &AtomicBool) -> u64 {
 #[test]
 fn a_writer_loses_nothing() {
     in_kernel(|| {
-        for make in [lvm_pool as fn(), || loop_pool("bare-pool")] {
+        let pools: [(fn(), &str); 3] = [
+            (lvm_pool, "docker-thinpool"),
+            (|| raw_pool("raw-pool"), "raw-pool"),
+            (|| loop_pool("bare-pool"), "bare-pool"),
+        ];
+        for (make, name) in pools {
             make();
-            let name = if sh("dmsetup ls").contains("bare-pool") { "bare-pool" } else { "docker-thinpool" };
             sh(&format!(
                 "dmsetup message {name} 0 'create_thin 0' && dmsetup create t0 --table '0 2097152 thin /dev/mapper/{name} 0'"
             ));
@@ -335,7 +346,7 @@ fn a_writer_loses_nothing() {
             drop(device);
             sh(&format!("dmsetup remove t0; dmsetup message {name} 0 'delete 0'"));
         }
-        sh("dmsetup remove bare-pool; losetup -D; umount /run/files");
+        sh("dmsetup remove raw-pool; dmsetup remove bare-pool; losetup -D; umount /run/files");
     });
 }
 

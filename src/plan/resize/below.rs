@@ -14,6 +14,8 @@ const RESERVE: u64 = MIB;
 /// What ext4 counts as free and gives to no file: 4096 blocks of 4 KiB (linux/fs/ext4/super.c: ext4_set_resv_clusters).
 const KEPT: Bytes = Bytes(16 * MIB);
 
+const ADD: &str = "take all that is free with the size max; or add a disk: dmtool resize POOL --add-device DEVICE";
+
 /// A device that was made smaller under the pool: the kernel takes no table on it any more, not even the old one, and
 /// leaves the pool suspended.
 pub fn still_there(what: &str, base: &Base, size: Bytes, name: &str, reasons: &mut Reasons) {
@@ -93,10 +95,8 @@ pub fn below(what: &str, base: &Base, size: Bytes, plan: &mut Plan, reasons: &mu
             let to = size.extents_for(*extent);
             let more = Extents(to.0.saturating_sub(now.whole_extents(*extent).0)).bytes(*extent);
             if more > *free {
-                reasons.add_with_hint(
-                    format!("That needs {more} more in {name}, and {} has {free} free.", name.vg),
-                    format!("add a disk to the group: vgextend {} DEVICE", name.vg),
-                );
+                reasons
+                    .add_with_hint(format!("That needs {more} more in {name}, and {} has {free} free.", name.vg), ADD);
             }
             plan.put(Step::ExtendVolume { volume: name.clone(), to, bytes: to.bytes(*extent) }, *now >= size);
         }
@@ -116,7 +116,7 @@ pub fn together((data, to): (&Base, Bytes), (metadata, metadata_to): (&Base, Byt
     if both > *free && more <= *free && along <= *free {
         reasons.add_with_hint(
             format!("That needs {more} more of data and {along} of metadata, and {} has {free} free.", name.vg),
-            format!("add a disk to the group: vgextend {} DEVICE", name.vg),
+            ADD,
         );
     }
 }

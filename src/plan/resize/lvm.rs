@@ -1,16 +1,14 @@
 //! A pool of LVM: its group, its metadata, its data, by LVM's own commands.
 
-use super::{Facts, Growth, Now, Request, Room, Targets, largest, metadata_for, smaller, target};
+use super::{Facts, Growth, Now, Request, Room, Targets, largest, metadata_for, smaller, take_in, target};
 use crate::names::LvmName;
-use crate::observe::device::Device;
 use crate::observe::lvm::Lvm;
 use crate::observe::pools::{LvmSide, is_overdue};
 use crate::observe::profile::Autoextend;
 use crate::observe::thin::PoolFigures;
 use crate::plan::Plan;
-use crate::plan::devices::{Usable, Wish, blank_extents, path_for_lvm, usable};
 use crate::plan::refusal::Reasons;
-use crate::plan::sizing::{EXTENT, LARGEST_METADATA};
+use crate::plan::sizing::LARGEST_METADATA;
 use crate::plan::step::Step;
 use crate::units::{Bytes, Extents};
 
@@ -88,17 +86,10 @@ pub fn plan(
     reasons: &mut Reasons,
 ) -> Option<(Plan, Targets)> {
     let mut plan = Plan::default();
-    let devices = usable(Wish { pool: name, vg: &name.vg, wipe: false, grows: true }, &facts.added, lvm, reasons);
-    let in_group =
-        |device: &Device| lvm.pv_on(device.major, device.minor).is_some_and(|pv| pv.vg_name == name.vg.as_str());
-    let fresh: Vec<Usable<'_>> = devices.iter().copied().filter(|(_, device)| !in_group(device)).collect();
-    for one in &devices {
-        let step = Step::ExtendGroup { vg: name.vg.clone(), devices: vec![path_for_lvm(one)] };
-        plan.put(step, in_group(one.1));
-    }
+    let blank = take_in(name, facts, lvm, &mut plan, reasons);
     let group = lvm.group(&name.vg)?;
     let extent = Bytes(side.row.vg_extent_size.max(1));
-    let added = blank_extents(&fresh).bytes(EXTENT).whole_extents(extent).0;
+    let added = blank.whole_extents(extent).0;
     let sizes = Sizes {
         extent,
         data: side.row.lv_size / extent.0,
@@ -136,7 +127,7 @@ pub fn plan(
         plan.todo(Step::Refresh { pool: name.clone() });
     }
     let grown = plan.steps.iter().any(|planned| !planned.already && !matches!(planned.step, Step::ExtendGroup { .. }));
-    if !fresh.is_empty() && !grown && waits(side, now, sizes.free) {
+    if blank.0 > 0 && !grown && waits(side, now, sizes.free) {
         plan.todo(Step::Unmonitor { pool: name.clone() });
         plan.todo(Step::Monitor { pool: name.clone() });
     } else if watched && side.is_watched() == Some(false) {

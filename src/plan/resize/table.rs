@@ -2,7 +2,7 @@
 
 use super::below::{below, room_for_space_maps, still_there, together};
 use super::remember::{announced, caught_up, grown_record, register};
-use super::{Facts, Growth, Now, Request, Room, Targets, largest, metadata_for, smaller, target};
+use super::{Facts, Growth, Now, Request, Room, Targets, largest, metadata_for, smaller, take_in, target};
 use crate::observe::ground::{Base, Ground};
 use crate::plan::refusal::Reasons;
 use crate::plan::sizing::LARGEST_METADATA;
@@ -24,8 +24,12 @@ pub fn plan(
     fixed: Option<Targets>,
     reasons: &mut Reasons,
 ) -> Option<(Plan, Targets)> {
-    let on = On::of(request, facts.ground.as_ref()?, now, reasons)?;
     let mut plan = Plan::default();
+    let mut ground = facts.ground.clone()?;
+    if request.adds {
+        add(facts, &mut ground, &now.live.dm_name, &mut plan, reasons);
+    }
+    let on = On::of(request, &ground, now, reasons)?;
     let (data, metadata) = on.targets(request, fixed, &mut plan);
     let (data_now, metadata_now) = (on.data_now(), on.metadata_now());
     on.check(data, metadata, reasons);
@@ -55,15 +59,29 @@ pub fn plan(
     Some((plan, Targets { data: Some(data), metadata: Some(metadata), watched: false }))
 }
 
+/// Takes devices into the group of the data volume, where the pool's data is on one.
+fn add(facts: &Facts, ground: &mut Ground, pool: &str, plan: &mut Plan, reasons: &mut Reasons) {
+    let (Ok(Base::Volume { name, .. }), Ok(lvm)) = (&ground.data, &facts.lvm) else {
+        reasons.add_with_hint(
+            format!("The data of {pool} is on no volume of LVM: a device cannot be added to it."),
+            "grow what it stands on, such as the file system of its file",
+        );
+        return;
+    };
+    let name = name.clone();
+    let blank = take_in(&name, facts, lvm, plan, reasons);
+    for base in [&mut ground.data, &mut ground.metadata] {
+        if let Ok(Base::Volume { name: volume, total, free, extent, .. }) = base
+            && volume.vg == name.vg
+        {
+            let more = blank.whole_extents(*extent).bytes(*extent);
+            (total.0, free.0) = (total.0.saturating_add(more.0), free.0.saturating_add(more.0));
+        }
+    }
+}
+
 impl<'a> On<'a> {
     fn of(request: &Request, ground: &'a Ground, now: &'a Now<'a>, reasons: &mut Reasons) -> Option<On<'a>> {
-        let name = &now.live.dm_name;
-        if request.adds {
-            reasons.add_with_hint(
-                format!("{name} is a bare table: a device cannot be added to it."),
-                "grow what it stands on: vgextend its group, or give its file's file system more room",
-            );
-        }
         let (data, metadata) = match (&ground.data, &ground.metadata) {
             (Ok(data), Ok(metadata)) => (data, metadata),
             (Err(why), _) | (_, Err(why)) => {
