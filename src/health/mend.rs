@@ -145,5 +145,9 @@ pub fn rescue(look: &Look<'_>, lost: &[&Lower]) -> String {
     let (metadata, data) = (on(metadata, &table.metadata_device), on(data, &table.data_device));
     let params = table.params_on(&metadata, &data);
     parts.push(format!("dmsetup create {name} --table \"0 {} thin-pool {params}\"", live.length.0));
+    if look.seen.pool.recorded().is_some() {
+        // The copy is another file to the register.
+        parts.push(format!("dmtool activate {name} --remember && dmtool activate {name}"));
+    }
     parts.join(" && ")
 }

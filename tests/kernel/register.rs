@@ -190,6 +190,31 @@ fn a_raw_pool_is_remembered_and_comes_back() {
 }
 
 #[test]
+fn a_deleted_file_is_rescued_and_known_again() {
+    in_kernel(|| {
+        var();
+        dmtool("setup --loop --data 256M --metadata 8M --yes").assert().success();
+        dmtool("volume create loop web 64M").assert().success();
+        sh("dd if=/dev/urandom of=/dev/mapper/loop-web bs=1M count=8 oflag=direct status=none");
+        let sum = sh("md5sum < /dev/mapper/loop-web");
+        sh("rm /var/lib/dmtool/loop/data");
+        dmtool("deactivate").assert().code(3).stderr(contains("is not there any more"));
+        let (_, value) = json("check");
+        let hint = value["findings"][0]["hint"].as_str().expect("a hint").to_owned();
+        let binary =
+            std::path::Path::new(env!("CARGO_BIN_EXE_dmtool")).parent().expect("a folder").display().to_string();
+        sh(&format!("PATH={binary}:$PATH; {hint}"));
+        dmtool("check").assert().success();
+        assert_eq!(sh("md5sum < /dev/mapper/loop-web"), sum);
+        dmtool("deactivate").assert().success();
+        dmtool("activate").assert().success();
+        assert_eq!(sh("md5sum < /dev/mapper/loop-web"), sum);
+        dmtool("deactivate").assert().success();
+        no_var();
+    });
+}
+
+#[test]
 fn one_pool_does_not_keep_the_others_down() {
     in_kernel(|| {
         var();
