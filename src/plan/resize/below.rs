@@ -14,7 +14,9 @@ const RESERVE: u64 = MIB;
 /// What ext4 counts as free and gives to no file: 4096 blocks of 4 KiB (linux/fs/ext4/super.c: ext4_set_resv_clusters).
 const KEPT: Bytes = Bytes(16 * MIB);
 
-const ADD: &str = "take all that is free with the size max; or add a disk: dmtool resize POOL --add-device DEVICE";
+fn more_room(pool: &str) -> String {
+    format!("take all that is free: dmtool resize max {pool}; or add a disk: dmtool resize {pool} --add-device DEVICE")
+}
 
 /// A device that was made smaller under the pool: the kernel takes no table on it any more, not even the old one, and
 /// leaves the pool suspended.
@@ -64,7 +66,7 @@ pub fn room_for_space_maps(base: &Base, size: Bytes, (chunks, blocks): (u64, u64
 }
 
 /// Makes a device under a pool large enough.
-pub fn below(what: &str, base: &Base, size: Bytes, plan: &mut Plan, reasons: &mut Reasons) {
+pub fn below((pool, what): (&str, &str), base: &Base, size: Bytes, plan: &mut Plan, reasons: &mut Reasons) {
     match base {
         Base::File { device, path, length, device_size, offset, limit, free, allocated, read_only, deleted } => {
             if *deleted {
@@ -95,8 +97,10 @@ pub fn below(what: &str, base: &Base, size: Bytes, plan: &mut Plan, reasons: &mu
             let to = size.extents_for(*extent);
             let more = Extents(to.0.saturating_sub(now.whole_extents(*extent).0)).bytes(*extent);
             if more > *free {
-                reasons
-                    .add_with_hint(format!("That needs {more} more in {name}, and {} has {free} free.", name.vg), ADD);
+                reasons.add_with_hint(
+                    format!("That needs {more} more in {name}, and {} has {free} free.", name.vg),
+                    more_room(pool),
+                );
             }
             plan.put(Step::ExtendVolume { volume: name.clone(), to, bytes: to.bytes(*extent) }, *now >= size);
         }
@@ -108,7 +112,12 @@ pub fn below(what: &str, base: &Base, size: Bytes, plan: &mut Plan, reasons: &mu
 }
 
 /// Both in one group: each may fit there, and both not.
-pub fn together((data, to): (&Base, Bytes), (metadata, metadata_to): (&Base, Bytes), reasons: &mut Reasons) {
+pub fn together(
+    pool: &str,
+    (data, to): (&Base, Bytes),
+    (metadata, metadata_to): (&Base, Bytes),
+    reasons: &mut Reasons,
+) {
     let (Base::Volume { name, free, .. }, true) = (data, data.shares_room_with(metadata)) else { return };
     let (more, along) = (data.takes(to), metadata.takes(metadata_to));
     let both = Bytes(more.0.saturating_add(along.0));
@@ -116,7 +125,7 @@ pub fn together((data, to): (&Base, Bytes), (metadata, metadata_to): (&Base, Byt
     if both > *free && more <= *free && along <= *free {
         reasons.add_with_hint(
             format!("That needs {more} more of data and {along} of metadata, and {} has {free} free.", name.vg),
-            ADD,
+            more_room(pool),
         );
     }
 }

@@ -30,6 +30,7 @@ pub fn plan(
         add(facts, &mut ground, &now.live.dm_name, &mut plan, reasons);
     }
     let on = On::of(request, &ground, now, reasons)?;
+    let name = &now.live.dm_name;
     let (data, metadata) = on.targets(request, fixed, &mut plan);
     let (data_now, metadata_now) = (on.data_now(), on.metadata_now());
     on.check(data, metadata, reasons);
@@ -42,10 +43,10 @@ pub fn plan(
         plan.steps.extend((!said).then(|| Planned::todo(Step::Record { record: Box::new(before), made: false })));
     }
     if metadata > metadata_now {
-        below("metadata", on.metadata, metadata, &mut plan, reasons);
+        below((name, "metadata"), on.metadata, metadata, &mut plan, reasons);
     }
     if data > data_now {
-        below("data", on.data, data, &mut plan, reasons);
+        below((name, "data"), on.data, data, &mut plan, reasons);
     }
     // A table keeps the length it has where its pool does not grow: that need not be a multiple of a chunk.
     let to = if data > data_now { Sectors(data.0 / SECTOR) } else { now.live.length };
@@ -212,7 +213,7 @@ impl<'a> On<'a> {
             let chunks = data.0.saturating_sub(data_now.0) / self.chunk().0.max(1);
             let blocks = metadata.0.saturating_sub(metadata_now.0) / METADATA_BLOCK;
             room_for_space_maps(self.metadata, metadata, (chunks, blocks), reasons);
-            together((self.data, data), (self.metadata, metadata), reasons);
+            together(name, (self.data, data), (self.metadata, metadata), reasons);
         }
     }
 }
