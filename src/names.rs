@@ -190,6 +190,13 @@ pub fn dm_split(name: &str) -> Option<(String, String, Option<String>)> {
     (parts.next().is_none() && !vg.is_empty() && !lv.is_empty()).then_some((vg, lv, layer))
 }
 
+/// The name of LVM's layer over a pool, from the name of the pool below it (`VG-POOL-tpool`). A volume that is called
+/// tpool has no layer for that.
+pub fn layer_over(dm_name: &str) -> Option<&str> {
+    let (.., layer) = dm_split(dm_name)?;
+    dm_name.strip_suffix("-tpool").filter(|_| layer.as_deref() == Some("tpool"))
+}
+
 /// Whether what the operator typed for POOL means the pool with this name and these device names: `VG/LV`, a
 /// device-mapper name, `/dev/VG/LV` or `/dev/mapper/NAME`.
 pub fn means(typed: &str, name: &str, dm_names: &[&str]) -> bool {
@@ -218,6 +225,13 @@ mod tests {
             assert!(VgName::new(name).is_ok(), "{name}");
         }
         assert_eq!(LvmName::parse("/dev/vg/pool").expect("valid").to_string(), "vg/pool");
+    }
+
+    #[test]
+    fn a_layer_and_a_volume_of_its_name() {
+        assert_eq!(layer_over("docker-thinpool-tpool"), Some("docker-thinpool"));
+        assert_eq!((layer_over("vg-tpool"), layer_over("vg-tpool-tpool")), (None, Some("vg-tpool")));
+        assert_eq!((layer_over("vg-a--tpool"), layer_over("tpool")), (None, None));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::names::{DmName, means};
 use crate::observe::pools::Pool;
 use crate::observe::register::{self, Entry, Record};
-use crate::observe::{Host, Looked, Unseen, consumers, device, looked, lvm, pools, standing};
+use crate::observe::{Host, Looked, Unseen, consumers, device, looked, lvm, pools, remember, standing};
 use crate::plan::activation::{Chosen, Facts};
 use crate::plan::bare::Known;
 
@@ -13,7 +13,7 @@ pub fn look(host: &mut Host) -> Facts {
 
 /// As [`look`], with the pool that Docker's configuration tells of where the register does not know that.
 pub fn look_with_dockers(host: &mut Host) -> Facts {
-    look_with(host, Some(register::of_docker()))
+    look_with(host, Some(remember::of_docker()))
 }
 
 fn look_with(host: &mut Host, dockers: Option<Looked<Option<Record>>>) -> Facts {
@@ -49,7 +49,7 @@ pub fn known(entry: &Entry, active: &[Pool]) -> Known {
 /// What a pool that is up is to be remembered as.
 fn fresh(pool: &Pool, known: Option<&Record>) -> Option<Looked<Record>> {
     let live = pool.live.as_ref()?;
-    Some(DmName::new(&pool.name).map_err(Unseen).and_then(|name| register::record_of(&name, pool.kind, live, known)))
+    Some(DmName::new(&pool.name).map_err(Unseen).and_then(|name| remember::record_of(&name, pool.kind, live, known)))
 }
 
 /// What the pool that is meant is to be remembered as: a bare one that is up.

@@ -3,7 +3,7 @@
 use super::code::{Code, Severity};
 use super::mend::list;
 use super::{Finding, Look, Outcome};
-use crate::names::means;
+use crate::names::{layer_over, means};
 use crate::observe::lvm::{LvRow, Lvm};
 use crate::observe::pools::{Kind, LvmSide};
 use crate::observe::survey::Survey;
@@ -111,7 +111,7 @@ pub(super) fn merges(look: &Look<'_>) -> Outcome {
 /// LVM put a layer over the pool: what others are told to use is no thin-pool then.
 pub(super) fn layered(look: &Look<'_>) -> Outcome {
     let Some((live, side)) = look.live().zip(look.side()) else { return Ok(Vec::new()) };
-    let Some(outer) = live.dm_name.strip_suffix("-tpool") else { return Ok(Vec::new()) };
+    let Some(outer) = layer_over(&live.dm_name) else { return Ok(Vec::new()) };
     let consumers = look.survey.consumers.as_ref().map_err(Clone::clone)?;
     let wanted = consumers.iter().find(|consumer| means(&consumer.pool, look.name(), &[outer]));
     let explain = "dmtool explain pool-layered";

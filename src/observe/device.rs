@@ -2,6 +2,7 @@
 
 use super::pools::Pool;
 use super::{Looked, looked};
+use crate::names::layer_over;
 use crate::sys::blkid::{self, Signature};
 use crate::sys::block::{self, Node};
 use crate::sys::dm::{Ask, Control, Entry, OURS};
@@ -103,7 +104,7 @@ pub fn above(pools: &[Pool]) -> Vec<Above> {
             let folder = Path::new("/sys/class/block").join(holder);
             let text = |name: &str| file::read(&folder.join(name)).ok().flatten().unwrap_or_default().trim().to_owned();
             let (dm_name, uuid) = (text("dm/name"), text("dm/uuid"));
-            if live.dm_name.strip_suffix("-tpool") == Some(dm_name.as_str()) {
+            if layer_over(&live.dm_name) == Some(dm_name.as_str()) {
                 continue;
             }
             let uses = usage.clone().and_then(|usage| looked(usage.of(&folder, 0)));

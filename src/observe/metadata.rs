@@ -120,10 +120,21 @@ pub fn resting(pool: &Pool, lvm: &Lvm, checker: &Looked<Checker>) -> Looked<Rest
     Ok(Resting { superblock, verdict })
 }
 
+/// The operator's options for thin_check (`global/thin_check_options`), so that this look judges as LVM's activation does;
+/// without those that change something, or keep it from saying what it finds.
+fn options() -> Looked<Vec<String>> {
+    let Some(Value::List(words)) = profile::global_setting("global/thin_check_options")? else { return Ok(Vec::new()) };
+    let text = |word: Value| if let Value::Text(word) = word { Some(word) } else { None };
+    let harmless =
+        |word: &String| !["-q", "--quiet", "--auto-repair", "--clear-needs-check-flag"].contains(&word.as_str());
+    Ok(words.into_iter().filter_map(text).filter(harmless).collect())
+}
+
 fn verdict(path: &Path, device: &File) -> Looked<Verdict> {
     let open = format!("/proc/{}/fd/{}", std::process::id(), device.as_raw_fd());
-    // LVM's own default asks for the same (global/thin_check_options), and clears the flag besides.
-    let ended = looked(exec::run_within(path, &[&open], CHECK_LIMIT))?;
+    let own = options()?;
+    let words: Vec<&str> = own.iter().map(String::as_str).chain([open.as_str()]).collect();
+    let ended = looked(exec::run_within(path, &words, CHECK_LIMIT))?;
     let Some(ended) = ended else { return Ok(Verdict::Late) };
     // What it says of itself on the way is not of interest; a path of ours is no path of the operator's.
     let said: Vec<&str> = ended.said.lines().filter(|line| !line.starts_with("examining")).map(str::trim).collect();

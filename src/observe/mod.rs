@@ -12,6 +12,7 @@ pub mod metadata;
 pub mod pools;
 pub mod profile;
 pub mod register;
+pub mod remember;
 pub mod samples;
 pub mod stack;
 pub mod standing;

@@ -9,7 +9,7 @@ use super::profile;
 use super::register::{self, Record};
 use super::thin::{Mode, PoolFigures, PoolStatus, PoolTable, parse_pool_status, parse_pool_table};
 use super::{Looked, Unseen, looked};
-use crate::names::means;
+use crate::names::{layer_over, means};
 use crate::sys::dm::{Ask, Control, Device, Entry};
 use crate::sys::{block, file};
 use crate::units::{Bytes, Sectors};
@@ -130,7 +130,7 @@ impl Pool {
     pub fn dm_names(&self) -> Vec<&str> {
         let live = self.live.as_ref().map(|live| live.dm_name.as_str());
         let broken = self.broken.as_ref().map(|broken| broken.dm_name.as_str());
-        live.or(broken).into_iter().flat_map(|name| [name, name.strip_suffix("-tpool").unwrap_or(name)]).collect()
+        live.or(broken).into_iter().flat_map(|name| [name, layer_over(name).unwrap_or(name)]).collect()
     }
 }
 

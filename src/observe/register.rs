@@ -1,12 +1,9 @@
 //! The register of bare pools: nothing on a disk says which data device belongs to which metadata, nor what a bare
 //! volume is called, so it stands in `/var/lib/dmtool/pools/NAME.json`, with a copy beside a pool's files.
 
-use super::metadata::{Head, head};
-use super::pools::{Kind, Live};
-use super::standing::{self, There, place_of};
+use super::pools::Kind;
 use super::thin::{PoolTable, parse_pool_table};
-use super::volumes::active_on;
-use super::{Looked, Unseen, consumers, looked};
+use super::{Looked, Unseen, looked};
 use crate::names::DmName;
 use crate::sys::{block, file};
 use crate::units::{Bytes, DataBlocks, Sectors};
@@ -190,101 +187,6 @@ impl Record {
     pub fn text(&self) -> anyhow::Result<String> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
-}
-
-/// What a pool that is up is to be remembered as. What is known of volumes that are down stays; Docker and containerd
-/// bring up their own themselves.
-///
-/// # Errors
-/// It has failed, or nothing about a device under it outlives a boot.
-pub fn record_of(name: &DmName, kind: Kind, live: &Live, known: Option<&Record>) -> Looked<Record> {
-    let table = live.table.as_ref().map_err(Clone::clone)?;
-    let figures = live.figures().ok_or_else(|| Unseen(format!("{name} has failed")))?;
-    let place = |number: &str| match place_of(number)? {
-        Some(place) => Ok(place),
-        None => Err(Unseen(format!(
-            "what {name} has as the device {number} could not be known again after a boot: a disk is by its serial number \
-             or world wide name, a partition by its UUID, a file where the loop device shows all of it and it is there"
-        ))),
-    };
-    Ok(Record {
-        dmtool: FORMAT,
-        name: name.clone(),
-        kind,
-        table: Line::new(live.length, table),
-        transaction_id: figures.transaction_id,
-        metadata: place(&table.metadata_device)?,
-        data: place(&table.data_device)?,
-        next_thin_id: known.map_or(0, |known| known.next_thin_id),
-        volumes: volumes_of(name, live, known)?,
-    })
-}
-
-fn volumes_of(name: &DmName, live: &Live, known: Option<&Record>) -> Looked<Vec<Volume>> {
-    let mut volumes = known.map_or_else(Vec::new, |known| known.volumes.clone());
-    let prefix = format!("{name}-");
-    for active in active_on(live)? {
-        if is_a_consumers(name, &active.dm_name) {
-            continue;
-        }
-        let device = DmName::new(&active.dm_name).map_err(Unseen)?;
-        // Under another name or with another size by now: as it is counts.
-        if let Some(known) = volumes.iter_mut().find(|volume| volume.thin_id == active.thin_id) {
-            (known.device, known.size) = (device, active.size);
-            continue;
-        }
-        let short = active.dm_name.strip_prefix(&prefix).unwrap_or(&active.dm_name);
-        let taken = volumes.iter().any(|volume| volume.name == short);
-        volumes.push(Volume {
-            name: if taken { &active.dm_name } else { short }.to_owned(),
-            device,
-            thin_id: active.thin_id,
-            size: active.size,
-            origin: None,
-            state: State::Ready,
-            remembered: true,
-        });
-    }
-    Ok(volumes)
-}
-
-/// The pool that Docker makes on the two devices of its configuration, where it has made it before: Docker takes the
-/// pool down when it ends.
-///
-/// # Errors
-/// The configuration, or a device that is there, cannot be looked at.
-pub fn of_docker() -> Looked<Option<Record>> {
-    let Some(devices) = consumers::docker_devices()? else { return Ok(None) };
-    let Some(root) = looked(file::identity(Path::new(&devices.root)))? else { return Ok(None) };
-    let place = |path: &str| -> Looked<Place> {
-        match standing::device_at(path)? {
-            There::Device(there) => {
-                Ok(Place::Device { path: path.to_owned(), size: there.size, dm_uuid: there.dm_uuid })
-            }
-            _ => Err(Unseen(format!("{path}, which Docker's configuration names for its pool, is no block device"))),
-        }
-    };
-    let (data, metadata) = (place(&devices.data)?, place(&devices.metadata)?);
-    let Head::Of(superblock) = head(Path::new(&devices.metadata))? else { return Ok(None) };
-    let (major, minor) = block::split_device_number(root.device);
-    let table = PoolTable {
-        metadata_device: String::new(),
-        data_device: String::new(),
-        chunk: superblock.chunk,
-        low_water: DOCKERS_LOW_WATER,
-        features: vec!["skip_block_zeroing".to_owned()],
-    };
-    Ok(Some(Record {
-        dmtool: FORMAT,
-        name: DmName::new(&format!("docker-{major}:{minor}-{}-pool", root.inode)).map_err(Unseen)?,
-        kind: Kind::Raw,
-        table: Line::new(data.size().whole_sectors(), &table),
-        transaction_id: superblock.transaction_id,
-        metadata,
-        data,
-        volumes: Vec::new(),
-        next_thin_id: 0,
-    }))
 }
 
 /// Whether Docker makes and takes down this pool itself: its name has the form `docker-MAJ:MIN-INODE-pool`.

@@ -2,6 +2,7 @@
 
 use super::pools::Live;
 use super::{Looked, looked};
+use crate::names::layer_over;
 use crate::sys::{block, file};
 use serde::Serialize;
 use std::path::Path;
@@ -36,7 +37,7 @@ pub fn above(live: &Live) -> Looked<Vec<String>> {
     let name = |holder: &String| looked(name_of(&Path::new("/sys/class/block").join(holder), holder));
     let mut names = holders.iter().map(name).collect::<Looked<Vec<String>>>()?;
     // LVM's own layer over a pool is no volume.
-    names.retain(|name| live.dm_name.strip_suffix("-tpool") != Some(name));
+    names.retain(|name| layer_over(&live.dm_name) != Some(name));
     names.sort();
     Ok(names)
 }

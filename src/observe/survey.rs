@@ -172,7 +172,10 @@ pub fn look(host: &mut Host, names: &[String], avoid: &Avoid, stage: &mut Stage)
         // A look that cannot leave a sample is a good look all the same; the next one says no time.
         let _ = samples::leave(&old, new);
     }
-    let signed = lvm.as_ref().ok().and_then(Option::as_ref).map(signed).unwrap_or_default();
+    // What hung around the pools before is not asked again.
+    let around = avoid.stage(AROUND);
+    let known = lvm.as_ref().ok().and_then(Option::as_ref).filter(|_| around.is_ok());
+    let signed = known.map(signed).unwrap_or_default();
     Survey {
         signed,
         pools: seen,
@@ -182,7 +185,7 @@ pub fn look(host: &mut Host, names: &[String], avoid: &Avoid, stage: &mut Stage)
         lvm,
         dmeventd,
         checker,
-        consumers: consumers::consumers(),
+        consumers: around.and_then(|()| consumers::consumers()),
         systems: host::systems(),
         all: names.is_empty(),
         root: host::is_root(),
