@@ -42,6 +42,9 @@ unit!(
     MetaBlocks
 );
 
+/// The kernel counts the bytes of a device with a sign (loff_t).
+pub const LARGEST_DEVICE: Bytes = Bytes(i64::MAX.unsigned_abs());
+
 impl Bytes {
     /// Whole sectors in this size; a rest is dropped, as the kernel does.
     pub fn whole_sectors(self) -> Sectors {

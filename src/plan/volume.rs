@@ -11,7 +11,7 @@ use crate::observe::pools::{Kind, Pool};
 use crate::observe::register::{LARGEST_ID, Record, State, Volume, is_a_consumers};
 use crate::observe::thin::Mode;
 use crate::observe::{Looked, host};
-use crate::units::Bytes;
+use crate::units::{Bytes, LARGEST_DEVICE};
 
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -21,9 +21,6 @@ pub struct Request {
     /// ext4 or xfs.
     pub fs: Option<&'static str>,
 }
-
-/// The kernel counts a device's bytes with a sign.
-const LARGEST: Bytes = Bytes(i64::MAX.unsigned_abs());
 
 /// What the host says of a new volume's file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +100,7 @@ fn steps(
     }
     let chunk = record.chunk().0.max(1);
     let size = Bytes(request.size.0.div_ceil(chunk).saturating_mul(chunk));
-    if size > LARGEST {
+    if size > LARGEST_DEVICE {
         reasons.add(format!("{} is larger than any device can be.", request.size));
     }
     let there = record.volumes.iter().find(|volume| volume.name == *name || volume.device == device);

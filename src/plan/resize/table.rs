@@ -8,7 +8,7 @@ use crate::plan::refusal::Reasons;
 use crate::plan::sizing::LARGEST_METADATA;
 use crate::plan::step::Step;
 use crate::plan::{Plan, Planned};
-use crate::units::{Bytes, DataBlocks, Extents, METADATA_BLOCK, MIB, SECTOR, Sectors};
+use crate::units::{Bytes, DataBlocks, Extents, LARGEST_DEVICE, METADATA_BLOCK, MIB, SECTOR, Sectors};
 
 /// A pool, and what it stands on.
 struct On<'a> {
@@ -197,6 +197,9 @@ impl<'a> On<'a> {
     fn check(&self, data: Bytes, metadata: Bytes, reasons: &mut Reasons) {
         let name = &self.now.live.dm_name;
         let (data_now, metadata_now) = (self.data_now(), self.metadata_now());
+        if data > LARGEST_DEVICE {
+            reasons.add(format!("{data} of data are larger than any device can be."));
+        }
         if data < data_now {
             smaller(name, data, data_now, reasons);
         }
