@@ -1,5 +1,6 @@
 //! Tools run from outside, from fixed directories and with a clean environment.
 
+use super::signal::Stop;
 use anyhow::{Context, Result, anyhow, bail};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -57,35 +58,65 @@ pub struct Ended {
     pub said: String,
 }
 
+/// A tool that can be ended on its way.
+pub struct Task<'a> {
+    pub path: &'a Path,
+    pub words: &'a [&'a str],
+    /// Where its standard output goes, in place of what it said.
+    pub out: Option<Stdio>,
+    /// When it is ended.
+    pub limit: Option<Duration>,
+    pub stop: Option<&'a Stop>,
+}
+
 /// Runs a tool that only reads, and ends it after `limit`: then there is no answer.
 ///
 /// # Errors
 /// It could not be started or waited for.
 pub fn run_within(path: &Path, words: &[&str], limit: Duration) -> Result<Option<Ended>> {
-    let context = || format!("running {}", path.display());
-    let deadline = Instant::now() + limit;
-    let (mut reader, writer) = std::io::pipe().with_context(context)?;
-    let mut command = command(path, words);
-    command.stdout(writer.try_clone()?).stderr(writer);
-    let mut child = command.spawn().with_context(context)?;
-    // With it the writing ends of this process go.
-    drop(command);
-    // Drained while it runs: one that says much would wait for its reader.
-    let listener = std::thread::spawn(move || {
-        let mut said = Vec::new();
-        reader.read_to_end(&mut said).map(|_| said)
-    });
-    let status = loop {
-        if let Some(status) = child.try_wait().with_context(context)? {
-            break status;
-        }
-        if Instant::now() >= deadline {
-            let _ = child.kill();
-            let _ = child.wait();
+    Task { path, words, out: None, limit: Some(limit), stop: None }.run()
+}
+
+impl Task<'_> {
+    /// Runs it to its end, or ends it after its limit or when somebody asks for an end: then there is no answer.
+    ///
+    /// # Errors
+    /// It could not be started or waited for.
+    pub fn run(self) -> Result<Option<Ended>> {
+        let context = || format!("running {}", self.path.display());
+        let deadline = self.limit.map(|limit| Instant::now() + limit);
+        let (mut reader, writer) = std::io::pipe().with_context(context)?;
+        let mut command = command(self.path, self.words);
+        match self.out {
+            Some(out) => command.stdout(out).stderr(writer),
+            None => command.stdout(writer.try_clone()?).stderr(writer),
+        };
+        let mut child = command.spawn().with_context(context)?;
+        // With it the writing ends of this process go.
+        drop(command);
+        // Drained while it runs: one that says much would wait for its reader.
+        let listener = std::thread::spawn(move || {
+            let mut said = Vec::new();
+            reader.read_to_end(&mut said).map(|_| said)
+        });
+        let status = loop {
+            if let Some(status) = child.try_wait().with_context(context)? {
+                break status;
+            }
+            let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if late || self.stop.is_some_and(Stop::asked) {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Ok(None);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        // Ctrl-C on a terminal ends it and asks us for an end.
+        if status.code().is_none() && self.stop.is_some_and(Stop::asked) {
             return Ok(None);
         }
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    let said = listener.join().map_err(|_| anyhow!("listening to {}", path.display()))?.with_context(context)?;
-    Ok(Some(Ended { status: status.code(), said: String::from_utf8_lossy(&said).trim().to_owned() }))
+        let said =
+            listener.join().map_err(|_| anyhow!("listening to {}", self.path.display()))?.with_context(context)?;
+        Ok(Some(Ended { status: status.code(), said: String::from_utf8_lossy(&said).trim().to_owned() }))
+    }
 }

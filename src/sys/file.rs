@@ -18,6 +18,28 @@ pub fn read(path: &Path) -> Result<Option<String>> {
     }
 }
 
+/// A file to be read, piece by piece.
+///
+/// # Errors
+/// It is not there, or may not be read.
+pub fn open(path: &Path) -> Result<std::io::BufReader<File>> {
+    let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    Ok(std::io::BufReader::new(file))
+}
+
+/// Removes a file; one that is gone already is no error.
+///
+/// # Errors
+/// It cannot be removed.
+pub fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(why) if why.kind() != std::io::ErrorKind::NotFound => {
+            Err(why).with_context(|| format!("removing {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A file's own size, and its file system's room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
@@ -56,6 +78,32 @@ pub fn grow(path: &Path, size: u64) -> Result<()> {
         bail!("{} is no file, or longer than {size} bytes already", path.display());
     }
     file.set_len(size).and_then(|()| file.sync_all()).with_context(context)
+}
+
+/// Makes the folder of a file, for root alone where it is missing.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make_folder(path: &Path) -> Result<()> {
+    let context = || format!("making the folder of {}", path.display());
+    let folder = path.parent().with_context(context)?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(context)
+}
+
+/// The folder where this process is.
+///
+/// # Errors
+/// It is gone.
+pub fn here() -> Result<std::path::PathBuf> {
+    std::env::current_dir().context("looking for the present folder")
+}
+
+/// Has a file's bytes reach its disk.
+///
+/// # Errors
+/// They do not.
+pub fn sync(path: &Path) -> Result<()> {
+    File::open(path).and_then(|file| file.sync_all()).with_context(|| format!("writing {}", path.display()))
 }
 
 /// Makes a file of this length, a hole from end to end, for root alone, in a folder that is made where it is missing.
@@ -106,6 +154,45 @@ pub fn head(path: &Path) -> Result<[u8; 4096]> {
     let mut file = File::open(path).with_context(|| format!("reading {}", path.display()))?;
     file.read_exact(&mut block).with_context(|| format!("reading {}", path.display()))?;
     Ok(block)
+}
+
+/// A file or a device in blocks of 4 KiB.
+pub struct Blocks {
+    file: File,
+    count: u64,
+}
+
+impl Blocks {
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open(path: &Path) -> Result<Blocks> {
+        let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+        Ok(Blocks { file, count: super::copy::size(path)? / 4096 })
+    }
+
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// # Errors
+    /// It cannot be read.
+    pub fn read(&self, number: u64) -> Result<[u8; 4096]> {
+        let mut block = [0; 4096];
+        std::os::unix::fs::FileExt::read_exact_at(&self.file, &mut block, number * 4096)
+            .with_context(|| format!("reading block {number}"))?;
+        Ok(block)
+    }
+}
+
+/// Writes the first block of a file, down to its disk.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_head(path: &Path, block: &[u8; 4096]) -> Result<()> {
+    let context = || format!("writing {}", path.display());
+    let file = OpenOptions::new().write(true).open(path).with_context(context)?;
+    std::os::unix::fs::FileExt::write_all_at(&file, block, 0).with_context(context)?;
+    file.sync_all().with_context(context)
 }
 
 /// Replaces a file in one step: a reader sees the old text or the new one, also after a power cut. Owner and mode

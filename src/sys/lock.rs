@@ -26,8 +26,16 @@ pub struct Held(pub String);
 /// # Errors
 /// The lock's file cannot be made. The inner result says that it is held.
 pub fn take(limit: Duration, what: &str) -> Result<Result<Lock, Held>> {
-    let context = || format!("taking the lock {PATH}");
-    if let Some(folder) = Path::new(PATH).parent() {
+    take_at(Path::new(PATH), limit, what)
+}
+
+/// As [`take`], a lock of its own.
+///
+/// # Errors
+/// As [`take`]'s.
+pub fn take_at(path: &Path, limit: Duration, what: &str) -> Result<Result<Lock, Held>> {
+    let context = || format!("taking the lock {}", path.display());
+    if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(context)?;
     }
     let mut file = OpenOptions::new()
@@ -37,7 +45,7 @@ pub fn take(limit: Duration, what: &str) -> Result<Result<Lock, Held>> {
         .truncate(false)
         .mode(0o600)
         .custom_flags(i32::try_from(OFlags::NOFOLLOW.bits())?)
-        .open(PATH)
+        .open(path)
         .with_context(context)?;
     let deadline = Instant::now() + limit;
     loop {

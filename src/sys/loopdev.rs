@@ -12,6 +12,13 @@ use std::time::{Duration, Instant};
 
 const LOOP_CLR_FD: libc::c_ulong = 0x4C01;
 const LOOP_GET_STATUS64: libc::c_ulong = 0x4C05;
+const LOOP_CONFIGURE: libc::c_ulong = 0x4C0A;
+const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4C82;
+/// Flags of `struct loop_info64`.
+const LO_FLAGS_READ_ONLY: u32 = 1;
+const LO_FLAGS_AUTOCLEAR: u32 = 4;
+/// How often to ask for another free device, where somebody else took the one that was named.
+const TRIES: usize = 16;
 
 /// `struct loop_info64` of linux/loop.h.
 #[repr(C)]
@@ -24,6 +31,28 @@ struct Info {
     numbers: [u32; 4],
     names: [u8; 64 + 64 + 32],
     init: [u64; 2],
+}
+
+impl Info {
+    const BLANK: Info = Info {
+        device: 0,
+        inode: 0,
+        rdevice: 0,
+        offset: 0,
+        size_limit: 0,
+        numbers: [0; 4],
+        names: [0; 160],
+        init: [0; 2],
+    };
+}
+
+/// `struct loop_config` of linux/loop.h.
+#[repr(C)]
+struct Config {
+    file: u32,
+    block_size: u32,
+    info: Info,
+    reserved: [u64; 8],
 }
 
 /// A loop device that has a file.
@@ -66,16 +95,7 @@ pub fn attached() -> Result<Vec<Attached>> {
 fn info(name: &str) -> Result<Option<Info>> {
     let context = || format!("asking /dev/{name} for its file");
     let device = File::open(format!("/dev/{name}")).with_context(context)?;
-    let mut info = Info {
-        device: 0,
-        inode: 0,
-        rdevice: 0,
-        offset: 0,
-        size_limit: 0,
-        numbers: [0; 4],
-        names: [0; 160],
-        init: [0; 2],
-    };
+    let mut info = Info::BLANK;
     // SAFETY: the descriptor is open during the call, which fills in a structure of the kernel's layout.
     let done = unsafe { libc::ioctl(device.as_raw_fd(), LOOP_GET_STATUS64, &raw mut info) };
     let error = std::io::Error::last_os_error();
@@ -141,4 +161,48 @@ pub fn detach(path: &Path) -> Result<()> {
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(())
+}
+
+/// A loop device for as long as this is kept: it goes with its last user, however this process ends.
+#[derive(Debug)]
+pub struct Held {
+    /// `/dev/loop7`
+    pub path: String,
+    _device: File,
+}
+
+/// Shows a file as a device for a while: tools that read and write past the page cache do not take a file on tmpfs or
+/// overlayfs.
+///
+/// # Errors
+/// The kernel's; before Linux 5.8 it has no one call for this.
+pub fn hold(path: &Path, writable: bool) -> Result<Held> {
+    let context = || format!("showing {} as a device", path.display());
+    let file = OpenOptions::new().read(true).write(writable).open(path).with_context(context)?;
+    let control = OpenOptions::new().read(true).write(true).open("/dev/loop-control").with_context(context)?;
+    let flags = LO_FLAGS_AUTOCLEAR | if writable { 0 } else { LO_FLAGS_READ_ONLY };
+    for _ in 0..TRIES {
+        // SAFETY: the descriptor is open during the call, which takes no argument.
+        let number = unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE, 0) };
+        if number < 0 {
+            return Err(std::io::Error::last_os_error()).with_context(context);
+        }
+        let name = format!("/dev/loop{number}");
+        let device = OpenOptions::new().read(true).write(writable).open(&name).with_context(context)?;
+        let config = Config {
+            file: u32::try_from(file.as_raw_fd()).with_context(context)?,
+            block_size: 0,
+            info: Info { numbers: [0, 0, 0, flags], ..Info::BLANK },
+            reserved: [0; 8],
+        };
+        // SAFETY: both descriptors are open during the call, which reads a structure of the kernel's layout.
+        let done = unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, &raw const config) };
+        let error = std::io::Error::last_os_error();
+        match done {
+            0 => return Ok(Held { path: name, _device: device }),
+            _ if error.raw_os_error() == Some(libc::EBUSY) => {}
+            _ => return Err(error).with_context(context),
+        }
+    }
+    bail!("showing {} as a device: others take every free loop device", path.display())
 }

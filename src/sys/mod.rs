@@ -6,8 +6,10 @@
 pub mod apart;
 pub mod blkid;
 pub mod block;
+pub mod copy;
 pub mod dm;
 pub mod dmeventd;
+pub mod dump;
 pub mod exec;
 pub mod file;
 pub mod lock;
