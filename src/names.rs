@@ -134,6 +134,12 @@ impl fmt::Display for LvmName {
     }
 }
 
+impl<'de> Deserialize<'de> for LvName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<LvName, D::Error> {
+        LvName::new(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
 impl Serialize for LvmName {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)

@@ -3,9 +3,10 @@
 use super::code::{Code, Severity};
 use super::mend::list;
 use super::{Finding, Look, Outcome};
-use crate::names::{layer_over, means};
+use crate::names::{layer_over, means, quoted};
 use crate::observe::lvm::{LvRow, Lvm};
 use crate::observe::pools::{Kind, LvmSide};
+use crate::observe::repair::Stage;
 use crate::observe::survey::Survey;
 
 /// What LVM said, where it was asked and the pool is its own.
@@ -70,8 +71,21 @@ fn last_path<'a>(lvm: &'a Lvm, uuid: &str) -> Option<&'a str> {
     })
 }
 
-/// `POOL_metaN`: what a repair put aside.
+/// What a repair put aside: dmtool's own says so, and `POOL_metaN` is LVM's.
 pub(super) fn old_metadata(look: &Look<'_>) -> Outcome {
+    let name = look.name();
+    if let Some(repair) = look.seen.repair.as_ref().map_err(Clone::clone)? {
+        let (message, hint) = if repair.stage == Stage::Swapped {
+            let message = format!(
+                "A repair keeps the old metadata as {}, until every file system on the pool was checked.",
+                repair.old
+            );
+            (message, format!("dmtool repair {} --accept", quoted(name)))
+        } else {
+            ("A repair has not come to its end.".to_owned(), format!("dmtool repair {}", quoted(name)))
+        };
+        return Ok(vec![look.finding(Code::OldMetadataKept, message, hint)]);
+    }
     let Some((lvm, row)) = ours(look)? else { return Ok(Vec::new()) };
     let prefix = format!("{}_meta", row.lv_name);
     let is_old = |other: &&LvRow| {

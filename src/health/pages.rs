@@ -120,7 +120,7 @@ pub fn of(code: Code) -> Page {
             "thin_check finds damage, and LVM refuses the pool",
             "LVM runs thin_check before it activates a pool, and it found something wrong with the metadata. A power cut on a disk that lies about its cache is a common reason.",
             "The pool stays down until its metadata is repaired.",
-            "Copy the metadata first. Then lvconvert --repair POOL repairs into the group's spare volume and keeps the old metadata as POOL_metaN: keep that until every file system was checked. thin_check 1.0 and later is stricter than before about what older kernels wrote.",
+            "dmtool repair POOL copies the metadata, makes new metadata beside it, shows what each volume had and has, and keeps the old until dmtool repair POOL --accept. Check every file system before that. thin_check 1.0 and later is stricter than before about what older kernels wrote.",
         ),
         Code::ThinCheckMissing => page(
             "thin_check is not installed",
@@ -132,7 +132,7 @@ pub fn of(code: Code) -> Page {
             "LVM and the pool disagree about what was done last",
             "Both count transactions, and the counts differ. Another program used the pool (Docker, by hand), LVM's metadata was restored from a backup, or a crash came between two steps.",
             "LVM refuses to activate the pool, or to make volumes in it.",
-            "Do not force it. Find out which side is right: thin_dump shows the volumes the pool knows, lvs those that LVM knows. If the pool is right, and only then: vgcfgbackup, set transaction_id in the copy to the pool's number, vgcfgrestore --force. If it was Docker's pool, LVM must make no volumes in it.",
+            "Do not force it. With the pool down, dmtool repair POOL says which side knows which volumes, and prints the commands that give LVM the pool's number, for when the pool is right. If it was Docker's pool, LVM must make no volumes in it.",
         ),
         Code::PoolLayered => page(
             "LVM put a layer over the pool",
@@ -178,9 +178,9 @@ pub fn of(code: Code) -> Page {
         ),
         Code::OldMetadataKept => page(
             "A repair kept the old metadata",
-            "lvconvert --repair swaps new metadata in and keeps the old as POOL_metaN.",
+            "dmtool repair keeps a copy of the old metadata, and in a volume group the volume it was in; lvconvert --repair keeps the latter alone, as POOL_metaN.",
             "It takes up space in the group. Nothing else.",
-            "Keep it until every file system on the pool was checked: it is the only way back. Then lvremove it.",
+            "Keep it until every file system on the pool was checked: it is the only way back. Then dmtool repair POOL --accept; what LVM's own repair kept is removed with lvremove.",
         ),
         Code::BackingFileMissing => page(
             "The file under a loop pool was deleted",

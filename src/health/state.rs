@@ -33,9 +33,11 @@ pub(super) fn down(look: &Look<'_>) -> Outcome {
         return Ok(vec![look.finding(Code::ComponentActive, message, activate)]);
     }
     let resting = look.seen.resting.as_ref().and_then(|resting| resting.as_ref().ok());
-    if let Some(Verdict::Damaged(said)) = resting.and_then(|resting| resting.verdict.as_ref().ok()) {
+    if let Some(Verdict::Damaged(said) | Verdict::Leaked(said)) =
+        resting.and_then(|resting| resting.verdict.as_ref().ok())
+    {
         let message = format!("The pool is down, and LVM will not activate it: thin_check finds damage ({said}).");
-        let repair = format!("lvconvert --yes --repair {} && dmtool activate {}", look.name(), look.name());
+        let repair = format!("dmtool repair {}", look.name());
         return Ok(vec![look.finding(Code::ActivationCheckFailed, message, repair)]);
     }
     if let Some(found) = mismatch(look, resting.and_then(|resting| resting.superblock.as_ref())) {
@@ -93,7 +95,12 @@ fn transactions(look: &Look<'_>, of_lvm: u64, own: u64) -> Option<Finding> {
     }
     let ahead = if own > of_lvm { "the pool is ahead" } else { "LVM is ahead" };
     let message = format!("The pool's transaction id is {own}, LVM expects {of_lvm} ({ahead}), so LVM refuses it.");
-    Some(look.finding(Code::TransactionMismatch, message, "dmtool explain transaction-mismatch"))
+    // What repair prints of a pool that is down is the way out; one that is up works.
+    let hint = match look.live() {
+        None => format!("dmtool repair {}", look.name()),
+        Some(_) => "dmtool explain transaction-mismatch".to_owned(),
+    };
+    Some(look.finding(Code::TransactionMismatch, message, hint))
 }
 
 /// Whether the metadata of a pool that is down could be looked at.
@@ -103,7 +110,7 @@ pub(super) fn resting(look: &Look<'_>) -> Outcome {
         Some(Ok(resting)) if !matches!(look.survey.checker, Ok(Checker::Missing(_))) => {
             match resting.verdict.as_ref().map_err(Clone::clone)? {
                 Verdict::Late => Err(Unseen("thin_check did not end in time".to_owned())),
-                Verdict::Clean | Verdict::Damaged(_) => Ok(Vec::new()),
+                Verdict::Clean | Verdict::Leaked(_) | Verdict::Damaged(_) => Ok(Vec::new()),
             }
         }
         Some(Err(why)) => Err(why.clone()),

@@ -1,7 +1,7 @@
 //! Who is configured to use a pool: Docker and containerd, by their configuration files.
 
 use super::{Looked, Unseen, looked};
-use crate::sys::{exec, file};
+use crate::sys::{block, exec, file};
 use serde::Serialize;
 use std::path::Path;
 use toml_edit::{DocumentMut, TableLike};
@@ -67,6 +67,12 @@ fn daemon_json(text: &str) -> Result<Daemon, String> {
 }
 
 impl Daemon {
+    /// Its own folder. The older name of the key is still taken.
+    fn root(&self) -> &str {
+        let root = ["data-root", "graph"].iter().find_map(|key| self.0.get(*key)?.as_str());
+        root.unwrap_or("/var/lib/docker").trim_end_matches('/')
+    }
+
     /// The last of its storage options with this key counts.
     fn option(&self, key: &str) -> Option<String> {
         let options = self.0.get("storage-opts").and_then(|options| options.as_array()).into_iter().flatten();
@@ -93,11 +99,55 @@ pub fn docker_devices() -> Looked<Option<OfDocker>> {
 
 fn devices(text: &str) -> Result<Option<OfDocker>, String> {
     let daemon = daemon_json(text)?;
-    // The older name of the key is still taken.
-    let root = ["data-root", "graph"].iter().find_map(|key| daemon.0.get(*key)?.as_str());
-    let root = format!("{}/devicemapper", root.unwrap_or("/var/lib/docker").trim_end_matches('/'));
+    let root = format!("{}/devicemapper", daemon.root());
     let both = daemon.option("dm.datadev=").zip(daemon.option("dm.metadatadev="));
     Ok(both.map(|(data, metadata)| OfDocker { data, metadata, root }))
+}
+
+/// Docker's own folder.
+fn docker_root() -> Looked<String> {
+    let Some(text) = looked(file::read(Path::new(DOCKER)))? else { return Ok("/var/lib/docker".to_owned()) };
+    let daemon = daemon_json(&text).map_err(|why| Unseen(format!("reading {DOCKER}: {why}")))?;
+    Ok(daemon.root().to_owned())
+}
+
+/// What Docker's devicemapper driver knows of its volumes: a name and a thin id of each layer and container.
+///
+/// # Errors
+/// A file of Docker's is there and cannot be read or taken apart.
+pub fn docker_volumes() -> Looked<Vec<(String, u64)>> {
+    let folder = format!("{}/devicemapper/metadata", docker_root()?);
+    let mut found = Vec::new();
+    for name in looked(block::entries(Path::new(&folder)))? {
+        // Names that begin with a dot Docker passes over, too.
+        if name.starts_with('.') || ["deviceset-metadata", "transaction-metadata"].contains(&name.as_str()) {
+            continue;
+        }
+        let path = Path::new(&folder).join(&name);
+        let text = looked(file::read(&path))?.unwrap_or_default();
+        let value: serde_json::Value =
+            serde_json::from_str(&text).map_err(|why| Unseen(format!("reading {}: {why}", path.display())))?;
+        let id = value.get("device_id").and_then(serde_json::Value::as_u64);
+        let short: String = name.chars().take(12).collect();
+        found.extend(id.map(|id| (format!("docker:{short}"), id)));
+    }
+    Ok(found)
+}
+
+/// The names of Docker's containers that run, as its files say: none where they cannot be read.
+pub fn running_containers() -> Vec<String> {
+    if !docker_runs() {
+        return Vec::new();
+    }
+    let folder = docker_root().map(|root| format!("{root}/containers")).unwrap_or_default();
+    let config = |id: &String| {
+        let text = file::read(&Path::new(&folder).join(id).join("config.v2.json")).ok()??;
+        let value: serde_json::Value = serde_json::from_str(&text).ok()?;
+        let runs = value.get("State")?.get("Running")?.as_bool()?;
+        let name = value.get("Name")?.as_str()?.trim_start_matches('/').to_owned();
+        runs.then_some(name)
+    };
+    block::entries(Path::new(&folder)).unwrap_or_default().iter().filter_map(config).collect()
 }
 
 /// `pool_name` of the devmapper snapshotter.

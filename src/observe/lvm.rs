@@ -73,6 +73,9 @@ pub struct LvRow {
     pub zero: String,
     pub discards: String,
     pub transaction_id: String,
+    /// Of a thin volume; empty elsewhere.
+    #[serde(default)]
+    pub thin_id: String,
     pub lv_profile: String,
     pub vg_profile: String,
     /// Empty where dmeventd was not to be asked.
@@ -135,7 +138,7 @@ const VG_FIELDS: &str =
 const PV_FIELDS: &str = "pv_name,pv_uuid,pv_major,pv_minor,pv_missing,pe_start,pv_pe_count,pv_pe_alloc_count";
 const LV_FIELDS: &str = "lv_name,lv_uuid,lv_attr,lv_layout,lv_role,lv_size,data_lv,metadata_lv,pool_lv,lv_profile,\
                          lv_active,lv_when_full,lv_skip_activation";
-const SEGMENT_FIELDS: &str = "lv_name,segtype,chunk_size,zero,discards,transaction_id,devices,seg_pe_ranges";
+const SEGMENT_FIELDS: &str = "lv_name,segtype,chunk_size,zero,discards,transaction_id,thin_id,devices,seg_pe_ranges";
 
 impl Lvm {
     /// The group of that name.

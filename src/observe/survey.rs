@@ -8,6 +8,7 @@ use super::lvm::{self, LvRow, Lvm};
 use super::metadata::{self, Checker, Resting};
 use super::pools::{self, Below, Caution, Live, Pool};
 use super::register;
+use super::repair::{self, Repair};
 use super::samples::{self, Sample, Samples};
 use super::standing::{self, Standing};
 use super::thin::{Mode, PoolTable, parse_pool_table};
@@ -109,6 +110,8 @@ pub struct Seen {
     pub resting: Option<Looked<Resting>>,
     /// What stands on a sick pool, with its uses.
     pub above: Vec<Above>,
+    /// A repair of it that was begun, and neither accepted nor undone.
+    pub repair: Looked<Option<Repair>>,
     /// How full it is now, and was at the last look.
     pub now: Option<Sample>,
     pub before: Option<Sample>,
@@ -236,6 +239,7 @@ fn around(pool: Pool, resting: Option<Looked<Resting>>, avoid: &Avoid, old: &Sam
         standing: if live.is_none() && reachable.is_ok() { pool.recorded().map(standing::look) } else { None },
         above,
         now: live.and_then(sample),
+        repair: repair::read(&pool.name),
         before: old.get(&pool.name).copied(),
         pool,
     }

@@ -12,6 +12,20 @@ impl Standing {
     /// Why what stands there is not what the record speaks of; nothing where it is.
     pub fn misfits(&self, record: &Record) -> Vec<String> {
         let standing = self;
+        let mut reasons = self.misplaced(record);
+        // What is not there has no first block.
+        if matches!(standing.metadata, Ok(There::File(_) | There::Device(_))) {
+            reasons.extend(match &standing.head {
+                Ok(head) => wrong_head(record, head, standing),
+                Err(why) => Some(format!("Could not look: {why}.")),
+            });
+        }
+        reasons
+    }
+
+    /// As [`Standing::misfits`], whatever the metadata begins with.
+    pub fn misplaced(&self, record: &Record) -> Vec<String> {
+        let standing = self;
         let mut reasons = Vec::new();
         let places = [("metadata", &record.metadata, &standing.metadata), ("data", &record.data, &standing.data)];
         for (what, place, there) in places {
@@ -22,13 +36,6 @@ impl Standing {
                 }
                 Err(why) => reasons.push(format!("Could not look: {why}.")),
             }
-        }
-        // What is not there has no first block.
-        if matches!(standing.metadata, Ok(There::File(_) | There::Device(_))) {
-            reasons.extend(match &standing.head {
-                Ok(head) => wrong_head(record, head, standing),
-                Err(why) => Some(format!("Could not look: {why}.")),
-            });
         }
         reasons
     }

@@ -1,0 +1,136 @@
+//! The metadata snapshot of a live pool, reserved for a while to look at its metadata. One that is held outlives its
+//! holder and a reboot, and the kernel does not say whose it is: so it stands in /var/lib/dmtool before it is reserved,
+//! and the next run releases what a killed one left. One that is not ours is never released.
+
+use super::pools::Live;
+use super::thin::parse_pool_status;
+use super::{Looked, Unseen, looked};
+use crate::sys::dm::{Ask, Control};
+use crate::sys::lock::{self, Lock};
+use crate::sys::{block, file};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const FOLDER: &str = "/var/lib/dmtool/snapshots";
+const FORMAT: u64 = 1;
+
+/// What is written before one is reserved, and again when its block is known.
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    dmtool: u64,
+    dm_name: String,
+    /// Of the pool's device; empty for a bare pool of Docker's.
+    uuid: String,
+    /// Absent until it is reserved.
+    block: Option<u64>,
+}
+
+/// A metadata snapshot that is ours; released when this goes.
+pub struct Snapshot {
+    dm_name: String,
+    _lock: Lock,
+}
+
+impl Snapshot {
+    /// Reserves one.
+    ///
+    /// # Errors
+    /// Somebody else holds one, or the pool takes no such message: it is read-only, has failed, or is suspended.
+    pub fn reserve(live: &Live, patience: Duration) -> Looked<Snapshot> {
+        let name = &live.dm_name;
+        if live.suspended {
+            return Err(Unseen(format!("{name} is suspended, so that no metadata snapshot of it can be made")));
+        }
+        let lock = lock(name, patience)?;
+        release_left(name)?;
+        let control = looked(Control::open())?;
+        let before = state(&control, name)?;
+        if let Some(block) = before.block {
+            return Err(Unseen(format!(
+                "somebody else holds a metadata snapshot of {name} (block {block}), and there can be only one"
+            )));
+        }
+        note(&before)?;
+        // From here on what this run leaves behind is the next one's to release.
+        let held = Snapshot { dm_name: name.clone(), _lock: lock };
+        looked(control.message(name, "reserve_metadata_snap")).map_err(|why| {
+            Unseen(format!("{why} (no metadata snapshot can be made of a pool that is read-only or has failed)"))
+        })?;
+        note(&state(&control, name)?)?;
+        Ok(held)
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        // What cannot be released now is the next run's to release, by the note.
+        let _ = release_left(&self.dm_name);
+    }
+}
+
+/// Releases what an earlier run left on a pool, where nobody is reading it; whether there was one.
+///
+/// # Errors
+/// What is written of it cannot be read, or it cannot be released.
+pub fn release(dm_name: &str) -> Looked<bool> {
+    if !path(dm_name).exists() {
+        return Ok(false);
+    }
+    // Where another run is at work, it is that one's.
+    let Ok(_lock) = lock(dm_name, Duration::ZERO) else { return Ok(false) };
+    release_left(dm_name)
+}
+
+fn release_left(dm_name: &str) -> Looked<bool> {
+    let path = path(dm_name);
+    let Some(text) = looked(file::read(&path))? else { return Ok(false) };
+    let left: Note = serde_json::from_str(&text)
+        .map_err(|why| Unseen(format!("{} says of no metadata snapshot: {why}", path.display())))?;
+    let control = looked(Control::open())?;
+    let now = state(&control, dm_name)?;
+    // Another pool of that name, or a snapshot that somebody reserved after ours went.
+    let ours = now.block.is_some() && now.uuid == left.uuid && (left.block.is_none() || left.block == now.block);
+    if ours {
+        looked(control.message(dm_name, "release_metadata_snap"))?;
+    }
+    looked(file::remove(&path))?;
+    Ok(ours)
+}
+
+fn state(control: &Control, dm_name: &str) -> Looked<Note> {
+    let device = looked(control.look(dm_name, Ask::Status))?;
+    let words = device.targets.first().map(|target| target.params.as_str()).unwrap_or_default();
+    let figures = parse_pool_status(words)?.figures.ok_or_else(|| Unseen(format!("{dm_name} has failed")))?;
+    Ok(Note { dmtool: FORMAT, dm_name: dm_name.to_owned(), uuid: device.uuid, block: figures.held_root })
+}
+
+fn note(note: &Note) -> Looked<()> {
+    let text = serde_json::to_string_pretty(note).map_err(|why| Unseen(why.to_string()))? + "\n";
+    looked(file::replace_private(&path(&note.dm_name), &text))
+}
+
+/// The kernel allows no slash in a name, and a leading dot is none of ours.
+fn path(dm_name: &str) -> PathBuf {
+    Path::new(FOLDER).join(format!("snapshot-{dm_name}.json"))
+}
+
+fn lock(dm_name: &str, patience: Duration) -> Looked<Lock> {
+    let path = PathBuf::from(format!("/run/dmtool-snapshot-{dm_name}.lock"));
+    match looked(lock::take_at(&path, patience, "metadata"))? {
+        Ok(lock) => Ok(lock),
+        Err(lock::Held(holder)) => Err(Unseen(format!("{holder} reads the metadata of {dm_name}"))),
+    }
+}
+
+/// The device that a live pool's metadata is on.
+///
+/// # Errors
+/// It is not in sysfs.
+pub fn metadata_device(live: &Live) -> Looked<PathBuf> {
+    let table = live.table.as_ref().map_err(Clone::clone)?;
+    let (major, minor) = looked(block::parse_dev(&table.metadata_device))?;
+    let name = block::kernel_name(major, minor)
+        .ok_or_else(|| Unseen(format!("the metadata device of {} is not in sysfs", live.dm_name)))?;
+    Ok(PathBuf::from(format!("/dev/{name}")))
+}
