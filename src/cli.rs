@@ -1,8 +1,8 @@
 //! All verbs, the global flags, and the dispatch.
 
 use crate::commands::{
-    Globals, activate, autoextend, check, completions, deactivate, explain, metrics, resize, setup, status, volume,
-    watch,
+    Globals, activate, autoextend, check, completions, deactivate, explain, metadata, metrics, repair, resize, setup,
+    status, volume, watch,
 };
 use crate::exit::{DONE, Problem, USAGE};
 use crate::health::Status;
@@ -27,7 +27,7 @@ struct Entry {
     read: fn(&ArgMatches) -> Result<Verb, clap::Error>,
 }
 
-const VERBS: [Entry; 12] = [
+const VERBS: [Entry; 14] = [
     Entry {
         name: "setup",
         about: "Make a thin pool on one or more disks",
@@ -71,10 +71,22 @@ const VERBS: [Entry; 12] = [
         read: |matches| autoextend::Args::from_arg_matches(matches).map(Verb::Autoextend),
     },
     Entry {
+        name: "repair",
+        about: "Repair the metadata of a pool, and keep the old until you accept it",
+        arguments: repair::Args::augment_args,
+        read: |matches| repair::Args::from_arg_matches(matches).map(Verb::Repair),
+    },
+    Entry {
         name: "volume",
         about: "List and make the thin volumes of a pool",
         arguments: volume::Args::augment_args,
         read: |matches| volume::Args::from_arg_matches(matches).map(Verb::Volume),
+    },
+    Entry {
+        name: "metadata",
+        about: "Check, dump and restore the metadata of a pool",
+        arguments: metadata::Args::augment_args,
+        read: |matches| metadata::Args::from_arg_matches(matches).map(Verb::Metadata),
     },
     Entry {
         name: "metrics",
@@ -145,6 +157,8 @@ enum Verb {
     Deactivate(deactivate::Args),
     Autoextend(autoextend::Args),
     Volume(volume::Args),
+    Repair(repair::Args),
+    Metadata(metadata::Args),
     Metrics(metrics::Args),
     Watch(watch::Args),
     Explain(explain::Args),
@@ -238,6 +252,8 @@ impl Cli {
             Verb::Deactivate(args) => deactivate::run(args, &globals)?,
             Verb::Autoextend(args) => autoextend::run(args, &globals)?,
             Verb::Volume(args) => volume::run(args, &globals)?,
+            Verb::Repair(args) => repair::run(args, &globals)?,
+            Verb::Metadata(args) => return metadata::run(args, &globals),
             Verb::Metrics(args) => metrics::run(&args, &globals)?,
             Verb::Watch(args) => watch::run(&args, &globals)?,
             Verb::Explain(args) => explain::run(&args, &globals)?,

@@ -12,7 +12,7 @@ fn dmtool(words: &[&str]) -> Command {
 }
 
 /// Every verb, with words that are complete but for what each test is about.
-const VERBS: [&[&str]; 12] = [
+const VERBS: [&[&str]; 14] = [
     &["setup", "/dev/null"],
     &["resize", "200GB"],
     &["status"],
@@ -21,6 +21,8 @@ const VERBS: [&[&str]; 12] = [
     &["deactivate"],
     &["autoextend"],
     &["volume", "list"],
+    &["repair", "vg/pool"],
+    &["metadata", "check", "vg/pool"],
     &["metrics"],
     &["watch"],
     &["explain"],

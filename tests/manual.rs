@@ -72,7 +72,7 @@ fn codes() -> String {
 }
 
 /// What each page shows, by its verb.
-const EXAMPLES: [(&str, &str); 14] = [
+const EXAMPLES: [(&str, &str); 19] = [
     (
         "setup",
         ".SH EXAMPLES\n.EX\ndmtool setup /dev/xvdf \\-\\-dry\\-run\ndmtool setup /dev/xvdf\n\
@@ -105,6 +105,21 @@ const EXAMPLES: [(&str, &str); 14] = [
         "volume create",
         ".SH EXAMPLES\n.EX\ndmtool volume create loop web 10G \\-\\-fs ext4\nmount /dev/mapper/loop\\-web /srv\n.EE\n",
     ),
+    (
+        "repair",
+        ".SH EXAMPLES\n.EX\ndmtool repair docker/thinpool \\-\\-dry\\-run\ndmtool repair docker/thinpool \\-\\-backup\\-dir /srv/backup\n\
+         dmtool repair docker/thinpool \\-\\-accept\n.EE\n",
+    ),
+    (
+        "metadata",
+        ".SH EXAMPLES\n.EX\ndmtool metadata check docker/thinpool\ndmtool metadata dump docker/thinpool /root/thinpool.xml\n.EE\n",
+    ),
+    ("metadata check", ".SH EXAMPLES\n.EX\ndmtool metadata check docker/thinpool \\-\\-json\n.EE\n"),
+    (
+        "metadata dump",
+        ".SH EXAMPLES\n.EX\ndmtool metadata dump docker/thinpool /root/thinpool.xml\ndmtool metadata dump loop | head\n.EE\n",
+    ),
+    ("metadata restore", ".SH EXAMPLES\n.EX\ndmtool metadata restore docker/thinpool /root/thinpool.xml\n.EE\n"),
     ("watch", ".SH EXAMPLES\n.EX\ndmtool watch\ndmtool watch \\-\\-interval 10\n.EE\n"),
     ("explain", ".SH EXAMPLES\n.EX\ndmtool explain\ndmtool explain needs\\-check\n.EE\n"),
     (

@@ -1,6 +1,7 @@
 //! The executor: walks a plan step by step, stops between two steps on a signal and after a failure.
 
 mod bare;
+mod metadata;
 mod swap;
 
 use crate::exit::{Kind, Problem};
@@ -64,10 +65,14 @@ pub fn apply(
             Status::NotRun
         } else {
             tell(Event::Begins(step));
-            match run(step, host, warnings) {
+            match run(step, host, stop, warnings) {
                 Ok(()) => Status::Done,
                 Err(error) => {
-                    let problem = failed(step, &applied, &error);
+                    let mut problem = failed(step, &applied, &error);
+                    // One that ends early when it is asked to, and says so.
+                    if stop.asked() {
+                        problem.kind = Kind::Interrupted;
+                    }
                     match planned.part.as_deref() {
                         Some(part) => drop(failures.insert(part, problem)),
                         None => ended = Err(problem),
@@ -78,6 +83,9 @@ pub fn apply(
         };
         tell(Event::Ended(step, status));
         applied.push(Applied { step: step.clone(), status });
+        if step.decides() && status == Status::Done {
+            break;
+        }
     }
     (applied, ended.and_then(|()| together(failures)))
 }
@@ -94,7 +102,7 @@ fn together(failures: BTreeMap<&str, Problem>) -> Result<(), Problem> {
 }
 
 /// The one match from a step to the wall.
-fn run(step: &Step, host: &mut Host, warnings: &mut Vec<String>) -> Result<()> {
+fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>) -> Result<()> {
     match step {
         Step::WipeDevice { device, .. } => exec::run("wipefs", &["--all", device]).map(drop),
         Step::WriteProfile { path, text, .. } => file::replace(path, text, 0o644),
@@ -112,6 +120,16 @@ fn run(step: &Step, host: &mut Host, warnings: &mut Vec<String>) -> Result<()> {
         Step::MakeFileSystem { pool, device, fs } => bare::make_file_system(pool, device, fs),
         Step::HandOut { pool, device } => bare::hand_out(pool, device),
         Step::RemoveDevice { device } => Control::open()?.remove(device.as_str()),
+        // The look that follows is the examination: it is a fact of the next plan.
+        Step::Examine { .. } => Ok(()),
+        Step::BeginRepair { repair } => metadata::write(repair),
+        Step::BackUpMetadata { repair } => metadata::back_up(host, repair, stop),
+        Step::BuildMetadata { repair } => metadata::build(repair, stop),
+        Step::FillVolume { volume, from } => metadata::fill(volume, from),
+        Step::CompareMetadata { repair } => metadata::compare(host, repair),
+        Step::WriteMetadata { place, from, .. } => metadata::write_over(place, from),
+        Step::NoteRepair { repair, stage } => metadata::note(repair, *stage),
+        Step::EndRepair { repair, keeps_old } => metadata::end(repair, *keeps_old),
         Step::CreateGroup { .. }
         | Step::ExtendGroup { .. }
         | Step::ExtendMetadata { .. }
@@ -126,6 +144,9 @@ fn run(step: &Step, host: &mut Host, warnings: &mut Vec<String>) -> Result<()> {
         | Step::Unmonitor { .. }
         | Step::Activate { .. }
         | Step::Deactivate { .. }
+        | Step::SwapMetadata { .. }
+        | Step::RepairBySpare { .. }
+        | Step::RemoveVolume { .. }
         | Step::DeactivateComponent { .. } => {
             let mut words = step.lvm_words().unwrap_or_default();
             // Silent: a question of LVM's is answered no, never read from our standard input.

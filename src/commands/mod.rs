@@ -10,7 +10,9 @@ pub mod completions;
 pub mod deactivate;
 pub mod explain;
 mod loop_pool;
+pub mod metadata;
 pub mod metrics;
+pub mod repair;
 pub mod resize;
 pub mod setup;
 pub mod status;
@@ -67,6 +69,14 @@ pub trait Verb {
     fn heading(&self) -> String;
     /// The pool as JSON has it.
     fn pool(&self, facts: &Self::Facts) -> Value;
+    /// What the operator must see before the plan that is asked for or carried out next: nothing mostly.
+    fn picture(&self, _facts: &Self::Facts) -> Option<String> {
+        None
+    }
+    /// More for its JSON: a name, and what it tells.
+    fn more(&self, _facts: &Self::Facts) -> Option<(&'static str, Value)> {
+        None
+    }
     /// What is true now, in a sentence or more.
     fn success(&self, facts: &Self::Facts, changed: bool) -> String;
     /// What the operator should know about what is there now.
@@ -107,6 +117,7 @@ pub fn drive<V: Verb>(verb: &V, globals: &Globals) -> Result<(), Problem> {
             steps: &run.steps,
             warnings: &warnings,
             pool: run.facts.as_ref().map_or(Value::Null, |facts| verb.pool(facts)),
+            more: run.facts.as_ref().and_then(|facts| verb.more(facts)),
             problem: run.ended.as_ref().err(),
         }));
     }
@@ -134,7 +145,7 @@ fn begin<V: Verb>(verb: &V, globals: &Globals, host: &mut Host, run: &mut Run<V:
         if plan.nothing_to_do() {
             (before, plan, None)
         } else {
-            ask(verb, &plan, globals)?;
+            ask(verb, &before, &plan, globals)?;
             let lock = lock_for::<V>(globals)?;
             let facts = verb.observe(host);
             if !verb.same_ground(&before, &facts) || verb.plan(&facts).as_ref() != Ok(&plan) {
@@ -150,6 +161,9 @@ fn begin<V: Verb>(verb: &V, globals: &Globals, host: &mut Host, run: &mut Run<V:
     run.warnings.clone_from(&plan.warnings);
     let left = plan.left.clone();
     if globals.dry_run {
+        if let Some(picture) = verb.picture(&facts) {
+            voice.say(&picture);
+        }
         voice.plan(&plan, &verb.heading());
         run.steps = plan
             .steps
@@ -192,7 +206,8 @@ fn carry_out<V: Verb>(
 ) -> Result<(), Problem> {
     let mut plan = plan;
     let mut facts = facts;
-    for round in 0..=ROUNDS {
+    let mut rounds = 0..=ROUNDS;
+    while let Some(round) = rounds.next() {
         let progress = globals.voice.progress();
         let nothing = plan.nothing_to_do();
         let (applied, ended) = apply::apply(&plan, host, stop, &mut run.warnings, |event| progress.show(&event));
@@ -207,12 +222,17 @@ fn carry_out<V: Verb>(
             return Ok(());
         }
         facts = verb.observe(host);
-        plan = verb.plan(&facts).map_err(|refusal| {
+        let fresh_plan = verb.plan(&facts).map_err(|refusal| {
             let mut problem = Problem::from(refusal);
             problem.kind = Kind::Failed;
-            problem.message = format!("{} cannot be verified after its last step", V::NAME);
+            problem.message = format!("{} cannot be verified after its last step: {}", V::NAME, problem.message);
             problem
         })?;
+        if fresh_plan.question > plan.question && !fresh_plan.nothing_to_do() {
+            further(verb, &facts, &fresh_plan, globals, run)?;
+            rounds = 1..=ROUNDS;
+        }
+        plan = fresh_plan;
     }
     let left: Vec<&str> =
         plan.steps.iter().filter(|planned| !planned.already).map(|planned| planned.step.word()).collect();
@@ -224,11 +244,38 @@ fn carry_out<V: Verb>(
     .hint("look at the pool with dmtool status POOL and at LVM's messages with journalctl -u dm-event"))
 }
 
-fn ask<V: Verb>(verb: &V, plan: &Plan, globals: &Globals) -> Result<(), Problem> {
+/// What was found on the way leads to a plan with more at stake.
+fn further<V: Verb>(
+    verb: &V,
+    facts: &V::Facts,
+    plan: &Plan,
+    globals: &Globals,
+    run: &mut Run<V::Facts>,
+) -> Result<(), Problem> {
+    run.warnings.extend(plan.warnings.iter().cloned());
+    if globals.yes || !verb.asks() {
+        if let Some(picture) = verb.picture(facts) {
+            globals.voice.say(&picture);
+        }
+        return Ok(());
+    }
+    ask(verb, facts, plan, globals).map_err(|mut problem| {
+        if problem.kind == Kind::Refused {
+            problem.kind = Kind::Failed;
+            problem.message = format!("{} stopped before the second part of its plan", V::NAME);
+        }
+        problem.hint("run the same command again: it goes on here")
+    })
+}
+
+fn ask<V: Verb>(verb: &V, facts: &V::Facts, plan: &Plan, globals: &Globals) -> Result<(), Problem> {
     let refused = |message: String| Problem::new(Kind::Refused, message);
     if globals.voice.json || !report::can_ask() {
         return Err(refused(format!("{} needs a yes, and there is no terminal to ask on", V::NAME))
             .hint("look at the plan with --dry-run, then run it with --yes"));
+    }
+    if let Some(picture) = verb.picture(facts) {
+        globals.voice.say(&picture);
     }
     globals.voice.plan(plan, &verb.heading());
     for warning in &plan.warnings {

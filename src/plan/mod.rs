@@ -9,6 +9,7 @@ pub mod loop_pool;
 pub mod preflight;
 pub mod profile;
 pub mod refusal;
+pub mod repair;
 pub mod resize;
 pub mod setup;
 pub mod sizing;
@@ -43,6 +44,8 @@ pub struct Plan {
     /// What was asked for and cannot be done, where the rest is done all the same: one pool must not keep the others
     /// of a host down at a boot.
     pub left: Vec<String>,
+    /// A plan that follows from what an earlier one found, with more at stake, has a higher number: it is asked for anew.
+    pub question: u8,
 }
 
 impl Plan {

@@ -27,6 +27,11 @@ impl Reasons {
 
     pub fn add_with_hint(&mut self, reason: impl Into<String>, hint: impl Into<String>) {
         self.add(reason);
+        self.add_hint(hint);
+    }
+
+    /// The first hint counts.
+    pub fn add_hint(&mut self, hint: impl Into<String>) {
         self.hint.get_or_insert_with(|| hint.into());
     }
 

@@ -2,6 +2,7 @@
 
 use crate::names::{DmName, LvName, LvmName, VgName, quoted};
 use crate::observe::register::{Place, Record, Volume};
+use crate::observe::repair::{Repair, Source, Stage};
 use crate::observe::thin::PoolTable;
 use crate::units::{Bytes, Extents, KIB, Sectors};
 use std::path::PathBuf;
@@ -70,6 +71,30 @@ pub enum Step {
     MakeVolume { pool: DmName, device: DmName, thin_id: u64, size: Bytes },
     /// Takes a device out of the kernel.
     RemoveDevice { device: DmName },
+    /// Has thin_check look at metadata that is down by then; what it finds decides what follows.
+    Examine { pool: String, device: String },
+    /// Writes down a repair before it begins, or anew.
+    BeginRepair { repair: Box<Repair> },
+    /// Copies metadata out as it was found.
+    BackUpMetadata { repair: Box<Repair> },
+    /// Makes new metadata beside the old, and has it checked; what comes out decides what follows.
+    BuildMetadata { repair: Box<Repair> },
+    /// Writes new metadata into a volume that nobody uses.
+    FillVolume { volume: LvmName, from: String },
+    /// Swaps a pool's metadata with another volume, in one commit of LVM's.
+    SwapMetadata { pool: LvmName, with: LvName },
+    /// Has LVM repair metadata into the group's spare, and swap the two.
+    RepairBySpare { pool: LvmName },
+    /// Sees that the metadata is, byte for byte, what was made beside it.
+    CompareMetadata { repair: Box<Repair> },
+    /// Writes a copy over the metadata of a bare pool that is down.
+    WriteMetadata { pool: String, place: Place, from: String },
+    /// Writes down how far a repair is.
+    NoteRepair { repair: Box<Repair>, stage: Stage },
+    /// Removes a volume of LVM that is a copy of metadata.
+    RemoveVolume { volume: LvmName, what: String },
+    /// Forgets a repair, and removes its copies.
+    EndRepair { repair: Box<Repair>, keeps_old: bool },
     /// Takes a hidden volume of a pool out of the kernel, where a killed command left it active by itself: LVM
     /// activates no pool over one that is.
     DeactivateComponent { vg: VgName, lv: String },
@@ -118,6 +143,18 @@ impl Step {
             Step::MakeFileSystem { .. } => "make-file-system",
             Step::MakeVolume { .. } => "make-device",
             Step::RemoveDevice { .. } => "remove-device",
+            Step::Examine { .. } => "examine-metadata",
+            Step::BeginRepair { .. } => "begin-repair",
+            Step::BackUpMetadata { .. } => "back-up-metadata",
+            Step::BuildMetadata { .. } => "build-metadata",
+            Step::FillVolume { .. } => "fill-volume",
+            Step::SwapMetadata { .. } => "swap-metadata",
+            Step::RepairBySpare { .. } => "repair-by-spare",
+            Step::CompareMetadata { .. } => "compare-metadata",
+            Step::WriteMetadata { .. } => "write-metadata",
+            Step::NoteRepair { .. } => "note-repair",
+            Step::RemoveVolume { .. } => "remove-volume",
+            Step::EndRepair { .. } => "end-repair",
         }
     }
 
@@ -141,7 +178,27 @@ impl Step {
             | Step::HandOut { .. }
             | Step::MakeFileSystem { .. }
             | Step::MakeVolume { .. }
+            | Step::Examine { .. }
+            | Step::BeginRepair { .. }
+            | Step::BackUpMetadata { .. }
+            | Step::BuildMetadata { .. }
+            | Step::FillVolume { .. }
+            | Step::CompareMetadata { .. }
+            | Step::WriteMetadata { .. }
+            | Step::NoteRepair { .. }
+            | Step::EndRepair { .. }
             | Step::RemoveDevice { .. } => return None,
+            Step::SwapMetadata { pool, with } => words(&[
+                // Yes to the swap: both are inactive, and the pool keeps what it had as that volume.
+                "lvconvert",
+                "--yes",
+                "--thinpool",
+                &pool.to_string(),
+                "--poolmetadata",
+                &format!("{}/{with}", pool.vg),
+            ]),
+            Step::RepairBySpare { pool } => words(&["lvconvert", "--yes", "--repair", &pool.to_string()]),
+            Step::RemoveVolume { volume, .. } => words(&["lvremove", "--yes", &volume.to_string()]),
             Step::ExtendGroup { vg, devices } => {
                 let mut line = words(&["vgextend", vg.as_str()]);
                 line.extend(devices.iter().cloned());
@@ -270,8 +327,52 @@ impl Step {
                 format!("write {} ({device} is complete)", crate::observe::register::path_of(pool).display())
             }
             Step::RemoveDevice { device } => format!("dmsetup remove {device}"),
-            _ => self.lvm_words().unwrap_or_default().join(" "),
+            _ => self.of_repair().unwrap_or_else(|| self.lvm_words().unwrap_or_default().join(" ")),
         }
+    }
+
+    /// As [`Step::command`], of the steps of a repair that are no commands of LVM's.
+    fn of_repair(&self) -> Option<String> {
+        Some(match self {
+            Step::Examine { device, .. } => format!("thin_check {}", quoted(device)),
+            Step::BeginRepair { repair } => format!("write {}", repair.path().display()),
+            Step::BackUpMetadata { repair } => {
+                format!("dd if={} of={} bs=1M conv=sparse,fsync", repair.device(), quoted(&repair.old))
+            }
+            Step::BuildMetadata { repair } => {
+                let new = quoted(&repair.new);
+                let build = match &repair.source {
+                    Source::Metadata { .. } => format!("thin_repair -i {} -o {new}", quoted(&repair.old)),
+                    Source::Dump { path, .. } => format!("thin_restore -i {} -o {new}", quoted(path)),
+                };
+                format!("truncate --size {} {new} && {build} && thin_check {new}", repair.size.0)
+            }
+            Step::FillVolume { volume, from } => {
+                format!("dd if={} of=/dev/{volume} bs=1M conv=fsync", quoted(from))
+            }
+            Step::CompareMetadata { repair } => format!("cmp {} {}", quoted(&repair.new), repair.device()),
+            Step::WriteMetadata { place, from, .. } => {
+                format!("dd if={} of={} bs=1M conv=notrunc,fsync", quoted(from), quoted(place.path()))
+            }
+            Step::NoteRepair { repair, stage } => {
+                let what = match stage {
+                    Stage::Undoing => "the old metadata is being put back",
+                    Stage::Swapping => "the new metadata is being put in place",
+                    Stage::Begun | Stage::Built | Stage::Swapped => "the new metadata is in place",
+                };
+                format!("write {} ({what})", repair.path().display())
+            }
+            Step::EndRepair { repair, keeps_old } => {
+                let old = if *keeps_old { String::new() } else { format!(" {}", quoted(&repair.old)) };
+                format!("rm{old} {} {}", quoted(&repair.new), repair.path().display())
+            }
+            _ => return None,
+        })
+    }
+
+    /// Whether the steps behind it wait for what it finds: the plan is made anew.
+    pub fn decides(&self) -> bool {
+        matches!(self, Step::Examine { .. } | Step::BuildMetadata { .. })
     }
 
     /// What is lost by it, for the question.
@@ -282,6 +383,13 @@ impl Step {
                 Some(format!("everything on {}", devices.join(", ")))
             }
             Step::ConvertPool { pool, metadata, .. } => Some(format!("what {pool} and {}/{metadata} hold", pool.vg)),
+            Step::WriteMetadata { pool, .. } => {
+                Some(format!("the metadata of {pool} where it lies (its copy is kept)"))
+            }
+            Step::RemoveVolume { what, .. } => Some(what.clone()),
+            Step::EndRepair { repair, keeps_old: false } => {
+                Some(format!("the copies of the metadata of {}", repair.pool))
+            }
             _ => None,
         }
     }

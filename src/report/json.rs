@@ -25,6 +25,7 @@ pub struct Change<'a> {
     pub steps: &'a [Applied],
     pub warnings: &'a [String],
     pub pool: Value,
+    pub more: Option<(&'static str, Value)>,
     pub problem: Option<&'a Problem>,
 }
 
@@ -47,6 +48,11 @@ pub fn change(change: &Change<'_>) -> Value {
         "warnings": change.warnings,
         "pool": change.pool,
     });
+    if let Some((name, value)) = &change.more
+        && let Some(fields) = object.as_object_mut()
+    {
+        fields.insert((*name).to_owned(), value.clone());
+    }
     if let Some(problem) = change.problem
         && let Some(fields) = object.as_object_mut()
     {
@@ -92,6 +98,32 @@ pub fn volumes(volumes: &[Known]) -> Value {
     };
     let volumes: Vec<Value> = volumes.iter().map(one).collect();
     json!({"dmtool": FORMAT, "command": "volume list", "complete": false, "volumes": volumes})
+}
+
+/// The object of `metadata check`.
+pub fn metadata_check(
+    of: &Pool,
+    status: &str,
+    marks: Option<(u64, bool)>,
+    through_snapshot: bool,
+    said: Option<&String>,
+) -> Value {
+    json!({
+        "dmtool": FORMAT,
+        "command": "metadata check",
+        "changed": false,
+        "pool": pool(of),
+        "status": status,
+        "through_snapshot": through_snapshot,
+        "needs_check": marks.map(|(_, needs_check)| needs_check),
+        "transaction_id": marks.map(|(transaction, _)| transaction),
+        "said": said,
+    })
+}
+
+/// The object of `metadata dump`.
+pub fn metadata_dump(of: &Pool, file: &std::path::Path) -> Value {
+    json!({"dmtool": FORMAT, "command": "metadata dump", "changed": false, "pool": pool(of), "file": file})
 }
 
 /// The object of `check`.

@@ -7,6 +7,7 @@ pub mod json;
 pub mod metrics;
 pub mod nagios;
 pub mod page;
+pub mod repair;
 pub mod table;
 pub mod volumes;
 
@@ -165,6 +166,32 @@ impl Voice {
     }
 }
 
+/// That something takes its time, for as long as this is kept.
+pub struct Busy(Option<ProgressBar>);
+
+impl Voice {
+    /// A moving line on a terminal, nothing elsewhere.
+    pub fn busy(self, what: &str) -> Busy {
+        if self.quiet || !std::io::stderr().is_terminal() {
+            return Busy(None);
+        }
+        let bar = ProgressBar::new_spinner();
+        let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.set_message(clean(what));
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Busy(Some(bar))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 /// Bytes as they are, for scripts that others read.
 pub fn raw(bytes: &[u8]) {
     let _ = std::io::stdout().write_all(bytes);
@@ -249,7 +276,7 @@ impl Progress {
 /// A step's command for a line of its own; what is no command of a shell is left in one piece.
 fn folded(step: &Step) -> String {
     let command = step.command();
-    if step.lvm_words().is_some() { wrapped(&command) } else { command }
+    if step.lvm_words().is_some() { wrapped(&command) } else { command.replace(" && ", " && \\\n          ") }
 }
 
 /// A command folded at 76 columns with a backslash, so that it can still be copied into a shell.

@@ -1,0 +1,187 @@
+//! What a repair does: copies metadata out, makes new metadata beside it, and puts that in its place. The record of the
+//! repair is written before each step that the machine's own state would not tell of.
+
+use crate::names::{LvmName, dm_escape};
+use crate::observe::metadata::trees::{self, Figures};
+use crate::observe::metadata::{self, Head, Open, Patience, Verdict, volumes};
+use crate::observe::register::Place;
+use crate::observe::repair::{Home, Repair, Source, Stage};
+use crate::observe::{Host, lvm};
+use crate::sys::exec::{self, Task};
+use crate::sys::loopdev;
+use crate::sys::signal::Stop;
+use crate::sys::{copy, dump, file};
+use crate::units::METADATA_BLOCK;
+use anyhow::{Context, Result, anyhow, bail};
+use std::path::{Path, PathBuf};
+
+pub fn write(repair: &Repair) -> Result<()> {
+    file::replace_private(&repair.path(), &repair.text()?)
+}
+
+pub fn note(repair: &Repair, stage: Stage) -> Result<()> {
+    write(&Repair { stage, ..repair.clone() })
+}
+
+/// The metadata where it is now.
+fn open(host: &mut Host, repair: &Repair) -> Result<Open> {
+    match &repair.home {
+        Home::Volume { lv, .. } => {
+            let name = LvmName::parse(&repair.pool).map_err(|why| anyhow!(why))?;
+            let lvm = lvm::look(host)?;
+            Ok(metadata::of_lvm(&lvm, name.vg.as_str(), lv)?)
+        }
+        Home::Place { place } => Ok(metadata::of_place(place)?),
+    }
+}
+
+/// Copies the metadata out.
+pub fn back_up(host: &mut Host, repair: &Repair, stop: &Stop) -> Result<()> {
+    let open = open(host, repair)?;
+    let old = Path::new(&repair.old);
+    // One that a killed run left: the name was free when the record was written.
+    file::remove(old)?;
+    file::make_folder(old)?;
+    whole(copy::out(open.path(), old, Some(stop), &mut |_, _| {})?)?;
+    if !copy::same(open.path(), old)? {
+        bail!("{} is not what it is a copy of: somebody writes to the metadata", old.display());
+    }
+    Ok(())
+}
+
+fn whole(is_whole: bool) -> Result<()> {
+    if is_whole { Ok(()) } else { Err(anyhow!("somebody asked for an end")) }
+}
+
+/// Makes new metadata of a copy of the old, or of a dump, and has it checked.
+pub fn build(repair: &Repair, stop: &Stop) -> Result<()> {
+    let new = Path::new(&repair.new);
+    file::remove(new)?;
+    file::make(new, repair.size.0)?;
+    let untouched = || format!("the pool is untouched, and a copy of its metadata is {}", repair.old);
+    make(repair, new, stop).with_context(untouched)?;
+    let held = loopdev::hold(new, false)?;
+    let after = volumes::of(Path::new(&held.path))?;
+    let Head::Of(superblock) = metadata::head(new)? else { bail!("{} has no superblock", new.display()) };
+    let made = Repair { stage: Stage::Built, after: Some(after), new_superblock: Some(superblock), ..repair.clone() };
+    write(&made)
+}
+
+fn make(repair: &Repair, new: &Path, stop: &Stop) -> Result<()> {
+    match &repair.source {
+        Source::Metadata { transaction_id, chunk_sectors, data_blocks } => {
+            let figures =
+                Figures { transaction_id: *transaction_id, chunk_sectors: *chunk_sectors, data_blocks: *data_blocks };
+            let by_itself = thin_repair(repair, new, figures, stop);
+            by_itself.or_else(|why| led(repair, new, figures, stop).context(format!("{why:#}")))
+        }
+        Source::Dump { path, data_blocks } => {
+            let whole = PathBuf::from(format!("{}.xml", repair.new));
+            file::remove(&whole)?;
+            let done = dump::complete_file(Path::new(path), &whole, *data_blocks).and_then(|()| {
+                run_onto("thin_restore", &["-i".to_owned(), whole.to_string_lossy().into_owned()], new, stop)
+            });
+            file::remove(&whole)?;
+            done.and_then(|()| is_clean(new, stop))
+        }
+    }
+}
+
+/// thin_repair, with what a damaged superblock does not say.
+fn thin_repair(repair: &Repair, new: &Path, figures: Figures, stop: &Stop) -> Result<()> {
+    let from = loopdev::hold(Path::new(&repair.old), false)?;
+    let mut words = vec!["-i".to_owned(), from.path.clone()];
+    if repair.superblock.is_none() {
+        let Figures { transaction_id, chunk_sectors, data_blocks } = figures;
+        let figures =
+            [("transaction-id", transaction_id), ("data-block-size", chunk_sectors), ("nr-data-blocks", data_blocks)];
+        words.extend(figures.iter().flat_map(|(name, figure)| [format!("--{name}"), figure.to_string()]));
+    }
+    run_onto("thin_repair", &words, new, stop)?;
+    is_clean(new, stop)?;
+    holds_something(repair, new)
+}
+
+/// thin_repair 0.9 makes empty metadata where it finds no tree at all, and says that all went well (seen).
+fn holds_something(repair: &Repair, new: &Path) -> Result<()> {
+    let held = loopdev::hold(new, false)?;
+    let after = volumes::of(Path::new(&held.path))?;
+    let was_empty = repair.superblock.as_ref().is_some_and(|superblock| superblock.data_used.0 == 0);
+    if after.volumes.is_empty() && !was_empty {
+        bail!("thin_repair found no volume in it");
+    }
+    Ok(())
+}
+
+/// thin_repair once more, led to the trees by a superblock of ours in a copy of the copy.
+fn led(repair: &Repair, new: &Path, figures: Figures, stop: &Stop) -> Result<()> {
+    let led = PathBuf::from(format!("{}.led", repair.new));
+    file::remove(&led)?;
+    let done = (|| {
+        whole(copy::out(Path::new(&repair.old), &led, Some(stop), &mut |_, _| {})?)?;
+        let roots = trees::find(&led)?;
+        let block = trees::superblock_for(&file::head(&led)?, repair.size.0 / METADATA_BLOCK, roots, figures);
+        file::write_head(&led, &block)?;
+        file::remove(new)?;
+        file::make(new, repair.size.0)?;
+        let from = loopdev::hold(&led, false)?;
+        run_onto("thin_repair", &["-i".to_owned(), from.path.clone()], new, stop)?;
+        is_clean(new, stop)?;
+        holds_something(repair, new)
+    })();
+    file::remove(&led)?;
+    done
+}
+
+fn run_onto(tool: &str, words: &[String], new: &Path, stop: &Stop) -> Result<()> {
+    let onto = loopdev::hold(new, true)?;
+    let path = exec::find(tool).with_context(|| format!("{tool} is not installed"))?;
+    let words: Vec<&str> = words.iter().map(String::as_str).chain(["-o", &onto.path]).collect();
+    let ended = Task { path: &path, words: &words, out: None, limit: None, stop: Some(stop) }.run()?;
+    let ended = ended.context("somebody asked for an end")?;
+    if ended.status != Some(0) {
+        let how = ended.status.map_or("a signal ended it".to_owned(), |status| format!("status {status}"));
+        bail!("{tool} could not make metadata of it ({how}): {}", ended.said);
+    }
+    Ok(())
+}
+
+fn is_clean(new: &Path, stop: &Stop) -> Result<()> {
+    let onto = loopdev::hold(new, false)?;
+    match metadata::check(Path::new(&onto.path), false, Patience::Until(stop))? {
+        Verdict::Clean => {}
+        Verdict::Late => bail!("somebody asked for an end"),
+        Verdict::Damaged(said) | Verdict::Leaked(said) => bail!("what was made is not clean: {said}"),
+    }
+    drop(onto);
+    // Written through the device, to be found in the file after a power cut.
+    file::sync(new)
+}
+
+/// Sees that the metadata is what was made.
+pub fn compare(host: &mut Host, repair: &Repair) -> Result<()> {
+    let open = open(host, repair)?;
+    if copy::same(open.path(), Path::new(&repair.new))? {
+        return Ok(());
+    }
+    bail!("the metadata of {} is not what {} holds", repair.pool, repair.new)
+}
+
+pub fn fill(volume: &LvmName, from: &str) -> Result<()> {
+    let device = format!("/dev/mapper/{}", dm_escape(volume.vg.as_str(), volume.lv.as_str()));
+    copy::over(Path::new(from), Path::new(&device), &mut |_, _| {})
+}
+
+/// Writes a copy over metadata that is down.
+pub fn write_over(place: &Place, from: &str) -> Result<()> {
+    copy::over(Path::new(from), Path::new(place.path()), &mut |_, _| {})
+}
+
+/// Forgets a repair. The record goes last: copies without one would be nobody's.
+pub fn end(repair: &Repair, keeps_old: bool) -> Result<()> {
+    file::remove(Path::new(&repair.new))?;
+    if !keeps_old {
+        file::remove(Path::new(&repair.old))?;
+    }
+    file::remove(&repair.path())
+}

@@ -1,0 +1,218 @@
+//! What a repair must know.
+
+use crate::commands::activation::look_with_dockers;
+use crate::names::{dm_escape, means};
+use crate::observe::lvm::Lvm;
+use crate::observe::metadata::{self, Head, Open, Patience, Verdict, volumes};
+use crate::observe::pools::{Live, Pool};
+use crate::observe::register::State;
+use crate::observe::repair::{self, FOLDER, Repair, Stage, word_of};
+use crate::observe::snapshot::{self, Snapshot};
+use crate::observe::thin::Mode;
+use crate::observe::{Host, Looked, Unseen, consumers, device, host, looked, standing};
+use crate::plan::activation;
+use crate::plan::repair::{Copies, Expected, Facts, Found, Request, Rest, Room, Wanted};
+use crate::sys::signal::Stop;
+use crate::sys::{copy, exec, file};
+use crate::units::Bytes;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+const TOOLS: [&str; 4] = ["thin_check", "thin_dump", "thin_repair", "thin_restore"];
+
+/// What this run has seen before.
+#[derive(Default)]
+pub struct Memory {
+    was_up: bool,
+    /// A repair was on its way when this run began.
+    had_journal: bool,
+    /// The first block of the metadata, with the verdict on all of it: to have it checked again and again would take
+    /// minutes each time.
+    judged: Option<([u8; 4096], Verdict)>,
+    /// Of volumes that were up: their devices, and what is on them.
+    pub file_systems: BTreeMap<String, String>,
+    stop: Option<Stop>,
+}
+
+pub fn look(request: &Request, memory: &mut Memory, host: &mut Host) -> Facts {
+    if memory.stop.is_none() {
+        memory.stop = Stop::listen().ok();
+    }
+    let ground = look_with_dockers(host);
+    let pool = request.chosen().find(&ground.pools).cloned();
+    let missing = TOOLS.into_iter().filter(|tool| exec::find(tool).is_none()).collect();
+    let systems = host::systems();
+    let others = host::thin_tools(&systems);
+    let install =
+        host::install(&systems, host::THIN_TOOLS, others).unwrap_or_else(|| format!("install the package {others}"));
+    let mut facts = Facts {
+        ground,
+        journal: Ok(None),
+        found: None,
+        copies: None,
+        room: Err(Unseen("no pool was found".to_owned())),
+        missing,
+        dump: None,
+        expected: Ok(Vec::new()),
+        containers: Vec::new(),
+        taken_down: false,
+        ended: false,
+        install,
+    };
+    let Some(pool) = pool else { return facts };
+    facts.journal = repair::read(&pool.name);
+    let journal = facts.journal.as_ref().ok().and_then(Option::as_ref);
+    memory.had_journal |= journal.is_some();
+    facts.ended = memory.had_journal && facts.journal == Ok(None);
+    facts.room = room(request, &pool, journal);
+    facts.expected = expected(&pool, &facts.ground);
+    for volume in facts.expected.iter().flatten() {
+        if let Some(Ok(Some(kind))) = device::signature(&volume.device) {
+            memory.file_systems.insert(volume.device.clone(), kind);
+        }
+    }
+    if let Some(live) = &pool.live {
+        memory.was_up = true;
+        facts.containers = consumers::running_containers();
+        if matches!(request.wanted, Wanted::Repair) && seems_well(&pool) {
+            facts.found = Some(of_live(live, host, memory));
+        }
+        return facts;
+    }
+    facts.taken_down = memory.was_up;
+    if pool.broken.is_some() || request.wanted == Wanted::Accept {
+        return facts;
+    }
+    let open = open(&pool, &facts.ground);
+    facts.copies = journal.map(|repair| open.as_ref().map_err(Clone::clone).and_then(|open| copies(repair, open)));
+    if let Wanted::Restore(path) = &request.wanted {
+        facts.dump = Some(volumes::of_dump(Path::new(path)));
+    }
+    if request.wanted != Wanted::Undo {
+        let free = facts.room.as_ref().map_or(Bytes(0), |room| room.free);
+        let restores = facts.dump.is_some();
+        facts.found = Some(open.and_then(|open| found(&open, free, restores, memory)));
+    }
+    facts
+}
+
+/// Whether the kernel minds nothing about it.
+fn seems_well(pool: &Pool) -> bool {
+    pool.mode() == Some(Mode::Rw) && pool.figures().is_some_and(|figures| !figures.needs_check)
+}
+
+fn of_live(live: &Live, host: &Host, memory: &Memory) -> Looked<Found> {
+    let snapshot = Snapshot::reserve(live, host.lock_limit)?;
+    let device = snapshot::metadata_device(live)?;
+    let verdict = check(&device, true, memory)?;
+    drop(snapshot);
+    Ok(Found { head: Head::Foreign, verdict, rest: None })
+}
+
+fn check(path: &Path, snapshot: bool, memory: &Memory) -> Looked<Verdict> {
+    let stop = memory.stop.as_ref().ok_or_else(|| Unseen("signals cannot be listened to".to_owned()))?;
+    match metadata::check(path, snapshot, Patience::Until(stop))? {
+        Verdict::Late => Err(Unseen("somebody asked for an end".to_owned())),
+        verdict => Ok(verdict),
+    }
+}
+
+/// The metadata of a pool that is down.
+fn open(pool: &Pool, ground: &activation::Facts) -> Looked<Open> {
+    if let Some(side) = &pool.lvm {
+        let lvm: &Lvm = ground.lvm.as_ref().map_err(Clone::clone)?;
+        return metadata::of_lvm(lvm, &side.row.vg_name, &side.row.metadata_lv);
+    }
+    let known = ground.known(pool).ok_or_else(|| Unseen(format!("{} is in no register", pool.name)))?;
+    metadata::of_place(&known.record.as_ref().map_err(Clone::clone)?.metadata)
+}
+
+fn found(open: &Open, free: Bytes, restores: bool, memory: &mut Memory) -> Looked<Found> {
+    let path = open.path();
+    let block = looked(file::head(path))?;
+    let judged = memory.judged.as_ref().filter(|(known, _)| *known == block).map(|(_, verdict)| verdict.clone());
+    let verdict = match judged {
+        // What is there is of no importance where a dump replaces it.
+        _ if restores => Verdict::Late,
+        Some(verdict) => verdict,
+        None => check(path, false, memory)?,
+    };
+    memory.judged = Some((block, verdict.clone()));
+    let size = Bytes(looked(copy::size(path))?);
+    // To count what it holds takes as long as to copy it.
+    let content = if free.0 / 2 > size.0 { size } else { Bytes(looked(copy::content(path))?) };
+    Ok(Found { head: metadata::head(path)?, verdict, rest: Some(Rest { contents: volumes::of(path), size, content }) })
+}
+
+fn copies(repair: &Repair, open: &Open) -> Looked<Copies> {
+    let same = |path: &str| {
+        if Path::new(path).exists() { looked(copy::same(open.path(), Path::new(path))) } else { Ok(false) }
+    };
+    match repair.stage {
+        Stage::Begun => Ok(Copies { is_old: false, is_new: false }),
+        _ => Ok(Copies { is_old: same(&repair.old)?, is_new: same(&repair.new)? }),
+    }
+}
+
+fn room(request: &Request, pool: &Pool, journal: Option<&Repair>) -> Looked<Room> {
+    let folder = standing::resolved(request.backup_dir.as_deref().unwrap_or(FOLDER));
+    if !folder.starts_with('/') {
+        let here = looked(file::here())?;
+        return room_in(&standing::resolved(&here.join(&folder).to_string_lossy()), pool, journal);
+    }
+    room_in(&folder, pool, journal)
+}
+
+fn room_in(folder: &str, pool: &Pool, journal: Option<&Repair>) -> Looked<Room> {
+    let found = standing::room(folder)?;
+    let word = word_of(&pool.name);
+    // Those of a run that was killed while it made them are made anew.
+    let begun = journal.filter(|repair| repair.stage == Stage::Begun);
+    let is_free = |number: &u32| {
+        let number = if *number == 0 { String::new() } else { format!(".{number}") };
+        let free = |path: String| {
+            begun.is_some_and(|repair| repair.old == path || repair.new == path) || !Path::new(&path).exists()
+        };
+        free(format!("{folder}/{word}{number}.old")) && free(format!("{folder}/{word}{number}.new"))
+    };
+    let number = (0..1000).find(is_free).ok_or_else(|| Unseen(format!("{folder} is full of copies")))?;
+    Ok(Room { folder: folder.to_owned(), free: found.free, read_only: found.read_only, number })
+}
+
+/// The volumes that somebody knows to be in the pool.
+fn expected(pool: &Pool, ground: &activation::Facts) -> Looked<Vec<Expected>> {
+    let mut found = Vec::new();
+    if pool.lvm.is_some() {
+        let lvm = ground.lvm.as_ref().map_err(Clone::clone)?;
+        for row in &lvm.lvs {
+            if pool.name != format!("{}/{}", row.vg_name, row.pool_lv) {
+                continue;
+            }
+            let Ok(thin_id) = row.thin_id.parse() else { continue };
+            let device = format!("/dev/mapper/{}", dm_escape(&row.vg_name, &row.lv_name));
+            found.push(Expected { name: format!("{}/{}", row.vg_name, row.lv_name), thin_id, device });
+        }
+    }
+    if let Some(record) = &pool.record {
+        let record = record.as_ref().map_err(Clone::clone)?;
+        for volume in record.volumes.iter().filter(|volume| volume.state == State::Ready) {
+            let device = format!("/dev/mapper/{}", volume.device);
+            found.push(Expected { name: volume.name.clone(), thin_id: volume.thin_id, device });
+        }
+    }
+    let names = pool.dm_names();
+    let dockers = consumers::consumers()?
+        .into_iter()
+        .any(|consumer| consumer.name == "Docker" && means(&consumer.pool, &pool.name, &names))
+        || crate::names::DmName::new(&pool.name).is_ok_and(|name| crate::observe::register::is_dockers(&name));
+    if dockers {
+        for (name, thin_id) in consumers::docker_volumes()? {
+            if found.iter().all(|volume| volume.thin_id != thin_id) {
+                // Docker brings them up itself, and mounts them.
+                found.push(Expected { name, thin_id, device: String::new() });
+            }
+        }
+    }
+    found.sort_by_key(|volume| volume.thin_id);
+    Ok(found)
+}

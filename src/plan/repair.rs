@@ -1,0 +1,327 @@
+//! The plans of `dmtool repair` and `dmtool metadata restore`: new metadata is made beside the old, and swapped in when
+//! the operator has seen what becomes of each volume. The old metadata is kept until it is accepted.
+
+mod finish;
+mod fresh;
+mod swap;
+mod transactions;
+
+use super::activation::{self, Chosen, choose};
+use super::refusal::{Reasons, Refusal};
+use super::step::Step;
+use super::{Plan, bare};
+use crate::names::LvmName;
+use crate::observe::Looked;
+use crate::observe::metadata::{Head, Verdict, volumes::Contents};
+use crate::observe::pools::Pool;
+use crate::observe::repair::{Repair, Source, Stage};
+use crate::observe::thin::Mode;
+use crate::units::Bytes;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    pub pool: String,
+    pub wanted: Wanted,
+    pub backup_dir: Option<String>,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    Repair,
+    Accept,
+    Undo,
+    /// The dump in this file.
+    Restore(String),
+}
+
+impl Request {
+    pub fn verb(&self) -> &'static str {
+        match self.wanted {
+            Wanted::Restore(_) => "metadata restore",
+            _ => "repair",
+        }
+    }
+
+    pub fn chosen(&self) -> Chosen {
+        Chosen::One(self.pool.clone())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    pub ground: activation::Facts,
+    /// A repair that was begun and not accepted.
+    pub journal: Looked<Option<Repair>>,
+    /// What the metadata is like; absent where nothing is to be decided by it.
+    pub found: Option<Looked<Found>>,
+    /// How the metadata compares with the copies of the journal.
+    pub copies: Option<Looked<Copies>>,
+    pub room: Looked<Room>,
+    /// Tools that are not installed.
+    pub missing: Vec<&'static str>,
+    pub dump: Option<Looked<Contents>>,
+    pub expected: Looked<Vec<Expected>>,
+    /// Containers that run, by name.
+    pub containers: Vec<String>,
+    /// This run has taken the pool down.
+    pub taken_down: bool,
+    /// This run has seen the end of a repair.
+    pub ended: bool,
+    /// The command that installs the thin tools.
+    pub install: String,
+}
+
+/// Metadata, looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub head: Head,
+    pub verdict: Verdict,
+    /// Absent for a pool that is up.
+    pub rest: Option<Rest>,
+}
+
+/// What is looked at besides, of a pool that is down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rest {
+    pub contents: Looked<Contents>,
+    pub size: Bytes,
+    /// What a copy of it takes.
+    pub content: Bytes,
+}
+
+/// Byte for byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copies {
+    pub is_old: bool,
+    pub is_new: bool,
+}
+
+/// Where the copies go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Room {
+    pub folder: String,
+    pub free: Bytes,
+    pub read_only: bool,
+    /// The first number that no copy there has.
+    pub number: u32,
+}
+
+/// A volume that should be in the map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    pub name: String,
+    pub thin_id: u64,
+    /// Its device, once it is up.
+    pub device: String,
+}
+
+/// # Errors
+/// Every reason why nothing is begun.
+pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
+    let pools = choose(request.verb(), &request.chosen(), &facts.ground.pools, &facts.ground.lvm)?;
+    let Some(pool) = pools.first() else { return Ok(Plan::default()) };
+    let refused = |reason: String, hint: String| Refusal {
+        message: format!("{} of {} is refused, nothing was changed", request.verb(), pool.name),
+        reasons: vec![reason],
+        hint: Some(hint),
+    };
+    let look = || format!("see how the pool is: dmtool check {}", pool.name);
+    let journal = facts.journal.as_ref().map_err(|why| refused(format!("Could not look: {why}."), look()))?;
+    let mut reasons = Reasons::default();
+    let mut plan = Plan::default();
+    match (&request.wanted, journal) {
+        (Wanted::Accept, None) => {}
+        (Wanted::Accept, Some(repair)) => finish::accept(pool, repair, facts, &mut plan, &mut reasons),
+        (Wanted::Undo, None) if facts.ended => {}
+        (Wanted::Undo, None) => {
+            let why = format!("No repair of {} waits to be undone.", pool.name);
+            return Err(refused(why, look()));
+        }
+        (_, Some(repair)) if request.wanted == Wanted::Undo || repair.stage == Stage::Undoing => {
+            finish::undo(pool, repair, facts, &mut plan, &mut reasons);
+        }
+        (_, Some(repair)) if is_at_hand(repair, pool, facts, &request.wanted) => {
+            swap::swap(pool, repair, facts, &mut plan, &mut reasons);
+        }
+        (_, Some(repair)) if repair.stage == Stage::Swapped => {
+            finish::repaired(request, pool, repair, facts, &mut reasons);
+        }
+        _ => begin(request, pool, facts, &mut plan, &mut reasons)?,
+    }
+    reasons.settle(format!("{} of {} is refused, nothing was changed", request.verb(), pool.name))?;
+    Ok(plan)
+}
+
+/// Whether the copies of an earlier step are of the metadata that is there now: then it goes on, and otherwise begins
+/// anew.
+fn is_at_hand(repair: &Repair, pool: &Pool, facts: &Facts, wanted: &Wanted) -> bool {
+    let same_source = match (wanted, &repair.source) {
+        (Wanted::Restore(asked), Source::Dump { path, .. }) => asked == path,
+        (Wanted::Restore(_), Source::Metadata { .. }) => false,
+        _ => true,
+    };
+    let copies = facts.copies.as_ref().and_then(|copies| copies.as_ref().ok());
+    pool.live.is_none()
+        && match repair.stage {
+            Stage::Built => same_source && copies.is_some_and(|copies| copies.is_old),
+            Stage::Swapping => true,
+            Stage::Begun | Stage::Swapped | Stage::Undoing => false,
+        }
+}
+
+/// Nothing is at hand: what the metadata is like decides.
+fn begin(request: &Request, pool: &Pool, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) -> Result<(), Refusal> {
+    let restores = matches!(request.wanted, Wanted::Restore(_));
+    if let Some(broken) = &pool.broken {
+        let target = broken.target.as_deref().unwrap_or("no");
+        let why = format!("{} has {target} table in place of a pool's, and must go first.", broken.dm_name);
+        reasons.add_with_hint(why, format!("see what mends it: dmtool check {}", pool.name));
+        return Ok(());
+    }
+    if pool.live.is_some() {
+        if restores {
+            let why = format!("{} is up: metadata is restored only into a pool that is down.", pool.name);
+            reasons.add_with_hint(why, format!("take it down: dmtool deactivate {}", pool.name));
+        } else {
+            while_up(pool, facts, plan, reasons);
+        }
+        return Ok(());
+    }
+    let found = match &facts.found {
+        Some(Ok(found)) => found,
+        Some(Err(why)) => {
+            reasons.add(format!("Could not look at the metadata of {}: {why}.", pool.name));
+            return Ok(());
+        }
+        None => {
+            reasons.add(format!("The metadata of {} was not looked at.", pool.name));
+            return Ok(());
+        }
+    };
+    match (&found.head, &found.verdict) {
+        (Head::Blank, _) if !restores => {
+            reasons.add(format!("The metadata of {} is blank: the pool was never used, or it was wiped.", pool.name));
+            reasons.add_hint(format!("put a dump in its place: dmtool metadata restore {} FILE", pool.name));
+        }
+        (Head::Of(superblock), Verdict::Clean) if !restores => {
+            if let Some(refusal) = transactions::disagree(pool, superblock, found, facts) {
+                return Err(refusal);
+            }
+            if superblock.needs_check || facts.taken_down {
+                mend(request, pool, superblock, facts, plan, reasons);
+            }
+        }
+        _ => fresh::build(request, pool, found, facts, plan, reasons),
+    }
+    Ok(())
+}
+
+/// A pool that is up. One that works is left alone; one that is sick is taken down first, and looked at.
+fn while_up(pool: &Pool, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) {
+    let name = &pool.name;
+    let figures = pool.figures();
+    let marked = figures.is_some_and(|figures| figures.needs_check);
+    match pool.mode() {
+        Some(Mode::Rw) if !marked => match &facts.found {
+            Some(Ok(found)) if found.verdict == Verdict::Clean => return,
+            Some(Ok(_)) => {}
+            Some(Err(why)) => {
+                let why = format!("{name} is up and works; whether its maps are whole could not be looked at: {why}.");
+                reasons.add(why);
+                return;
+            }
+            None => return,
+        },
+        Some(Mode::OutOfDataSpace) if !marked => {
+            let why = format!("{name} is full, and nothing is damaged by that: it needs room, no repair.");
+            reasons.add_with_hint(why, format!("give it room: dmtool resize max {name}"));
+            return;
+        }
+        Some(Mode::Ro) if !marked && is_full(pool) => {
+            let why =
+                format!("The metadata of {name} is full, and nothing is damaged by that: it needs room, no repair.");
+            reasons.add_with_hint(why, format!("give it room while it is up: dmtool resize {name} --metadata +100%"));
+            return;
+        }
+        _ => {}
+    }
+    let taken = activation::deactivate(&Chosen::One(name.clone()), &facts.ground);
+    if !facts.containers.is_empty() && taken.is_err() {
+        reasons.add(format!("Containers that run: {}.", facts.containers.join(", ")));
+    }
+    match taken {
+        Ok(taken) => {
+            plan.steps.extend(taken.steps);
+            plan.warnings.extend(taken.warnings);
+        }
+        Err(refusal) => {
+            let hint = refusal.hint.unwrap_or_else(|| "stop what uses it".to_owned());
+            refusal.reasons.into_iter().for_each(|reason| reasons.add(reason));
+            reasons.add_hint(hint);
+        }
+    }
+    missing(facts, &["thin_check", "thin_dump", "thin_repair"], reasons);
+    fresh::room(facts, None, reasons);
+    plan.question = 1;
+    plan.todo(Step::Examine { pool: name.clone(), device: fresh::device(pool, facts) });
+    if marked && is_full(pool) {
+        fresh::grow(pool, facts, None, plan, reasons);
+    }
+    fresh::bring_back(pool, facts, plan);
+    plan.warnings.push(format!(
+        "if thin_check finds damage in the metadata of {name}, dmtool shows what can be saved and asks anew"
+    ));
+}
+
+fn is_full(pool: &Pool) -> bool {
+    // What the kernel keeps back for itself (dm-thin.c, METADATA_LOW_WATER: at most 4 MiB) counts as full.
+    pool.figures().is_some_and(|figures| {
+        let low = figures.metadata_low_water.map_or(0, |low| low.0);
+        figures.metadata_used.0 + low >= figures.metadata_total.0
+    })
+}
+
+/// A pool that is down, its metadata whole and marked to be checked, or taken down by this run: it grows where it is
+/// full, and comes up, its mark taken off on the way.
+fn mend(
+    request: &Request,
+    pool: &Pool,
+    superblock: &crate::observe::metadata::Superblock,
+    facts: &Facts,
+    plan: &mut Plan,
+    reasons: &mut Reasons,
+) {
+    plan.question = 1;
+    // As the kernel does: an eighth of it, at most 4 MiB, is what it keeps back.
+    let kept = (superblock.metadata_total.0 / 8).min(1024);
+    if superblock.needs_check && superblock.metadata_used.0 + kept >= superblock.metadata_total.0 {
+        fresh::grow(pool, facts, Some(superblock), plan, reasons);
+    }
+    match activation::activate(&request.chosen(), &facts.ground) {
+        Ok(up) => {
+            plan.steps.extend(up.steps);
+            plan.warnings.extend(up.warnings);
+        }
+        Err(refusal) => refusal.reasons.into_iter().for_each(|reason| reasons.add(reason)),
+    }
+}
+
+/// Refuses where a tool is not installed.
+fn missing(facts: &Facts, needed: &[&str], reasons: &mut Reasons) {
+    let missing: Vec<&str> = needed.iter().filter(|tool| facts.missing.contains(tool)).copied().collect();
+    if !missing.is_empty() {
+        let verb = if missing.len() == 1 { "is" } else { "are" };
+        reasons.add_with_hint(format!("{} {verb} not installed.", missing.join(", ")), facts.install.clone());
+    }
+}
+
+/// The name of a pool of LVM.
+fn of_lvm(pool: &Pool) -> Option<LvmName> {
+    pool.lvm.as_ref().and_then(|_| LvmName::parse(&pool.name).ok())
+}
+
+/// What the register says of a bare pool, with what stands there.
+fn known<'a>(pool: &Pool, facts: &'a Facts) -> Option<&'a bare::Known> {
+    facts.ground.known(pool)
+}

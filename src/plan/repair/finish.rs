@@ -1,0 +1,104 @@
+//! After a repair: the old metadata is given up, or put back.
+
+use super::super::Plan;
+use super::super::refusal::Reasons;
+use super::super::step::Step;
+use super::{Facts, Request, Wanted, of_lvm};
+use crate::names::LvmName;
+use crate::observe::metadata::Verdict;
+use crate::observe::pools::Pool;
+use crate::observe::repair::{Home, Repair, Source, Stage};
+
+/// Plans to give the old metadata up.
+pub fn accept(pool: &Pool, repair: &Repair, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) {
+    let name = &pool.name;
+    if repair.stage != Stage::Swapped {
+        let why = format!("The repair of {name} has not come to its end: there is nothing to accept yet.");
+        return reasons.add_with_hint(why, format!("go on with it: dmtool repair {name}"));
+    }
+    plan.question = 1;
+    if let Some(volume) = other(pool, repair) {
+        let there = facts.ground.lvm.as_ref().is_ok_and(|lvm| lvm.lv(volume.vg.as_str(), volume.lv.as_str()).is_some());
+        let what = format!("the old metadata of {name}, which {volume} holds");
+        plan.put(Step::RemoveVolume { volume, what }, !there);
+    }
+    plan.todo(Step::EndRepair { repair: Box::new(repair.clone()), keeps_old: false });
+    if pool.live.is_none() {
+        plan.warnings.push(format!(
+            "{name} has not been up since its repair, or is down again: its file systems are best checked first"
+        ));
+    }
+}
+
+fn other(pool: &Pool, repair: &Repair) -> Option<LvmName> {
+    let Home::Volume { other, .. } = &repair.home else { return None };
+    Some(LvmName { vg: of_lvm(pool)?.vg, lv: other.clone() })
+}
+
+/// Plans to put the old metadata back, while nobody has written to the new.
+pub fn undo(pool: &Pool, repair: &Repair, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) {
+    let name = &pool.name;
+    if !matches!(repair.stage, Stage::Swapped | Stage::Undoing) {
+        let why = format!("The repair of {name} has not swapped anything yet: there is nothing to undo.");
+        return reasons.add_with_hint(why, format!("go on with it: dmtool repair {name}"));
+    }
+    if pool.live.is_some() {
+        let why = format!("{name} is up: its metadata is swapped only while it is down.");
+        return reasons.add_with_hint(why, format!("take it down: dmtool deactivate {name}"));
+    }
+    let begun = repair.stage == Stage::Undoing;
+    match &facts.copies {
+        Some(Ok(copies)) if copies.is_new || begun => {}
+        Some(Ok(_)) => {
+            let why = format!(
+                "{name} was used since its repair: what was written since would be lost with the old metadata."
+            );
+            return reasons.add_with_hint(why, format!("keep the new metadata: dmtool repair {name} --accept"));
+        }
+        Some(Err(why)) => return reasons.add(format!("Whether {name} was used since could not be looked at: {why}.")),
+        None => return reasons.add(format!("Whether {name} was used since was not looked at.")),
+    }
+    plan.question = 1;
+    let repair = Box::new(repair.clone());
+    plan.put(Step::NoteRepair { repair: repair.clone(), stage: Stage::Undoing }, begun);
+    match &repair.home {
+        Home::Volume { lv, ranges, .. } => {
+            let (Some(volume), Some(of_pool), Ok(lvm)) = (other(pool, &repair), of_lvm(pool), &facts.ground.lvm) else {
+                return reasons.add(format!("LVM could not be asked about {name}."));
+            };
+            let back = lvm.lv(of_pool.vg.as_str(), lv).is_some_and(|row| row.seg_pe_ranges == *ranges);
+            let there = lvm.lv(volume.vg.as_str(), volume.lv.as_str()).is_some();
+            plan.put(Step::SwapMetadata { pool: of_pool, with: volume.lv.clone() }, back);
+            let what = format!("the new metadata of {name}, which {volume} holds then");
+            plan.put(Step::RemoveVolume { volume, what }, !there);
+        }
+        Home::Place { place } => {
+            let is_old =
+                facts.copies.as_ref().and_then(|copies| copies.as_ref().ok()).is_some_and(|copies| copies.is_old);
+            let from = repair.old.clone();
+            plan.put(Step::WriteMetadata { pool: name.clone(), place: place.clone(), from }, is_old);
+        }
+    }
+    plan.todo(Step::EndRepair { repair, keeps_old: true });
+}
+
+/// A pool that was repaired, and neither accepted nor undone.
+pub fn repaired(request: &Request, pool: &Pool, repair: &Repair, facts: &Facts, reasons: &mut Reasons) {
+    let name = &pool.name;
+    let again = match (&request.wanted, &repair.source) {
+        (Wanted::Restore(asked), Source::Dump { path, .. }) => asked != path,
+        (Wanted::Restore(_), Source::Metadata { .. }) => true,
+        _ => false,
+    };
+    let verdict = facts.found.as_ref().and_then(|found| found.as_ref().ok()).map(|found| &found.verdict);
+    let sick = pool.live.is_some() && pool.figures().is_none_or(|figures| figures.needs_check);
+    let damaged = matches!(verdict, Some(Verdict::Damaged(_) | Verdict::Leaked(_)));
+    if again || sick || damaged {
+        let why =
+            format!("{name} keeps the metadata from before an earlier repair, which was neither accepted nor undone.");
+        reasons.add_with_hint(
+            why,
+            format!("accept that repair first: dmtool repair {name} --accept, or go back: dmtool repair {name} --undo"),
+        );
+    }
+}
