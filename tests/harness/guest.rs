@@ -65,6 +65,7 @@ pub enum Boot<'a> {
 }
 
 /// What became of a command.
+#[derive(Debug, PartialEq, Eq)]
 pub enum Ended {
     Status(i32),
     /// The command asked for the machine to be stopped dead.

@@ -19,6 +19,7 @@
 
 pub mod clean;
 pub mod guest;
+pub mod metadata;
 pub mod tools;
 
 use guest::{Boot, Disks, Ended, Guest, can_boot};
@@ -59,7 +60,12 @@ pub fn in_kernel<F: FnOnce()>(body: F) {
         }
         None => Guest::boot(Disks::blank(), &Boot::Bare),
     };
-    let ended = guest.run(&command_for(&name, None), LIMIT, |line| println!("{line}"));
+    let mut ran = false;
+    let ended = guest.run(&command_for(&name, None), LIMIT, |line| {
+        ran |= line.contains("running 1 test");
+        println!("{line}");
+    });
+    assert!(ran || ended != Ended::Status(0), "there is no test {name}: hand the closure over in the test itself");
     match ended {
         Ended::Status(0) => IDLE.lock().expect("the idle guests").push(guest),
         Ended::Status(_) => fail(guest, &name),

@@ -370,9 +370,23 @@ fn damage_that_thin_check_finds() {
             sh(&format!("printf '\\377\\377' | dd of=/dev/xvdi bs=1 seek={at} conv=notrunc,fsync status=none"));
         }
         assert!(!try_sh("lvchange -ay vg/pool").0, "LVM refuses it too");
-        found_and_mended("activation-check-failed", "critical");
+        // On a terminal: it asks before it begins, and before it swaps.
+        let on_terminal =
+            |hint: &str| run(&format!("(sleep 1; echo y; sleep 3; echo y; sleep 5) | script -qec '{hint}' /dev/null"));
+        let hint = found("activation-check-failed", "critical");
+        assert_eq!(hint, "dmtool repair vg/pool");
+        let said = on_terminal(&hint);
+        assert!(said.contains("has new metadata; the old is kept"), "{said}");
+        gone("activation-check-failed");
+        dmtool("activate vg/pool").assert().success();
         sh("lvchange -qq -ay vg/v");
         assert_eq!(sh("dd if=/dev/vg/v bs=64k count=100 iflag=direct status=none | md5sum"), before);
+        let hint = found("old-metadata-kept", "info");
+        assert_eq!(hint, "dmtool repair vg/pool --accept");
+        on_terminal(&hint);
+        gone("old-metadata-kept");
+        // That of LVM's own repair.
+        sh("vgchange -qq -an vg && lvconvert -qq --yes --repair vg/pool 2>/dev/null; lvs vg/pool_meta0");
         found_and_mended("old-metadata-kept", "info");
     });
 }

@@ -1,0 +1,178 @@
+//! Repairs that are cut off: dmtool is killed at one call after the other, and the kernel crashes. Run again, each ends
+//! well.
+
+use super::register::var;
+use super::repair::{Kind, repair};
+use crate::harness::metadata::Part;
+use crate::harness::*;
+
+/// Runs dmtool and kills it at the call with this number (of each of its threads); whether it came that far.
+fn killed_at(words: &str, call: &str, number: u32) -> bool {
+    let dmtool = env!("CARGO_BIN_EXE_dmtool");
+    let status = sh(&format!(
+        "strace -f -qq -o /dev/null -e trace={call} -e inject={call}:signal=KILL:when={number} {dmtool} {words} --yes > /dev/null 2>&1; echo $?"
+    ));
+    status != "0"
+}
+
+/// Whether what a run is killed in is the repair or its undoing, the next one ends it well.
+fn killed_and_run_again(kind: Kind, numbers: &[u32], undo: bool) {
+    kind.make();
+    kind.down();
+    let pool = kind.pool();
+    kind.metadata().damage(Part::Leaf);
+    let damaged = kind.metadata().sum();
+    if undo {
+        assert_eq!(repair(kind, "").0, 0);
+    }
+    let mut killed = 0;
+    for number in numbers {
+        let words = if undo { format!("repair {pool} --undo") } else { format!("repair {pool}") };
+        killed += u32::from(killed_at(&words, "fsync", *number));
+        let (status, value) = repair(kind, "");
+        assert_eq!((status, &value["repair"]["stage"]), (0, &"swapped".into()), "{kind:?} {number} {value:#}");
+        if !undo {
+            assert_eq!(repair(kind, "--undo").0, 0, "{kind:?} {number}");
+            assert_eq!(kind.metadata().sum(), damaged, "{kind:?} {number}");
+        }
+    }
+    assert!(killed >= 4, "killed {killed} times only");
+    if !undo {
+        assert_eq!(repair(kind, "").0, 0);
+    }
+    kind.up();
+    kind.assert_whole("b");
+    kind.gone();
+}
+
+#[test]
+fn a_killed_repair_is_finished_by_the_next_lvm() {
+    in_kernel(|| killed_and_run_again(Kind::Lvm, &[1, 3, 5, 8, 11, 14], false));
+}
+
+#[test]
+fn a_killed_repair_is_finished_by_the_next_loop() {
+    in_kernel(|| killed_and_run_again(Kind::Loop, &[1, 3, 5, 7, 9, 11, 12, 13, 14], false));
+}
+
+#[test]
+fn a_killed_undo_is_finished_by_the_next_lvm() {
+    in_kernel(|| killed_and_run_again(Kind::Lvm, &[1, 2, 3, 4], true));
+}
+
+#[test]
+fn a_killed_undo_is_finished_by_the_next_loop() {
+    in_kernel(|| killed_and_run_again(Kind::Loop, &[1, 2, 3, 4, 5], true));
+}
+
+/// Begins a repair, and stops the machine dead after so long.
+fn begin_and_crash(kind: Kind, seconds: &str) {
+    let dmtool = env!("CARGO_BIN_EXE_dmtool");
+    sh(&format!("{dmtool} repair {} --yes > /dev/null 2>&1 & sleep {seconds}", kind.pool()));
+    crash();
+}
+
+fn ends_well(kind: Kind) {
+    var();
+    sh("mkdir -p /run/v");
+    let (status, value) = repair(kind, "");
+    assert_eq!((status, &value["repair"]["stage"]), (0, &"swapped".into()), "{kind:?} {value:#}");
+    kind.up();
+    kind.assert_whole("b");
+    kind.down();
+}
+
+fn crashed(kind: Kind, machine: &mut Boots) {
+    machine.boot(|| {
+        kind.make();
+        kind.down();
+        kind.metadata().damage(Part::Leaf);
+        sh("sync");
+        begin_and_crash(kind, "1");
+    });
+    for seconds in ["2", "3"] {
+        machine.boot(|| {
+            ends_well(kind);
+            assert_eq!(repair(kind, "--undo").0, 0);
+            sh("sync");
+            begin_and_crash(kind, seconds);
+        });
+    }
+    machine.boot(|| {
+        ends_well(kind);
+        dmtool(&format!("repair {} --accept --yes", kind.pool())).assert().success();
+    });
+}
+
+#[test]
+fn the_kernel_crashes_on_the_way_lvm() {
+    boots(|machine| crashed(Kind::Lvm, machine));
+}
+
+#[test]
+fn the_kernel_crashes_on_the_way_loop() {
+    boots(|machine| crashed(Kind::Loop, machine));
+}
+
+/// Blocks with their numbers, each down on the disk before the next; the last number is kept outside of the pool.
+fn write_until_the_crash(kind: Kind, seed: u32) -> ! {
+    let device = kind.device("a");
+    sh(&format!(
+        "(i=0; x={seed}; while :; do x=$(( (x * 1103515245 + 12345) % 2147483648 )); at=$(( x % 3000 )); \
+         printf '%016d' $i | dd of={device} bs=64K seek=$at conv=notrunc,fsync,sync oflag=direct status=none && \
+         echo \"$i $at\" >> /var/lib/dmtool/written && sync /var/lib/dmtool/written; i=$((i+1)); done) > /dev/null 2>&1 & sleep 8"
+    ));
+    crash();
+}
+
+fn everything_written_is_there(kind: Kind) {
+    let device = kind.device("a");
+    let wrong = sh(&format!(
+        "awk '{{at[$2]=$1}} END {{for (a in at) print at[a], a}}' /var/lib/dmtool/written | tail -n 40 | while read i at; do \
+         [ \"$(dd if={device} bs=64K skip=$at count=1 iflag=direct status=none | head -c 16)\" = \"$(printf '%016d' $i)\" ] || echo $i $at; done"
+    ));
+    // What was on its way when the machine stopped may be newer than what was noted.
+    assert!(wrong.lines().count() <= 1, "{kind:?}: {wrong}");
+    assert!(sh("wc -l < /var/lib/dmtool/written").parse::<u32>().expect("a count") > 5);
+}
+
+fn crashed_under_load(kind: Kind, machine: &mut Boots) {
+    machine.boot(|| {
+        kind.make();
+        // Its file system gives way to numbered blocks.
+        sh(&format!("dd if=/dev/zero of={} bs=1M count=1 oflag=direct status=none; sync", kind.device("a")));
+        write_until_the_crash(kind, 1);
+    });
+    for seed in [2, 3] {
+        machine.boot(|| {
+            var();
+            sh("mkdir -p /run/v; vgchange -qq -ay vg 2> /dev/null || true");
+            if kind == Kind::Lvm {
+                sh("vgchange -qq -an vg");
+            }
+            assert_eq!(repair(kind, "").0, 0, "{kind:?}");
+            kind.up();
+            everything_written_is_there(kind);
+            kind.assert_whole("b");
+            if seed < 3 {
+                sh("rm /var/lib/dmtool/written; sync");
+                write_until_the_crash(kind, seed);
+            }
+        });
+    }
+}
+
+#[test]
+fn crashed_under_load_lvm() {
+    boots(|machine| crashed_under_load(Kind::Lvm, machine));
+}
+
+#[test]
+fn crashed_under_load_loop() {
+    boots(|machine| crashed_under_load(Kind::Loop, machine));
+}
+
+#[test]
+fn crashed_under_load_raw() {
+    boots(|machine| crashed_under_load(Kind::Raw, machine));
+}
