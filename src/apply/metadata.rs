@@ -10,7 +10,7 @@ use crate::observe::{Host, lvm};
 use crate::sys::exec::{self, Task};
 use crate::sys::loopdev;
 use crate::sys::signal::Stop;
-use crate::sys::{copy, dump, file};
+use crate::sys::{block, copy, dump, file};
 use crate::units::METADATA_BLOCK;
 use anyhow::{Context, Result, anyhow, bail};
 use std::path::{Path, PathBuf};
@@ -46,7 +46,8 @@ pub fn back_up(host: &mut Host, repair: &Repair, stop: &Stop) -> Result<()> {
     if !copy::same(open.path(), old)? {
         bail!("{} is not what it is a copy of: somebody writes to the metadata", old.display());
     }
-    Ok(())
+    // From here on it is never written over.
+    note(repair, Stage::BackedUp)
 }
 
 fn whole(is_whole: bool) -> Result<()> {
@@ -158,13 +159,13 @@ fn is_clean(new: &Path, stop: &Stop) -> Result<()> {
     file::sync(new)
 }
 
-/// Sees that the metadata is what was made.
-pub fn compare(host: &mut Host, repair: &Repair) -> Result<()> {
+/// Sees that the metadata is what a copy holds.
+pub fn compare(host: &mut Host, repair: &Repair, with: &str) -> Result<()> {
     let open = open(host, repair)?;
-    if copy::same(open.path(), Path::new(&repair.new))? {
+    if copy::same(open.path(), Path::new(with))? {
         return Ok(());
     }
-    bail!("the metadata of {} is not what {} holds", repair.pool, repair.new)
+    bail!("the metadata of {} is not what {with} holds", repair.pool)
 }
 
 pub fn fill(volume: &LvmName, from: &str) -> Result<()> {
@@ -172,8 +173,27 @@ pub fn fill(volume: &LvmName, from: &str) -> Result<()> {
     copy::over(Path::new(from), Path::new(&device), &mut |_, _| {})
 }
 
+/// Sees that what LVM made is what was shown, and takes that for the copy of the new.
+pub fn adopt(host: &mut Host, repair: &Repair, stop: &Stop) -> Result<()> {
+    let open = open(host, repair)?;
+    let held = volumes::of(open.path())?;
+    if repair.after.as_ref().map(|after| &after.volumes) != Some(&held.volumes) {
+        bail!("LVM made other metadata for {} than was shown", repair.pool);
+    }
+    let new = Path::new(&repair.new);
+    file::remove(new)?;
+    whole(copy::out(open.path(), new, Some(stop), &mut |_, _| {})?)
+}
+
 /// Writes a copy over metadata that is down.
 pub fn write_over(place: &Place, from: &str) -> Result<()> {
+    // A file that is on a loop device which something uses is the metadata of a pool that runs.
+    let _held = match place {
+        Place::File { path, .. } => {
+            loopdev::of(Path::new(path))?.map(|found| block::exclusive(&found.name)).transpose()?
+        }
+        Place::Device { .. } => None,
+    };
     copy::over(Path::new(from), Path::new(place.path()), &mut |_, _| {})
 }
 

@@ -229,7 +229,7 @@ fn carry_out<V: Verb>(
             problem
         })?;
         if fresh_plan.question > plan.question && !fresh_plan.nothing_to_do() {
-            further(verb, &facts, &fresh_plan, globals, run)?;
+            further(verb, &facts, &fresh_plan, globals, run, host)?;
             rounds = 1..=ROUNDS;
         }
         plan = fresh_plan;
@@ -251,6 +251,7 @@ fn further<V: Verb>(
     plan: &Plan,
     globals: &Globals,
     run: &mut Run<V::Facts>,
+    host: &mut Host,
 ) -> Result<(), Problem> {
     run.warnings.extend(plan.warnings.iter().cloned());
     if globals.yes || !verb.asks() {
@@ -265,7 +266,13 @@ fn further<V: Verb>(
             problem.message = format!("{} stopped before the second part of its plan", V::NAME);
         }
         problem.hint("run the same command again: it goes on here")
-    })
+    })?;
+    let now = verb.observe(host);
+    if verb.same_ground(facts, &now) && verb.plan(&now).as_ref() == Ok(plan) {
+        return Ok(());
+    }
+    let message = format!("{} stopped: something changed while the question stood", V::NAME);
+    Err(Problem::new(Kind::Failed, message).hint("run it again and look at the new plan"))
 }
 
 fn ask<V: Verb>(verb: &V, facts: &V::Facts, plan: &Plan, globals: &Globals) -> Result<(), Problem> {

@@ -130,8 +130,10 @@ impl<const RESTORES: bool> Verb for Mend<RESTORES> {
             (Wanted::Undo, _) => {
                 format!("{name} has its old metadata again, as it was before the repair; the copy of it stays.")
             }
-            (_, Some(repair)) => swapped(name, repair, &self.checks(facts), pool.live.is_some()),
-            (_, None) => self.whole(name, facts, changed, pool.live.is_some()),
+            (_, Some(repair)) if repair.stage == Stage::Swapped => {
+                swapped(name, repair, &self.checks(facts), pool.live.is_some())
+            }
+            _ => self.whole(name, facts, changed, pool.live.is_some()),
         }
     }
 }

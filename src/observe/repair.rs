@@ -44,8 +44,10 @@ pub struct Repair {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
-    /// The copies are being made.
+    /// The old metadata is being copied.
     Begun,
+    /// Its copy is whole.
+    BackedUp,
     /// Both are there, and thin_check finds the new one clean.
     Built,
     /// The new one is being put in the old one's place.
@@ -73,8 +75,6 @@ pub enum Home {
     /// A hidden volume of LVM, which is swapped with another one.
     Volume {
         lv: String,
-        /// Where the old metadata lies, which says whether it was swapped.
-        ranges: String,
         extents: Extents,
         /// The volume with the new metadata, and after the swap with the old.
         other: LvName,

@@ -22,6 +22,7 @@ struct Note {
     dm_name: String,
     /// Of the pool's device; empty for a bare pool of Docker's.
     uuid: String,
+    transaction_id: u64,
     /// Absent until it is reserved.
     block: Option<u64>,
 }
@@ -52,11 +53,14 @@ impl Snapshot {
             )));
         }
         note(&before)?;
-        // From here on what this run leaves behind is the next one's to release.
+        if let Err(why) = control.message(name, "reserve_metadata_snap") {
+            // Nothing is ours: somebody may have been faster.
+            looked(file::remove(&path(name)))?;
+            return Err(Unseen(format!(
+                "{why:#} (no metadata snapshot can be made of a pool that is read-only or has failed)"
+            )));
+        }
         let held = Snapshot { dm_name: name.clone(), _lock: lock };
-        looked(control.message(name, "reserve_metadata_snap")).map_err(|why| {
-            Unseen(format!("{why} (no metadata snapshot can be made of a pool that is read-only or has failed)"))
-        })?;
         note(&state(&control, name)?)?;
         Ok(held)
     }
@@ -69,19 +73,6 @@ impl Drop for Snapshot {
     }
 }
 
-/// Releases what an earlier run left on a pool, where nobody is reading it; whether there was one.
-///
-/// # Errors
-/// What is written of it cannot be read, or it cannot be released.
-pub fn release(dm_name: &str) -> Looked<bool> {
-    if !path(dm_name).exists() {
-        return Ok(false);
-    }
-    // Where another run is at work, it is that one's.
-    let Ok(_lock) = lock(dm_name, Duration::ZERO) else { return Ok(false) };
-    release_left(dm_name)
-}
-
 fn release_left(dm_name: &str) -> Looked<bool> {
     let path = path(dm_name);
     let Some(text) = looked(file::read(&path))? else { return Ok(false) };
@@ -90,7 +81,12 @@ fn release_left(dm_name: &str) -> Looked<bool> {
     let control = looked(Control::open())?;
     let now = state(&control, dm_name)?;
     // Another pool of that name, or a snapshot that somebody reserved after ours went.
-    let ours = now.block.is_some() && now.uuid == left.uuid && (left.block.is_none() || left.block == now.block);
+    // Killed right at the reservation, a run knows no block: then the pool must not have gone on.
+    let same = match left.block {
+        Some(_) => left.block == now.block,
+        None => left.transaction_id == now.transaction_id,
+    };
+    let ours = now.block.is_some() && now.uuid == left.uuid && same;
     if ours {
         looked(control.message(dm_name, "release_metadata_snap"))?;
     }
@@ -102,7 +98,13 @@ fn state(control: &Control, dm_name: &str) -> Looked<Note> {
     let device = looked(control.look(dm_name, Ask::Status))?;
     let words = device.targets.first().map(|target| target.params.as_str()).unwrap_or_default();
     let figures = parse_pool_status(words)?.figures.ok_or_else(|| Unseen(format!("{dm_name} has failed")))?;
-    Ok(Note { dmtool: FORMAT, dm_name: dm_name.to_owned(), uuid: device.uuid, block: figures.held_root })
+    Ok(Note {
+        dmtool: FORMAT,
+        dm_name: dm_name.to_owned(),
+        uuid: device.uuid,
+        transaction_id: figures.transaction_id,
+        block: figures.held_root,
+    })
 }
 
 fn note(note: &Note) -> Looked<()> {

@@ -12,7 +12,7 @@ use super::step::Step;
 use super::{Plan, bare};
 use crate::names::LvmName;
 use crate::observe::Looked;
-use crate::observe::metadata::{Head, Verdict, volumes::Contents};
+use crate::observe::metadata::{Head, Superblock, Verdict, volumes::Contents};
 use crate::observe::pools::Pool;
 use crate::observe::repair::{Repair, Source, Stage};
 use crate::observe::thin::Mode;
@@ -66,6 +66,8 @@ pub struct Facts {
     pub containers: Vec<String>,
     /// This run has taken the pool down.
     pub taken_down: bool,
+    /// The new metadata was made by this run.
+    pub built_here: bool,
     /// This run has seen the end of a repair.
     pub ended: bool,
     /// The command that installs the thin tools.
@@ -95,6 +97,8 @@ pub struct Rest {
 pub struct Copies {
     pub is_old: bool,
     pub is_new: bool,
+    /// It begins with the mark of a copy of ours that did not come to its end.
+    pub is_cut_off: bool,
 }
 
 /// Where the copies go.
@@ -138,13 +142,18 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
             let why = format!("No repair of {} waits to be undone.", pool.name);
             return Err(refused(why, look()));
         }
-        (_, Some(repair)) if request.wanted == Wanted::Undo || repair.stage == Stage::Undoing => {
+        (_, Some(repair)) if request.wanted == Wanted::Undo || (repair.stage == Stage::Undoing && !is_stale(facts)) => {
             finish::undo(pool, repair, facts, &mut plan, &mut reasons);
         }
         (_, Some(repair)) if is_at_hand(repair, pool, facts, &request.wanted) => {
             swap::swap(pool, repair, facts, &mut plan, &mut reasons);
         }
         (_, Some(repair)) if repair.stage == Stage::Swapped => {
+            if let Some(refusal) =
+                facts.clean().and_then(|(head, found)| transactions::disagree(pool, head, found, facts))
+            {
+                return Err(refusal);
+            }
             finish::repaired(request, pool, repair, facts, &mut reasons);
         }
         _ => begin(request, pool, facts, &mut plan, &mut reasons)?,
@@ -153,20 +162,43 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
     Ok(plan)
 }
 
+/// Whether the metadata is none that an earlier run knew: somebody changed it since.
+fn is_stale(facts: &Facts) -> bool {
+    let copies = facts.copies.as_ref().and_then(|copies| copies.as_ref().ok());
+    copies.is_some_and(|copies| !copies.is_old && !copies.is_new && !copies.is_cut_off)
+}
+
+impl Facts {
+    /// The metadata, where it was found clean.
+    fn clean(&self) -> Option<(&Superblock, &Found)> {
+        match self.found.as_ref()?.as_ref().ok()? {
+            found @ Found { head: Head::Of(superblock), verdict: Verdict::Clean, .. } => Some((superblock, found)),
+            _ => None,
+        }
+    }
+}
+
 /// Whether the copies of an earlier step are of the metadata that is there now: then it goes on, and otherwise begins
 /// anew.
 fn is_at_hand(repair: &Repair, pool: &Pool, facts: &Facts, wanted: &Wanted) -> bool {
     let same_source = match (wanted, &repair.source) {
-        (Wanted::Restore(asked), Source::Dump { path, .. }) => asked == path,
+        // What was made of a dump by an earlier run is made anew: the file may be another by now.
+        (Wanted::Restore(asked), Source::Dump { path, .. }) => {
+            asked == path && (repair.stage == Stage::Swapping || facts.built_here)
+        }
         (Wanted::Restore(_), Source::Metadata { .. }) => false,
-        _ => true,
+        (_, Source::Dump { .. }) => repair.stage == Stage::Swapping,
+        (_, Source::Metadata { .. }) => true,
     };
     let copies = facts.copies.as_ref().and_then(|copies| copies.as_ref().ok());
     pool.live.is_none()
         && match repair.stage {
             Stage::Built => same_source && copies.is_some_and(|copies| copies.is_old),
-            Stage::Swapping => true,
-            Stage::Begun | Stage::Swapped | Stage::Undoing => false,
+            // What is neither, nor a copy that was cut off, somebody else put there since.
+            Stage::Swapping => {
+                same_source && copies.is_some_and(|copies| copies.is_old || copies.is_new || copies.is_cut_off)
+            }
+            Stage::Begun | Stage::BackedUp | Stage::Swapped | Stage::Undoing => false,
         }
 }
 
@@ -210,6 +242,11 @@ fn begin(request: &Request, pool: &Pool, facts: &Facts, plan: &mut Plan, reasons
             }
             if superblock.needs_check || facts.taken_down {
                 mend(request, pool, superblock, facts, plan, reasons);
+            }
+            // What an earlier run began and somebody else has mended is forgotten; its copy stays.
+            if let Ok(Some(left)) = &facts.journal {
+                plan.question = 1;
+                plan.todo(Step::EndRepair { repair: Box::new(left.clone()), keeps_old: true });
             }
         }
         _ => fresh::build(request, pool, found, facts, plan, reasons),
@@ -287,7 +324,7 @@ fn is_full(pool: &Pool) -> bool {
 fn mend(
     request: &Request,
     pool: &Pool,
-    superblock: &crate::observe::metadata::Superblock,
+    superblock: &Superblock,
     facts: &Facts,
     plan: &mut Plan,
     reasons: &mut Reasons,

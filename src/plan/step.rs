@@ -85,8 +85,10 @@ pub enum Step {
     SwapMetadata { pool: LvmName, with: LvName },
     /// Has LVM repair metadata into the group's spare, and swap the two.
     RepairBySpare { pool: LvmName },
-    /// Sees that the metadata is, byte for byte, what was made beside it.
-    CompareMetadata { repair: Box<Repair> },
+    /// Sees that the metadata is, byte for byte, one of the copies.
+    CompareMetadata { repair: Box<Repair>, with: String },
+    /// Sees that what LVM's own repair made is what was shown, and copies that.
+    AdoptMetadata { repair: Box<Repair> },
     /// Writes a copy over the metadata of a bare pool that is down.
     WriteMetadata { pool: String, place: Place, from: String },
     /// Writes down how far a repair is.
@@ -151,6 +153,7 @@ impl Step {
             Step::SwapMetadata { .. } => "swap-metadata",
             Step::RepairBySpare { .. } => "repair-by-spare",
             Step::CompareMetadata { .. } => "compare-metadata",
+            Step::AdoptMetadata { .. } => "adopt-metadata",
             Step::WriteMetadata { .. } => "write-metadata",
             Step::NoteRepair { .. } => "note-repair",
             Step::RemoveVolume { .. } => "remove-volume",
@@ -184,6 +187,7 @@ impl Step {
             | Step::BuildMetadata { .. }
             | Step::FillVolume { .. }
             | Step::CompareMetadata { .. }
+            | Step::AdoptMetadata { .. }
             | Step::WriteMetadata { .. }
             | Step::NoteRepair { .. }
             | Step::EndRepair { .. }
@@ -350,7 +354,10 @@ impl Step {
             Step::FillVolume { volume, from } => {
                 format!("dd if={} of=/dev/{volume} bs=1M conv=fsync", quoted(from))
             }
-            Step::CompareMetadata { repair } => format!("cmp {} {}", quoted(&repair.new), repair.device()),
+            Step::CompareMetadata { repair, with } => format!("cmp {} {}", quoted(with), repair.device()),
+            Step::AdoptMetadata { repair } => {
+                format!("dd if={} of={} bs=1M conv=sparse,fsync", repair.device(), quoted(&repair.new))
+            }
             Step::WriteMetadata { place, from, .. } => {
                 format!("dd if={} of={} bs=1M conv=notrunc,fsync", quoted(from), quoted(place.path()))
             }
@@ -358,7 +365,7 @@ impl Step {
                 let what = match stage {
                     Stage::Undoing => "the old metadata is being put back",
                     Stage::Swapping => "the new metadata is being put in place",
-                    Stage::Begun | Stage::Built | Stage::Swapped => "the new metadata is in place",
+                    Stage::Begun | Stage::BackedUp | Stage::Built | Stage::Swapped => "the new metadata is in place",
                 };
                 format!("write {} ({what})", repair.path().display())
             }

@@ -129,6 +129,17 @@ pub fn size(path: &str) -> Result<u64> {
     device.seek(SeekFrom::End(0)).with_context(context)
 }
 
+/// A device, for ourselves alone for as long as this is kept.
+///
+/// # Errors
+/// Something holds it.
+pub fn exclusive(name: &str) -> Result<fs::File> {
+    let flag = i32::try_from(rustix::fs::OFlags::EXCL.bits()).context("the flag O_EXCL")?;
+    let path = format!("/dev/{name}");
+    let opened = OpenOptions::new().read(true).custom_flags(flag).open(&path);
+    opened.with_context(|| format!("having {path} for ourselves alone"))
+}
+
 /// Whether the kernel lets us have the device for ourselves: a mount in any namespace, swap, a device-mapper or
 /// md device above it all hold it against O_EXCL (open(2)).
 ///

@@ -11,6 +11,8 @@ use std::path::Path;
 /// A block of thin-pool metadata (`THIN_METADATA_BLOCK_SIZE` of the kernel's dm-thin-metadata.h, in bytes).
 const BLOCK: usize = 4096;
 const PIECE: usize = 1 << 20;
+/// What stands in the place of a superblock while metadata is written over.
+const MARK: &[u8] = b"dmtool writes metadata here: finish it with dmtool repair";
 
 /// Told how many bytes are done, of how many.
 pub type Tell<'a> = &'a mut dyn FnMut(u64, u64);
@@ -94,8 +96,7 @@ pub fn over(from: &Path, to: &Path, tell: Tell<'_>) -> Result<()> {
         .open(to)
         .with_context(context)?;
     let mut mark = [0; BLOCK];
-    let words = b"dmtool writes metadata here: finish it with dmtool repair";
-    mark.iter_mut().zip(words).for_each(|(byte, word)| *byte = *word);
+    mark.iter_mut().zip(MARK).for_each(|(byte, word)| *byte = *word);
     target.write_all_at(&mark, 0).with_context(context)?;
     target.sync_all().with_context(context)?;
     let mut there = vec![0; PIECE];
@@ -121,13 +122,21 @@ pub fn over(from: &Path, to: &Path, tell: Tell<'_>) -> Result<()> {
     target.sync_all().with_context(context)
 }
 
-/// Whether both hold the same bytes, as far as the shorter one goes.
+/// Whether a first block is the mark of a copy that was cut off.
+pub fn is_cut_off(head: &[u8]) -> bool {
+    head.starts_with(MARK)
+}
+
+/// Whether both hold the same bytes, and as many.
 ///
 /// # Errors
 /// One cannot be read.
 pub fn same(one: &Path, other: &Path) -> Result<bool> {
     let theirs = File::open(other).with_context(|| format!("opening {}", other.display()))?;
     let length = size(other)?;
+    if size(one)? != length {
+        return Ok(false);
+    }
     let mut there = vec![0; PIECE];
     each_piece(one, &mut |at, piece| {
         let common = usize::try_from(length.saturating_sub(at).min(piece.len() as u64))?;

@@ -5,6 +5,7 @@ use super::register::var;
 use super::repair::{Kind, repair};
 use crate::harness::metadata::Part;
 use crate::harness::*;
+use predicates::str::contains;
 
 /// Runs dmtool and kills it at the call with this number (of each of its threads); whether it came that far.
 fn killed_at(words: &str, call: &str, number: u32) -> bool {
@@ -175,4 +176,48 @@ fn crashed_under_load_loop() {
 #[test]
 fn crashed_under_load_raw() {
     boots(|machine| crashed_under_load(Kind::Raw, machine));
+}
+
+/// What a repair that was cut off left is put nowhere once somebody used the pool.
+#[test]
+fn what_was_cut_off_long_ago_is_not_put_over_what_was_written_since() {
+    in_kernel(|| {
+        for kind in [Kind::Loop, Kind::Lvm] {
+            kind.make();
+            kind.down();
+            let (pool, metadata) = (kind.pool(), kind.metadata());
+            metadata.save("/var/lib/dmtool/pristine");
+            metadata.damage(Part::DataMap);
+            assert_eq!(repair(kind, "").0, 0);
+            sh("cp /var/lib/dmtool/repair/*.json /run/journal");
+            for stage in ["built", "swapping", "undoing"] {
+                kind.up();
+                // A chunk that was never written before, each time another one.
+                let at = 3000 + 10 * stage.len();
+                let device = kind.device("b");
+                sh(&format!(
+                    "dd if=/dev/urandom of={device} bs=64K count=1 seek={at} oflag=direct conv=fsync status=none"
+                ));
+                kind.down();
+                sh(&format!(
+                    "jq '.stage = \"{stage}\"' /run/journal > $(ls /var/lib/dmtool/repair/*.json || echo /run/none) 2> /dev/null"
+                ));
+                let before = kind.metadata().sum();
+                if stage != "built" {
+                    dmtool(&format!("repair {pool} --undo --yes")).assert().code(3).stderr(contains("was used since"));
+                }
+                let (status, value) = repair(kind, "");
+                assert_eq!(status, 0, "{kind:?} {stage} {value:#}");
+                assert_eq!(kind.metadata().sum(), before, "{kind:?} {stage} {value:#}");
+                assert!(!sh("ls /var/lib/dmtool/repair").contains("json"), "{kind:?} {stage}");
+                // For the next one.
+                let name = if kind == Kind::Lvm { "lvm-vg_pool" } else { "bare-loop" };
+                sh(&format!("touch /var/lib/dmtool/repair/{name}.json"));
+            }
+            sh("rm -rf /var/lib/dmtool/repair");
+            kind.up();
+            kind.assert_whole("a");
+            kind.gone();
+        }
+    });
 }

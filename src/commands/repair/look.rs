@@ -28,7 +28,9 @@ pub struct Memory {
     had_journal: bool,
     /// The first block of the metadata, with the verdict on all of it: to have it checked again and again would take
     /// minutes each time.
-    judged: Option<([u8; 4096], Verdict)>,
+    judged: Option<([u8; 4096], Option<Stage>, Verdict)>,
+    /// A look of this run has seen no new metadata.
+    saw_none_built: bool,
     /// Of volumes that were up: their devices, and what is on them.
     pub file_systems: BTreeMap<String, String>,
     stop: Option<Stop>,
@@ -38,31 +40,15 @@ pub fn look(request: &Request, memory: &mut Memory, host: &mut Host) -> Facts {
     if memory.stop.is_none() {
         memory.stop = Stop::listen().ok();
     }
-    let ground = look_with_dockers(host);
-    let pool = request.chosen().find(&ground.pools).cloned();
-    let missing = TOOLS.into_iter().filter(|tool| exec::find(tool).is_none()).collect();
-    let systems = host::systems();
-    let others = host::thin_tools(&systems);
-    let install =
-        host::install(&systems, host::THIN_TOOLS, others).unwrap_or_else(|| format!("install the package {others}"));
-    let mut facts = Facts {
-        ground,
-        journal: Ok(None),
-        found: None,
-        copies: None,
-        room: Err(Unseen("no pool was found".to_owned())),
-        missing,
-        dump: None,
-        expected: Ok(Vec::new()),
-        containers: Vec::new(),
-        taken_down: false,
-        ended: false,
-        install,
-    };
+    let mut facts = blank(look_with_dockers(host));
+    let pool = request.chosen().find(&facts.ground.pools).cloned();
     let Some(pool) = pool else { return facts };
     facts.journal = repair::read(&pool.name);
     let journal = facts.journal.as_ref().ok().and_then(Option::as_ref);
     memory.had_journal |= journal.is_some();
+    let stage = journal.map(|repair| repair.stage);
+    memory.saw_none_built |= stage != Some(Stage::Built);
+    facts.built_here = stage == Some(Stage::Built) && memory.saw_none_built;
     facts.ended = memory.had_journal && facts.journal == Ok(None);
     facts.room = room(request, &pool, journal);
     facts.expected = expected(&pool, &facts.ground);
@@ -91,9 +77,33 @@ pub fn look(request: &Request, memory: &mut Memory, host: &mut Host) -> Facts {
     if request.wanted != Wanted::Undo {
         let free = facts.room.as_ref().map_or(Bytes(0), |room| room.free);
         let restores = facts.dump.is_some();
-        facts.found = Some(open.and_then(|open| found(&open, free, restores, memory)));
+        facts.found = Some(open.and_then(|open| found(&open, (free, restores), stage, memory)));
     }
     facts
+}
+
+/// What is known before a pool is looked at.
+fn blank(ground: activation::Facts) -> Facts {
+    let missing = TOOLS.into_iter().filter(|tool| exec::find(tool).is_none()).collect();
+    let systems = host::systems();
+    let others = host::thin_tools(&systems);
+    let install =
+        host::install(&systems, host::THIN_TOOLS, others).unwrap_or_else(|| format!("install the package {others}"));
+    Facts {
+        ground,
+        journal: Ok(None),
+        found: None,
+        copies: None,
+        room: Err(Unseen("no pool was found".to_owned())),
+        missing,
+        dump: None,
+        expected: Ok(Vec::new()),
+        containers: Vec::new(),
+        taken_down: false,
+        built_here: false,
+        ended: false,
+        install,
+    }
 }
 
 /// Whether the kernel minds nothing about it.
@@ -127,21 +137,30 @@ fn open(pool: &Pool, ground: &activation::Facts) -> Looked<Open> {
     metadata::of_place(&known.record.as_ref().map_err(Clone::clone)?.metadata)
 }
 
-fn found(open: &Open, free: Bytes, restores: bool, memory: &mut Memory) -> Looked<Found> {
+fn found(open: &Open, (free, restores): (Bytes, bool), stage: Option<Stage>, memory: &mut Memory) -> Looked<Found> {
     let path = open.path();
     let block = looked(file::head(path))?;
-    let judged = memory.judged.as_ref().filter(|(known, _)| *known == block).map(|(_, verdict)| verdict.clone());
+    let judged = memory
+        .judged
+        .as_ref()
+        .filter(|(known, at, _)| *known == block && *at == stage)
+        .map(|(.., verdict)| verdict.clone());
     let verdict = match judged {
         // What is there is of no importance where a dump replaces it.
         _ if restores => Verdict::Late,
         Some(verdict) => verdict,
         None => check(path, false, memory)?,
     };
-    memory.judged = Some((block, verdict.clone()));
+    memory.judged = Some((block, stage, verdict.clone()));
     let size = Bytes(looked(copy::size(path))?);
     // To count what it holds takes as long as to copy it.
     let content = if free.0 / 2 > size.0 { size } else { Bytes(looked(copy::content(path))?) };
-    Ok(Found { head: metadata::head(path)?, verdict, rest: Some(Rest { contents: volumes::of(path), size, content }) })
+    // A superblock with a wrong sum is believed nothing.
+    let head = match metadata::head(path)? {
+        Head::Of(_) if !metadata::trees::is_whole(&block) => Head::Foreign,
+        head => head,
+    };
+    Ok(Found { head, verdict, rest: Some(Rest { contents: volumes::of(path), size, content }) })
 }
 
 fn copies(repair: &Repair, open: &Open) -> Looked<Copies> {
@@ -149,8 +168,12 @@ fn copies(repair: &Repair, open: &Open) -> Looked<Copies> {
         if Path::new(path).exists() { looked(copy::same(open.path(), Path::new(path))) } else { Ok(false) }
     };
     match repair.stage {
-        Stage::Begun => Ok(Copies { is_old: false, is_new: false }),
-        _ => Ok(Copies { is_old: same(&repair.old)?, is_new: same(&repair.new)? }),
+        Stage::Begun | Stage::BackedUp => Ok(Copies { is_old: false, is_new: false, is_cut_off: false }),
+        _ => Ok(Copies {
+            is_old: same(&repair.old)?,
+            is_new: same(&repair.new)?,
+            is_cut_off: copy::is_cut_off(&looked(file::head(open.path()))?),
+        }),
     }
 }
 

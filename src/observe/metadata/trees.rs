@@ -254,6 +254,11 @@ struct Score {
     mappings: u64,
 }
 
+/// Whether a superblock has the sum that it says.
+pub fn is_whole(block: &[u8; BLOCK]) -> bool {
+    int(block, 0) == Some(crc32c(block.get(4..).unwrap_or_default()) ^ SUPERBLOCK_XOR)
+}
+
 /// A superblock that leads to these trees, made of what stands there where that is one.
 pub fn superblock_for(found: &[u8; BLOCK], blocks: u64, roots: Roots, figures: Figures) -> [u8; BLOCK] {
     let whole = superblock(found).is_some()

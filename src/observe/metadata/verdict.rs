@@ -67,8 +67,10 @@ fn run(path: &Path, own: &[String], metadata: &Path, patience: Patience<'_>) -> 
     let said = words_of(&ended.said);
     match ended.status {
         Some(0) => Ok(Verdict::Clean),
-        // 1, and 64 from version 1.0 on; anything else is not about the metadata.
-        Some(1 | 64) => Ok(Verdict::Damaged(said)),
+        // 64 from version 1.0 on. Before that 1, which it ends with too where it could not open the metadata: then it has
+        // examined nothing. Anything else is not about the metadata.
+        Some(64) => Ok(Verdict::Damaged(said)),
+        Some(1) if ended.said.contains("examining superblock") => Ok(Verdict::Damaged(said)),
         Some(status) => Err(Unseen(format!("{} ended with status {status}: {said}", path.display()))),
         None => Err(Unseen(format!("{} was ended by a signal", path.display()))),
     }

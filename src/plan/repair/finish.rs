@@ -38,48 +38,59 @@ fn other(pool: &Pool, repair: &Repair) -> Option<LvmName> {
 /// Plans to put the old metadata back, while nobody has written to the new.
 pub fn undo(pool: &Pool, repair: &Repair, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) {
     let name = &pool.name;
-    if !matches!(repair.stage, Stage::Swapped | Stage::Undoing) {
-        let why = format!("The repair of {name} has not swapped anything yet: there is nothing to undo.");
-        return reasons.add_with_hint(why, format!("go on with it: dmtool repair {name}"));
-    }
     if pool.live.is_some() {
         let why = format!("{name} is up: its metadata is swapped only while it is down.");
         return reasons.add_with_hint(why, format!("take it down: dmtool deactivate {name}"));
     }
-    let begun = repair.stage == Stage::Undoing;
-    match &facts.copies {
-        Some(Ok(copies)) if copies.is_new || begun => {}
-        Some(Ok(_)) => {
-            let why = format!(
-                "{name} was used since its repair: what was written since would be lost with the old metadata."
-            );
-            return reasons.add_with_hint(why, format!("keep the new metadata: dmtool repair {name} --accept"));
-        }
+    let copies = match &facts.copies {
+        Some(Ok(copies)) => copies,
         Some(Err(why)) => return reasons.add(format!("Whether {name} was used since could not be looked at: {why}.")),
         None => return reasons.add(format!("Whether {name} was used since was not looked at.")),
-    }
+    };
+    let end = Step::EndRepair { repair: Box::new(repair.clone()), keeps_old: true };
     plan.question = 1;
+    if matches!(repair.stage, Stage::Begun | Stage::BackedUp | Stage::Built) {
+        // Nothing was put in place.
+        return plan.todo(end);
+    }
+    if !copies.is_old && !copies.is_new && !copies.is_cut_off {
+        let why =
+            format!("{name} was used since its repair: what was written since would be lost with the old metadata.");
+        let hint = match repair.stage {
+            Stage::Swapped => format!("keep the new metadata: dmtool repair {name} --accept"),
+            _ => format!("keep what is there: dmtool repair {name}"),
+        };
+        return reasons.add_with_hint(why, hint);
+    }
     let repair = Box::new(repair.clone());
-    plan.put(Step::NoteRepair { repair: repair.clone(), stage: Stage::Undoing }, begun);
+    plan.put(Step::NoteRepair { repair: repair.clone(), stage: Stage::Undoing }, repair.stage == Stage::Undoing);
     match &repair.home {
-        Home::Volume { lv, ranges, .. } => {
-            let (Some(volume), Some(of_pool), Ok(lvm)) = (other(pool, &repair), of_lvm(pool), &facts.ground.lvm) else {
-                return reasons.add(format!("LVM could not be asked about {name}."));
-            };
-            let back = lvm.lv(of_pool.vg.as_str(), lv).is_some_and(|row| row.seg_pe_ranges == *ranges);
-            let there = lvm.lv(volume.vg.as_str(), volume.lv.as_str()).is_some();
-            plan.put(Step::SwapMetadata { pool: of_pool, with: volume.lv.clone() }, back);
-            let what = format!("the new metadata of {name}, which {volume} holds then");
-            plan.put(Step::RemoveVolume { volume, what }, !there);
-        }
+        Home::Volume { .. } => back(pool, &repair, copies.is_old, facts, plan, reasons),
         Home::Place { place } => {
-            let is_old =
-                facts.copies.as_ref().and_then(|copies| copies.as_ref().ok()).is_some_and(|copies| copies.is_old);
             let from = repair.old.clone();
-            plan.put(Step::WriteMetadata { pool: name.clone(), place: place.clone(), from }, is_old);
+            plan.put(Step::WriteMetadata { pool: name.clone(), place: place.clone(), from }, copies.is_old);
         }
     }
-    plan.todo(Step::EndRepair { repair, keeps_old: true });
+    plan.todo(end);
+}
+
+/// Swaps the volumes back, where that was not done.
+fn back(pool: &Pool, repair: &Repair, is_old: bool, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) {
+    let name = &pool.name;
+    let (Some(volume), Some(of_pool), Ok(lvm)) = (other(pool, repair), of_lvm(pool), &facts.ground.lvm) else {
+        return reasons.add(format!("LVM could not be asked about {name}."));
+    };
+    let there = lvm.lv(volume.vg.as_str(), volume.lv.as_str()).is_some();
+    if !there && !is_old {
+        reasons.add(format!("{volume}, which had the old metadata, is gone; a copy of it is {}.", repair.old));
+    }
+    for lv in pool.lvm.iter().flat_map(|side| &side.active_components) {
+        plan.todo(Step::DeactivateComponent { vg: of_pool.vg.clone(), lv: lv.clone() });
+    }
+    plan.put(Step::SwapMetadata { pool: of_pool, with: volume.lv.clone() }, is_old);
+    plan.todo(Step::CompareMetadata { repair: Box::new(repair.clone()), with: repair.old.clone() });
+    let what = format!("the new metadata of {name}, which {volume} holds then");
+    plan.put(Step::RemoveVolume { volume, what }, !there);
 }
 
 /// A pool that was repaired, and neither accepted nor undone.
@@ -90,6 +101,9 @@ pub fn repaired(request: &Request, pool: &Pool, repair: &Repair, facts: &Facts, 
         (Wanted::Restore(_), Source::Metadata { .. }) => true,
         _ => false,
     };
+    if let Some(Err(why)) = &facts.found {
+        reasons.add(format!("Could not look at the metadata of {name}: {why}."));
+    }
     let verdict = facts.found.as_ref().and_then(|found| found.as_ref().ok()).map(|found| &found.verdict);
     let sick = pool.live.is_some() && pool.figures().is_none_or(|figures| figures.needs_check);
     let damaged = matches!(verdict, Some(Verdict::Damaged(_) | Verdict::Leaked(_)));

@@ -174,16 +174,17 @@ fn volume(pool: &Pool, side: &LvmSide, facts: &Facts, plan: &mut Plan, reasons: 
     for lv in &side.active_components {
         plan.todo(Step::DeactivateComponent { vg: name.vg.clone(), lv: lv.clone() });
     }
-    let free = (0..1000)
-        .map(|number| format!("{}_meta{number}", name.lv))
-        .find(|other| lvm.lv(name.vg.as_str(), other).is_none());
-    let other = free.and_then(|other| LvName::new(&other).ok());
+    // As LVM's own repair counts.
+    let prefix = format!("{}_meta", name.lv);
+    let rows = lvm.lvs.iter().filter(|row| row.vg_name == name.vg.as_str());
+    let taken = rows.filter_map(|row| row.lv_name.strip_prefix(&prefix)?.parse::<u32>().ok()).max();
+    let number = taken.map_or(0, |taken| taken.saturating_add(1));
+    let other = LvName::new(&format!("{prefix}{number}")).ok();
     if other.is_none() {
         reasons.add(format!("No name is free for a second metadata volume of {name}."));
     }
     Some(Home::Volume {
         lv: side.row.metadata_lv.clone(),
-        ranges: row.seg_pe_ranges.clone(),
         extents: Extents(row.lv_size.div_ceil(row.vg_extent_size.max(1))),
         other: other?,
     })
@@ -213,6 +214,12 @@ fn dump(path: &str, pool: &Pool, shape: &Shape, facts: &Facts, reasons: &mut Rea
             blocks.bytes(chunk),
             pool.name,
             crate::units::DataBlocks(shape.data_blocks).bytes(chunk)
+        ));
+    }
+    if pool.lvm.is_none() && contents.transaction_id < shape.transaction_id {
+        reasons.add(format!(
+            "{path} is of transaction {}, and the register has seen {}: it would not be brought up.",
+            contents.transaction_id, shape.transaction_id
         ));
     }
     if shape.transaction_id != 0 && pool.lvm.is_some() && contents.transaction_id != shape.transaction_id {

@@ -29,14 +29,15 @@ pub fn swap(pool: &Pool, repair: &Repair, facts: &Facts, plan: &mut Plan, reason
 /// The steps of the swap.
 pub fn steps(pool: &Pool, repair: &Repair, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) {
     let repair = Box::new(repair.clone());
+    let is_new = facts.copies.as_ref().and_then(|copies| copies.as_ref().ok()).is_some_and(|copies| copies.is_new);
     match &repair.home {
-        Home::Volume { lv, ranges, extents, other } => {
+        Home::Volume { extents, other, .. } => {
             let (Ok(lvm), Some(name)) = (&facts.ground.lvm, of_lvm(pool)) else {
                 return reasons.add(format!("LVM could not be asked about {}.", pool.name));
             };
             let volume = LvmName { vg: name.vg.clone(), lv: other.clone() };
             let there = lvm.lv(name.vg.as_str(), other.as_str());
-            let swapped = lvm.lv(name.vg.as_str(), lv).is_some_and(|row| row.seg_pe_ranges != *ranges);
+            let swapped = is_new;
             let side = pool.lvm.as_ref().map(|side| &side.row);
             let free = side.map_or(0, |row| row.vg_free_count);
             let extent = Bytes(side.map_or(0, |row| row.vg_extent_size));
@@ -62,14 +63,16 @@ pub fn steps(pool: &Pool, repair: &Repair, facts: &Facts, plan: &mut Plan, reaso
                     devices: Vec::new(),
                 };
                 plan.put(create, there.is_some() || swapped);
+                // After a boot it may be there and down.
+                if there.is_some_and(|row| row.lv_active != "active") && !swapped {
+                    plan.todo(Step::Activate { pool: volume.clone(), ignore_skip: false });
+                }
                 plan.put(Step::FillVolume { volume, from: repair.new.clone() }, swapped);
                 plan.put(Step::SwapMetadata { pool: name, with: other.clone() }, swapped);
+                plan.todo(Step::CompareMetadata { repair: repair.clone(), with: repair.new.clone() });
             }
-            plan.todo(Step::CompareMetadata { repair: repair.clone() });
         }
         Home::Place { place } => {
-            let is_new =
-                facts.copies.as_ref().and_then(|copies| copies.as_ref().ok()).is_some_and(|copies| copies.is_new);
             plan.put(
                 Step::NoteRepair { repair: repair.clone(), stage: Stage::Swapping },
                 repair.stage == Stage::Swapping,
@@ -95,6 +98,7 @@ fn by_spare(
     // With a broken superblock LVM would not know the figures to give.
     if spare >= size && !restores && repair.superblock.is_some() {
         plan.todo(Step::RepairBySpare { pool: name.clone() });
+        plan.todo(Step::AdoptMetadata { repair: Box::new(repair.clone()) });
         return;
     }
     let spare_says = match spare {
