@@ -3,7 +3,8 @@
 
 use crate::names::{LvmName, dm_escape};
 use crate::observe::metadata::trees::{self, Figures};
-use crate::observe::metadata::{self, Head, Open, Patience, Verdict, volumes};
+use crate::observe::metadata::volumes::{self, Contents};
+use crate::observe::metadata::{self, Head, Open, Patience, Verdict};
 use crate::observe::register::Place;
 use crate::observe::repair::{Home, Repair, Source, Stage};
 use crate::observe::{Host, lvm};
@@ -60,15 +61,13 @@ pub fn build(repair: &Repair, stop: &Stop) -> Result<()> {
     file::remove(new)?;
     file::make(new, repair.size.0)?;
     let untouched = || format!("the pool is untouched, and a copy of its metadata is {}", repair.old);
-    make(repair, new, stop).with_context(untouched)?;
-    let held = loopdev::hold(new, false)?;
-    let after = volumes::of(Path::new(&held.path))?;
+    let after = make(repair, new, stop).with_context(untouched)?;
     let Head::Of(superblock) = metadata::head(new)? else { bail!("{} has no superblock", new.display()) };
     let made = Repair { stage: Stage::Built, after: Some(after), new_superblock: Some(superblock), ..repair.clone() };
     write(&made)
 }
 
-fn make(repair: &Repair, new: &Path, stop: &Stop) -> Result<()> {
+fn make(repair: &Repair, new: &Path, stop: &Stop) -> Result<Contents> {
     match &repair.source {
         Source::Metadata { transaction_id, chunk_sectors, data_blocks } => {
             let figures =
@@ -83,13 +82,13 @@ fn make(repair: &Repair, new: &Path, stop: &Stop) -> Result<()> {
                 run_onto("thin_restore", &["-i".to_owned(), whole.to_string_lossy().into_owned()], new, stop)
             });
             file::remove(&whole)?;
-            done.and_then(|()| is_clean(new, stop))
+            done.and_then(|()| clean(new, stop))
         }
     }
 }
 
 /// thin_repair, with what a damaged superblock does not say.
-fn thin_repair(repair: &Repair, new: &Path, figures: Figures, stop: &Stop) -> Result<()> {
+fn thin_repair(repair: &Repair, new: &Path, figures: Figures, stop: &Stop) -> Result<Contents> {
     let from = loopdev::hold(Path::new(&repair.old), false)?;
     let mut words = vec!["-i".to_owned(), from.path.clone()];
     if repair.superblock.is_none() {
@@ -99,23 +98,20 @@ fn thin_repair(repair: &Repair, new: &Path, figures: Figures, stop: &Stop) -> Re
         words.extend(figures.iter().flat_map(|(name, figure)| [format!("--{name}"), figure.to_string()]));
     }
     run_onto("thin_repair", &words, new, stop)?;
-    is_clean(new, stop)?;
-    holds_something(repair, new)
+    not_empty(repair, clean(new, stop)?)
 }
 
 /// thin_repair 0.9 makes empty metadata where it finds no tree at all, and says that all went well (seen).
-fn holds_something(repair: &Repair, new: &Path) -> Result<()> {
-    let held = loopdev::hold(new, false)?;
-    let after = volumes::of(Path::new(&held.path))?;
+fn not_empty(repair: &Repair, made: Contents) -> Result<Contents> {
     let was_empty = repair.superblock.as_ref().is_some_and(|superblock| superblock.data_used.0 == 0);
-    if after.volumes.is_empty() && !was_empty {
+    if made.volumes.is_empty() && !was_empty {
         bail!("thin_repair found no volume in it");
     }
-    Ok(())
+    Ok(made)
 }
 
 /// thin_repair once more, led to the trees by a superblock of ours in a copy of the copy.
-fn led(repair: &Repair, new: &Path, figures: Figures, stop: &Stop) -> Result<()> {
+fn led(repair: &Repair, new: &Path, figures: Figures, stop: &Stop) -> Result<Contents> {
     let led = PathBuf::from(format!("{}.led", repair.new));
     file::remove(&led)?;
     let done = (|| {
@@ -127,8 +123,7 @@ fn led(repair: &Repair, new: &Path, figures: Figures, stop: &Stop) -> Result<()>
         file::make(new, repair.size.0)?;
         let from = loopdev::hold(&led, false)?;
         run_onto("thin_repair", &["-i".to_owned(), from.path.clone()], new, stop)?;
-        is_clean(new, stop)?;
-        holds_something(repair, new)
+        not_empty(repair, clean(new, stop)?)
     })();
     file::remove(&led)?;
     done
@@ -147,16 +142,19 @@ fn run_onto(tool: &str, words: &[String], new: &Path, stop: &Stop) -> Result<()>
     Ok(())
 }
 
-fn is_clean(new: &Path, stop: &Stop) -> Result<()> {
+/// What new metadata holds that thin_check finds clean.
+fn clean(new: &Path, stop: &Stop) -> Result<Contents> {
     let onto = loopdev::hold(new, false)?;
     match metadata::check(Path::new(&onto.path), false, Patience::Until(stop))? {
         Verdict::Clean => {}
         Verdict::Late => bail!("somebody asked for an end"),
         Verdict::Damaged(said) | Verdict::Leaked(said) => bail!("what was made is not clean: {said}"),
     }
+    let made = volumes::of(Path::new(&onto.path))?;
     drop(onto);
     // Written through the device, to be found in the file after a power cut.
-    file::sync(new)
+    file::sync(new)?;
+    Ok(made)
 }
 
 /// Sees that the metadata is what a copy holds.

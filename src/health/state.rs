@@ -82,10 +82,8 @@ pub(super) fn bare_down(look: &Look<'_>) -> Outcome {
 }
 
 fn mismatch(look: &Look<'_>, superblock: Option<&Superblock>) -> Option<Finding> {
-    let of_lvm: u64 = look.side()?.row.transaction_id.parse().ok()?;
     let own = superblock?.transaction_id;
-    // One behind is what LVM leaves where a message of its own waits for the activation.
-    if own + 1 == of_lvm { None } else { transactions(look, of_lvm, own) }
+    transactions(look, look.side()?.refuses(own)?, own)
 }
 
 /// LVM compares only where it made volumes itself: its number is 0 for a pool that another program manages.

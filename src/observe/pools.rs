@@ -15,7 +15,7 @@ use crate::sys::{block, file};
 use crate::units::{Bytes, Sectors};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a pool stands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +104,15 @@ impl Live {
     /// What a working pool says of itself; none where it has failed or could not be read.
     pub fn figures(&self) -> Option<&PoolFigures> {
         self.status.as_ref().ok()?.figures.as_ref()
+    }
+
+    /// The node of the device that its metadata is on.
+    ///
+    /// # Errors
+    /// It could not be looked at.
+    pub fn metadata_node(&self) -> Looked<PathBuf> {
+        let below = self.metadata.as_ref().map_err(Clone::clone)?;
+        Ok(Path::new("/dev").join(&below.device))
     }
 
     pub fn chunk(&self) -> Option<Bytes> {

@@ -6,8 +6,8 @@ use super::pools::Live;
 use super::thin::parse_pool_status;
 use super::{Looked, Unseen, looked};
 use crate::sys::dm::{Ask, Control};
+use crate::sys::file;
 use crate::sys::lock::{self, Lock};
-use crate::sys::{block, file};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -73,9 +73,9 @@ impl Drop for Snapshot {
     }
 }
 
-fn release_left(dm_name: &str) -> Looked<bool> {
+fn release_left(dm_name: &str) -> Looked<()> {
     let path = path(dm_name);
-    let Some(text) = looked(file::read(&path))? else { return Ok(false) };
+    let Some(text) = looked(file::read(&path))? else { return Ok(()) };
     let left: Note = serde_json::from_str(&text)
         .map_err(|why| Unseen(format!("{} says of no metadata snapshot: {why}", path.display())))?;
     let control = looked(Control::open())?;
@@ -90,8 +90,7 @@ fn release_left(dm_name: &str) -> Looked<bool> {
     if ours {
         looked(control.message(dm_name, "release_metadata_snap"))?;
     }
-    looked(file::remove(&path))?;
-    Ok(ours)
+    looked(file::remove(&path))
 }
 
 fn state(control: &Control, dm_name: &str) -> Looked<Note> {
@@ -123,16 +122,4 @@ fn lock(dm_name: &str, patience: Duration) -> Looked<Lock> {
         Ok(lock) => Ok(lock),
         Err(lock::Held(holder)) => Err(Unseen(format!("{holder} reads the metadata of {dm_name}"))),
     }
-}
-
-/// The device that a live pool's metadata is on.
-///
-/// # Errors
-/// It is not in sysfs.
-pub fn metadata_device(live: &Live) -> Looked<PathBuf> {
-    let table = live.table.as_ref().map_err(Clone::clone)?;
-    let (major, minor) = looked(block::parse_dev(&table.metadata_device))?;
-    let name = block::kernel_name(major, minor)
-        .ok_or_else(|| Unseen(format!("the metadata device of {} is not in sysfs", live.dm_name)))?;
-    Ok(PathBuf::from(format!("/dev/{name}")))
 }

@@ -4,7 +4,7 @@ use super::bare::{Around, Known};
 use super::refusal::{Reasons, Refusal};
 use super::step::Step;
 use super::{Plan, bare};
-use crate::names::{LvmName, means};
+use crate::names::{LvmName, VgName, means};
 use crate::observe::device::Above;
 use crate::observe::lvm::{LvRow, Lvm};
 use crate::observe::pools::{Kind, LvmSide, Pool};
@@ -211,10 +211,16 @@ fn activate_lvm(chosen: &Chosen, pool: &Pool, lvm: &LvmSide, name: &LvmName, pla
              flag off: lvchange --setactivationskip n {name}"
         ));
     }
-    for lv in &lvm.active_components {
-        plan.todo(Step::DeactivateComponent { vg: name.vg.clone(), lv: lv.clone() });
-    }
+    components_down(lvm, &name.vg, plan);
     plan.todo(step(skipped));
+}
+
+/// Takes hidden volumes out of the kernel that a killed command left active by themselves: LVM does nothing with a pool
+/// that they lock out.
+pub fn components_down(lvm: &LvmSide, vg: &VgName, plan: &mut Plan) {
+    for lv in &lvm.active_components {
+        plan.todo(Step::DeactivateComponent { vg: vg.clone(), lv: lv.clone() });
+    }
 }
 
 /// Takes pools out of the kernel, their volumes first.

@@ -164,11 +164,15 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
 
 /// Whether the metadata is none that an earlier run knew: somebody changed it since.
 fn is_stale(facts: &Facts) -> bool {
-    let copies = facts.copies.as_ref().and_then(|copies| copies.as_ref().ok());
-    copies.is_some_and(|copies| !copies.is_old && !copies.is_new && !copies.is_cut_off)
+    facts.compared().is_some_and(|copies| !copies.is_old && !copies.is_new && !copies.is_cut_off)
 }
 
 impl Facts {
+    /// How the metadata compares with the copies, where that could be looked at.
+    fn compared(&self) -> Option<&Copies> {
+        self.copies.as_ref()?.as_ref().ok()
+    }
+
     /// The metadata, where it was found clean.
     fn clean(&self) -> Option<(&Superblock, &Found)> {
         match self.found.as_ref()?.as_ref().ok()? {
@@ -190,7 +194,7 @@ fn is_at_hand(repair: &Repair, pool: &Pool, facts: &Facts, wanted: &Wanted) -> b
         (_, Source::Dump { .. }) => repair.stage == Stage::Swapping,
         (_, Source::Metadata { .. }) => true,
     };
-    let copies = facts.copies.as_ref().and_then(|copies| copies.as_ref().ok());
+    let copies = facts.compared();
     pool.live.is_none()
         && match repair.stage {
             Stage::Built => same_source && copies.is_some_and(|copies| copies.is_old),
@@ -301,11 +305,11 @@ fn while_up(pool: &Pool, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) 
     missing(facts, &["thin_check", "thin_dump", "thin_repair"], reasons);
     fresh::room(facts, None, reasons);
     plan.question = 1;
-    plan.todo(Step::Examine { pool: name.clone(), device: fresh::device(pool, facts) });
+    plan.todo(Step::Examine { pool: name.clone(), device: fresh::device(pool) });
     if marked && is_full(pool) {
         fresh::grow(pool, facts, None, plan, reasons);
     }
-    fresh::bring_back(pool, facts, plan);
+    fresh::bring_back(pool, plan);
     plan.warnings.push(format!(
         "if thin_check finds damage in the metadata of {name}, dmtool shows what can be saved and asks anew"
     ));

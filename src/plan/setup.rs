@@ -1,5 +1,6 @@
 //! The plan of `dmtool setup`: a direct-lvm pool on the devices that the operator named.
 
+use super::activation::components_down;
 use super::devices::{Usable, Wish, blank_extents, check_group, group_step, path_for_lvm, room, usable, wipe_step};
 use super::halves::{Halves, amount, metadata_name};
 use super::profile::{Asked, profile_step};
@@ -267,9 +268,7 @@ fn existing(
     });
     plan.put(Step::AttachProfile { pool: request.pool.clone(), profile: name }, carried);
     let Some(live) = &pool.live else {
-        for lv in &lvm.active_components {
-            plan.todo(Step::DeactivateComponent { vg: request.pool.vg.clone(), lv: lv.clone() });
-        }
+        components_down(lvm, &request.pool.vg, plan);
         plan.todo(Step::Activate { pool: request.pool.clone(), ignore_skip: false });
         return;
     };

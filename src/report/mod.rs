@@ -176,12 +176,17 @@ impl Voice {
             return Busy(None);
         }
         let bar = ProgressBar::new_spinner();
-        let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-        bar.set_message(clean(what));
-        bar.enable_steady_tick(Duration::from_millis(100));
+        spin(&bar, what);
         Busy(Some(bar))
     }
+}
+
+/// A moving line that says what is being done, and for how long by now.
+fn spin(bar: &ProgressBar, what: &str) {
+    let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    bar.set_message(clean(what));
+    bar.enable_steady_tick(Duration::from_millis(100));
 }
 
 impl Drop for Busy {
@@ -249,10 +254,7 @@ impl Progress {
         match event {
             Event::Begins(step) => {
                 if let Some(bar) = &self.bar {
-                    let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}");
-                    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-                    bar.set_message(clean(&step.command()));
-                    bar.enable_steady_tick(Duration::from_millis(100));
+                    spin(bar, &step.command());
                 }
             }
             Event::Ended(step, status) => {

@@ -113,7 +113,7 @@ pub fn sync(path: &Path) -> Result<()> {
 pub fn make(path: &Path, size: u64) -> Result<()> {
     let context = || format!("making {}", path.display());
     let folder = path.parent().with_context(context)?;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(context)?;
+    make_folder(path)?;
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(context)?;
     let made = file.set_len(size).and_then(|()| file.sync_all()).and_then(|()| File::open(folder)?.sync_all());
     if made.is_err() {
@@ -211,9 +211,7 @@ pub fn replace(path: &Path, text: &str, mode: u32) -> Result<()> {
 /// # Errors
 /// As [`replace`]'s.
 pub fn replace_private(path: &Path, text: &str) -> Result<()> {
-    let context = || format!("writing {}", path.display());
-    let folder = path.parent().with_context(context)?;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(context)?;
+    make_folder(path)?;
     put(path, text, 0o600)
 }
 

@@ -20,7 +20,7 @@ fn start_docker(options: &str) {
     wait_until("dockerd answers", || {
         tries += 1;
         let (up, ..) = try_sh("/usr/bin/docker info >/dev/null 2>&1");
-        assert!(up || tries < 290, "{}", sh("tail -n 20 /run/dockerd.log"));
+        assert!(up || tries < 600, "{}", sh("tail -n 20 /run/dockerd.log"));
         up
     });
 }
@@ -36,7 +36,9 @@ fn import_busybox() {
 
 /// An orderly end of dockerd, as a power-off would bring.
 fn stop_docker() {
-    sh("pkill -x dockerd; while pgrep -x dockerd >/dev/null; do sleep 0.1; done; sync; umount /var/lib/docker");
+    sh("pkill -x dockerd; while pgrep -x dockerd >/dev/null; do sleep 0.1; done; sync");
+    // What it started may end after it.
+    wait_until("nobody uses Docker's folder", || try_sh("umount /var/lib/docker").0);
 }
 
 /// Writes files over and over, each with its sum, and verifies one of before each time, until it is told to stop; then

@@ -20,6 +20,7 @@ mod guests;
 mod halfway;
 mod health;
 mod injected;
+mod kinds;
 mod loop_pool;
 mod metadata;
 mod monitoring;

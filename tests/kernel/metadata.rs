@@ -1,7 +1,7 @@
 //! `dmtool metadata check`, `dump` and `restore`, transaction ids that differ, and metadata that is full.
 
+use super::kinds::{KINDS, Kind, repair};
 use super::register::{no_var, var};
-use super::repair::{KINDS, Kind, repair};
 use crate::harness::metadata::Part;
 use crate::harness::*;
 use predicates::str::contains;

@@ -1,8 +1,8 @@
 //! Repairs that are cut off: dmtool is killed at one call after the other, and the kernel crashes. Run again, each ends
 //! well.
 
+use super::kinds::{Kind, repair};
 use super::register::var;
-use super::repair::{Kind, repair};
 use crate::harness::metadata::Part;
 use crate::harness::*;
 use predicates::str::contains;
@@ -192,12 +192,7 @@ fn what_was_cut_off_long_ago_is_not_put_over_what_was_written_since() {
             sh("cp /var/lib/dmtool/repair/*.json /run/journal");
             for stage in ["built", "swapping", "undoing"] {
                 kind.up();
-                // A chunk that was never written before, each time another one.
-                let at = 3000 + 10 * stage.len();
-                let device = kind.device("b");
-                sh(&format!(
-                    "dd if=/dev/urandom of={device} bs=64K count=1 seek={at} oflag=direct conv=fsync status=none"
-                ));
+                kind.write_anew("b");
                 kind.down();
                 sh(&format!(
                     "jq '.stage = \"{stage}\"' /run/journal > $(ls /var/lib/dmtool/repair/*.json || echo /run/none) 2> /dev/null"

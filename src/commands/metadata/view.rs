@@ -6,7 +6,7 @@ use crate::names::means;
 use crate::observe::lvm::{self, Lvm};
 use crate::observe::metadata::{self, Open};
 use crate::observe::pools::{self, Pool};
-use crate::observe::snapshot::{self, Snapshot};
+use crate::observe::snapshot::Snapshot;
 use crate::observe::{Host, Looked, Unseen, looked, register};
 use crate::plan::preflight::{self, Needs};
 use crate::report::json;
@@ -84,7 +84,7 @@ fn find(name: &str, host: &mut Host) -> Looked<(Option<Pool>, Option<Lvm>)> {
 fn view(pool: &Pool, lvm: Option<&Lvm>, globals: &Globals) -> Looked<View> {
     if let Some(live) = &pool.live {
         let snapshot = Snapshot::reserve(live, globals.lock_limit)?;
-        return Ok(View::Live { device: snapshot::metadata_device(live)?, _snapshot: snapshot });
+        return Ok(View::Live { device: live.metadata_node()?, _snapshot: snapshot });
     }
     if let Some(record) = &pool.record {
         let record = record.as_ref().map_err(Clone::clone)?;

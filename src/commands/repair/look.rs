@@ -7,7 +7,7 @@ use crate::observe::metadata::{self, Head, Open, Patience, Verdict, volumes};
 use crate::observe::pools::{Live, Pool};
 use crate::observe::register::State;
 use crate::observe::repair::{self, FOLDER, Repair, Stage, word_of};
-use crate::observe::snapshot::{self, Snapshot};
+use crate::observe::snapshot::Snapshot;
 use crate::observe::thin::Mode;
 use crate::observe::{Host, Looked, Unseen, consumers, device, host, looked, standing};
 use crate::plan::activation;
@@ -113,8 +113,7 @@ fn seems_well(pool: &Pool) -> bool {
 
 fn of_live(live: &Live, host: &Host, memory: &Memory) -> Looked<Found> {
     let snapshot = Snapshot::reserve(live, host.lock_limit)?;
-    let device = snapshot::metadata_device(live)?;
-    let verdict = check(&device, true, memory)?;
+    let verdict = check(&live.metadata_node()?, true, memory)?;
     drop(snapshot);
     Ok(Found { head: Head::Foreign, verdict, rest: None })
 }

@@ -261,8 +261,7 @@ pub fn is_whole(block: &[u8; BLOCK]) -> bool {
 
 /// A superblock that leads to these trees, made of what stands there where that is one.
 pub fn superblock_for(found: &[u8; BLOCK], blocks: u64, roots: Roots, figures: Figures) -> [u8; BLOCK] {
-    let whole = superblock(found).is_some()
-        && int(found, 0) == Some(crc32c(found.get(4..).unwrap_or_default()) ^ SUPERBLOCK_XOR);
+    let whole = superblock(found).is_some() && is_whole(found);
     let mut block = if whole { *found } else { [0; BLOCK] };
     let mut put = |at: usize, bytes: &[u8]| {
         if let Some(place) = block.get_mut(at..at + bytes.len()) {

@@ -26,6 +26,14 @@ impl LvmSide {
         [&self.row.lv_profile, &self.row.vg_profile].into_iter().find(|name| !name.is_empty()).map(String::as_str)
     }
 
+    /// The transaction id that LVM knows, where it would refuse a pool that is down with this one. LVM compares only where it
+    /// made volumes itself: its number is 0 for a pool that another program manages. One behind is what it leaves where a
+    /// message of its own waits for the activation.
+    pub fn refuses(&self, own: u64) -> Option<u64> {
+        let known: u64 = self.row.transaction_id.parse().ok()?;
+        (known != 0 && known != own && own.checked_add(1) != Some(known)).then_some(known)
+    }
+
     /// A physical volume of its group is missing, and a part of the pool with it.
     pub fn is_partial(&self) -> bool {
         // The ninth character of lv_attr (lvs(8)).

@@ -1,6 +1,7 @@
 //! After a repair: the old metadata is given up, or put back.
 
 use super::super::Plan;
+use super::super::activation::components_down;
 use super::super::refusal::Reasons;
 use super::super::step::Step;
 use super::{Facts, Request, Wanted, of_lvm};
@@ -84,8 +85,8 @@ fn back(pool: &Pool, repair: &Repair, is_old: bool, facts: &Facts, plan: &mut Pl
     if !there && !is_old {
         reasons.add(format!("{volume}, which had the old metadata, is gone; a copy of it is {}.", repair.old));
     }
-    for lv in pool.lvm.iter().flat_map(|side| &side.active_components) {
-        plan.todo(Step::DeactivateComponent { vg: of_pool.vg.clone(), lv: lv.clone() });
+    if let Some(side) = &pool.lvm {
+        components_down(side, &of_pool.vg, plan);
     }
     plan.put(Step::SwapMetadata { pool: of_pool, with: volume.lv.clone() }, is_old);
     plan.todo(Step::CompareMetadata { repair: Box::new(repair.clone()), with: repair.old.clone() });

@@ -1,6 +1,7 @@
 //! New metadata beside the old, and what follows where nothing has to be made.
 
 use super::super::Plan;
+use super::super::activation::components_down;
 use super::super::refusal::Reasons;
 use super::super::sizing::LARGEST_METADATA;
 use super::super::step::Step;
@@ -8,7 +9,7 @@ use super::{Facts, Found, Request, Rest, Wanted, known, missing, of_lvm, swap};
 use crate::names::{LvName, LvmName, dm_escape, dm_split};
 use crate::observe::metadata::{Head, Superblock, Verdict};
 use crate::observe::pools::{LvmSide, Pool};
-use crate::observe::register::{Place, Record};
+use crate::observe::register::Place;
 use crate::observe::repair::{FORMAT, Home, Repair, Source, Stage, word_of};
 use crate::units::{Bytes, Extents, MIB};
 
@@ -16,8 +17,8 @@ use crate::units::{Bytes, Extents, MIB};
 const SPARE_ROOM: Bytes = Bytes(4 * MIB);
 
 /// Where the metadata of a pool is, for people.
-pub fn device(pool: &Pool, facts: &Facts) -> String {
-    match (&pool.lvm, known(pool, facts).and_then(|known| known.record.as_ref().ok())) {
+pub fn device(pool: &Pool) -> String {
+    match (&pool.lvm, pool.recorded()) {
         (Some(side), _) => format!("/dev/mapper/{}", dm_escape(&side.row.vg_name, &side.row.metadata_lv)),
         (None, Some(record)) => record.metadata.path().to_owned(),
         (None, None) => format!("the metadata of {}", pool.name),
@@ -70,7 +71,7 @@ pub fn build(request: &Request, pool: &Pool, found: &Found, facts: &Facts, plan:
             None
         }
     };
-    let shape = Shape::of(pool, facts);
+    let shape = Shape::of(pool);
     if let (Head::Of(superblock), Wanted::Repair) = (&found.head, &request.wanted)
         && shape.chunk_sectors != superblock.chunk.0
     {
@@ -134,7 +135,7 @@ struct Shape {
 }
 
 impl Shape {
-    fn of(pool: &Pool, facts: &Facts) -> Shape {
+    fn of(pool: &Pool) -> Shape {
         if let Some(side) = &pool.lvm {
             let chunk = side.row.chunk_size.max(1);
             return Shape {
@@ -143,8 +144,7 @@ impl Shape {
                 data_blocks: side.row.lv_size / chunk,
             };
         }
-        let record: Option<&Record> = known(pool, facts).and_then(|known| known.record.as_ref().ok());
-        record.map_or(Shape { transaction_id: 0, chunk_sectors: 1, data_blocks: 0 }, |record| {
+        pool.recorded().map_or(Shape { transaction_id: 0, chunk_sectors: 1, data_blocks: 0 }, |record| {
             let chunk = record.table.words.chunk.0.max(1);
             Shape {
                 transaction_id: record.transaction_id,
@@ -171,9 +171,7 @@ fn volume(pool: &Pool, side: &LvmSide, facts: &Facts, plan: &mut Plan, reasons: 
         reasons.add(format!("LVM does not say where the metadata of {name} lies."));
         return None;
     };
-    for lv in &side.active_components {
-        plan.todo(Step::DeactivateComponent { vg: name.vg.clone(), lv: lv.clone() });
-    }
+    components_down(side, &name.vg, plan);
     // As LVM's own repair counts.
     let prefix = format!("{}_meta", name.lv);
     let rows = lvm.lvs.iter().filter(|row| row.vg_name == name.vg.as_str());
@@ -185,7 +183,7 @@ fn volume(pool: &Pool, side: &LvmSide, facts: &Facts, plan: &mut Plan, reasons: 
     }
     Some(Home::Volume {
         lv: side.row.metadata_lv.clone(),
-        extents: Extents(row.lv_size.div_ceil(row.vg_extent_size.max(1))),
+        extents: Bytes(row.lv_size).extents_for(Bytes(row.vg_extent_size)),
         other: other?,
     })
 }
@@ -242,7 +240,7 @@ pub fn grow(pool: &Pool, facts: &Facts, superblock: Option<&Superblock>, plan: &
     if let (Some(side), Some(name)) = (&pool.lvm, of_lvm(pool)) {
         return grow_volume(side, name, to, facts, plan, reasons);
     }
-    let Some(record) = known(pool, facts).and_then(|known| known.record.as_ref().ok()) else { return };
+    let Some(record) = pool.recorded() else { return };
     let size = record.metadata.size();
     if size >= to {
         return;
@@ -313,12 +311,12 @@ fn grow_volume(side: &LvmSide, name: LvmName, to: Bytes, facts: &Facts, plan: &m
 }
 
 /// What brings a pool up again that is up still: for showing, since the plan is made anew when it is down.
-pub fn bring_back(pool: &Pool, facts: &Facts, plan: &mut Plan) {
+pub fn bring_back(pool: &Pool, plan: &mut Plan) {
     if let Some(name) = of_lvm(pool) {
         plan.todo(Step::Activate { pool: name, ignore_skip: false });
         return;
     }
-    let Some(record) = known(pool, facts).and_then(|known| known.record.as_ref().ok()) else { return };
+    let Some(record) = pool.recorded() else { return };
     for place in [&record.metadata, &record.data] {
         if let Place::File { path, .. } = place {
             plan.todo(Step::Attach { path: path.clone() });

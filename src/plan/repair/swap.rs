@@ -1,6 +1,7 @@
 //! The new metadata in the place of the old.
 
 use super::super::Plan;
+use super::super::activation::components_down;
 use super::super::refusal::Reasons;
 use super::super::step::Step;
 use super::{Facts, known, of_lvm};
@@ -12,12 +13,8 @@ use crate::units::{Bytes, Extents};
 /// Plans the swap, where new metadata is at hand or the swap was cut off.
 pub fn swap(pool: &Pool, repair: &Repair, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) {
     plan.question = 2;
-    if let Some(side) = &pool.lvm {
-        for lv in &side.active_components {
-            if let Some(name) = of_lvm(pool) {
-                plan.todo(Step::DeactivateComponent { vg: name.vg, lv: lv.clone() });
-            }
-        }
+    if let (Some(side), Some(name)) = (&pool.lvm, of_lvm(pool)) {
+        components_down(side, &name.vg, plan);
     } else if let Some(known) = known(pool, facts)
         && let (Ok(record), Some(standing)) = (&known.record, &known.standing)
     {
@@ -29,7 +26,8 @@ pub fn swap(pool: &Pool, repair: &Repair, facts: &Facts, plan: &mut Plan, reason
 /// The steps of the swap.
 pub fn steps(pool: &Pool, repair: &Repair, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) {
     let repair = Box::new(repair.clone());
-    let is_new = facts.copies.as_ref().and_then(|copies| copies.as_ref().ok()).is_some_and(|copies| copies.is_new);
+    let is_new = facts.compared().is_some_and(|copies| copies.is_new);
+    plan.put(Step::NoteRepair { repair: repair.clone(), stage: Stage::Swapping }, repair.stage == Stage::Swapping);
     match &repair.home {
         Home::Volume { extents, other, .. } => {
             let (Ok(lvm), Some(name)) = (&facts.ground.lvm, of_lvm(pool)) else {
@@ -37,16 +35,11 @@ pub fn steps(pool: &Pool, repair: &Repair, facts: &Facts, plan: &mut Plan, reaso
             };
             let volume = LvmName { vg: name.vg.clone(), lv: other.clone() };
             let there = lvm.lv(name.vg.as_str(), other.as_str());
-            let swapped = is_new;
             let side = pool.lvm.as_ref().map(|side| &side.row);
             let free = side.map_or(0, |row| row.vg_free_count);
             let extent = Bytes(side.map_or(0, |row| row.vg_extent_size));
             let size = extents.bytes(extent);
-            plan.put(
-                Step::NoteRepair { repair: repair.clone(), stage: Stage::Swapping },
-                repair.stage == Stage::Swapping,
-            );
-            if there.is_none() && !swapped && free < extents.0 {
+            if there.is_none() && !is_new && free < extents.0 {
                 by_spare(
                     &name,
                     lvm.spare(name.vg.as_str()),
@@ -62,21 +55,17 @@ pub fn steps(pool: &Pool, repair: &Repair, facts: &Facts, plan: &mut Plan, reaso
                     extents: *extents,
                     devices: Vec::new(),
                 };
-                plan.put(create, there.is_some() || swapped);
+                plan.put(create, there.is_some() || is_new);
                 // After a boot it may be there and down.
-                if there.is_some_and(|row| row.lv_active != "active") && !swapped {
+                if there.is_some_and(|row| row.lv_active != "active") && !is_new {
                     plan.todo(Step::Activate { pool: volume.clone(), ignore_skip: false });
                 }
-                plan.put(Step::FillVolume { volume, from: repair.new.clone() }, swapped);
-                plan.put(Step::SwapMetadata { pool: name, with: other.clone() }, swapped);
+                plan.put(Step::FillVolume { volume, from: repair.new.clone() }, is_new);
+                plan.put(Step::SwapMetadata { pool: name, with: other.clone() }, is_new);
                 plan.todo(Step::CompareMetadata { repair: repair.clone(), with: repair.new.clone() });
             }
         }
         Home::Place { place } => {
-            plan.put(
-                Step::NoteRepair { repair: repair.clone(), stage: Stage::Swapping },
-                repair.stage == Stage::Swapping,
-            );
             let write = Step::WriteMetadata { pool: pool.name.clone(), place: place.clone(), from: repair.new.clone() };
             plan.put(write, is_new);
         }

@@ -10,13 +10,8 @@ use crate::observe::pools::Pool;
 /// Why LVM will not activate a pool, and what to do about it.
 pub fn disagree(pool: &Pool, superblock: &Superblock, found: &Found, facts: &Facts) -> Option<Refusal> {
     let side = pool.lvm.as_ref()?;
-    let of_lvm: u64 = side.row.transaction_id.parse().ok()?;
     let own = superblock.transaction_id;
-    // LVM compares only where it made volumes itself. One behind is what it leaves where a message of its own waits for
-    // the activation.
-    if of_lvm == 0 || of_lvm == own || own + 1 == of_lvm {
-        return None;
-    }
+    let of_lvm = side.refuses(own)?;
     let name = &pool.name;
     let ahead = if own > of_lvm { "the pool" } else { "LVM" };
     let mut reasons = vec![format!("The pool's transaction id is {own}, LVM expects {of_lvm}: {ahead} is ahead.")];
