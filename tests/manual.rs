@@ -87,7 +87,7 @@ const EXAMPLES: [(&str, &str); 19] = [
     (
         "check",
         ".SH EXAMPLES\n.EX\ndmtool check\ndmtool check docker/thinpool \\-\\-warn 70 \\-\\-crit 85\n\
-         dmtool check \\-\\-nagios\ndmtool explain data\\-nearly\\-full\n.EE\n",
+         dmtool check \\-\\-nagios\ndmtool check \\-\\-metadata\ndmtool explain data\\-nearly\\-full\n.EE\n",
     ),
     (
         "autoextend",

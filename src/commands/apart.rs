@@ -2,7 +2,7 @@
 
 use super::Globals;
 use crate::health::{self, Finding, Thresholds};
-use crate::observe::survey::{self, Avoid, Survey};
+use crate::observe::survey::{self, Avoid, Depth, Survey};
 use crate::observe::{Host, Unseen};
 use crate::sys::apart::{self, Ended, Where};
 use serde::Serialize;
@@ -14,16 +14,17 @@ const TRIES: usize = 6;
 /// What a command at work leaves on its way is gone by then.
 const SETTLES: Duration = Duration::from_millis(500);
 
-/// Makes a survey of the pools with these names (none means all) and hands over what `tell` says of it and of what
+/// Makes a survey of the pools with these names (none means all), as deep as asked, and hands over what `tell` says of it and of what
 /// health finds in it. What a command at work leaves on its way must be seen twice. Where no survey can be made, that
 /// is what is found.
 pub fn findings<T: Serialize + DeserializeOwned>(
     names: &[String],
+    depth: Depth<'_>,
     globals: &Globals,
     thresholds: Thresholds,
     tell: impl Fn(&Survey, &[Finding]) -> T,
 ) -> T {
-    let told = survey(names, globals, |look| {
+    let told = survey(names, depth, globals, |look| {
         let mut seen = look();
         let mut found = health::findings(&seen, thresholds);
         if health::may_pass(&found) {
@@ -45,22 +46,28 @@ pub fn findings<T: Serialize + DeserializeOwned>(
 /// No survey could be made, in whatever way.
 pub fn survey<T: Serialize + DeserializeOwned>(
     names: &[String],
+    depth: Depth<'_>,
     globals: &Globals,
     tell: impl Fn(&mut dyn FnMut() -> Survey) -> T,
 ) -> Result<T, Unseen> {
     let mut avoid = Avoid::default();
     for _ in 0..TRIES {
         let work = |mut stage: apart::Stage| {
-            let mut look = || survey::look(&mut Host::new(globals.lock_limit), names, &avoid, &mut stage);
+            let mut look = || survey::look(&mut Host::new(globals.lock_limit), names, depth, &avoid, &mut stage);
             serde_json::to_vec(&tell(&mut look)).unwrap_or_default()
         };
-        let ended = apart::run(|stage| survey::limit(stage, globals.lock_limit), work);
+        let stop = match depth {
+            Depth::Quick => None,
+            Depth::Whole(stop) => Some(stop),
+        };
+        let busy = || stop.map(|_| globals.voice.busy("checking the metadata of the pools"));
+        let ended = apart::run(|stage| survey::limit(stage, globals.lock_limit, depth), stop, busy, work);
         let (place, what) = match ended.map_err(|why| Unseen(format!("{why:#}")))? {
             Ended::Done(bytes) => {
                 return serde_json::from_slice(&bytes).map_err(|why| Unseen(format!("reading a survey: {why}")));
             }
             Ended::Late(place) => {
-                let limit = survey::limit(&place.stage, globals.lock_limit).as_secs();
+                let limit = survey::limit(&place.stage, globals.lock_limit, depth).as_secs();
                 (place, format!("did not answer within {limit} s"))
             }
             Ended::Died(place) => (place, "ended without an answer".to_owned()),

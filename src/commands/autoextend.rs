@@ -5,7 +5,7 @@ use crate::exit::Problem;
 use crate::health::{Look, Thresholds, proof};
 use crate::observe::pools::{self, Pool};
 use crate::observe::profile::{self, NEVER};
-use crate::observe::survey::Survey;
+use crate::observe::survey::{Depth, Survey};
 use crate::observe::{Host, greet_dmeventd, host, looked, lvm};
 use crate::plan::activation::Chosen;
 use crate::plan::autoextend::{Facts, Request, meant, plan, waits};
@@ -60,7 +60,8 @@ fn show(chosen: &Chosen, globals: &Globals) -> Result<(), Problem> {
         Chosen::Only | Chosen::All => Vec::new(),
     };
     let tell = |survey: &Survey| tell(chosen, survey);
-    let told = apart::survey(&names, globals, |look| tell(&look())).unwrap_or_else(|why| tell(&Survey::unseen(why)));
+    let told = apart::survey(&names, Depth::Quick, globals, |look| tell(&look()))
+        .unwrap_or_else(|why| tell(&Survey::unseen(why)));
     let outcome = told.map_err(|(message, reasons, hint)| Problem::from(Refusal { message, reasons, hint }));
     match &outcome {
         Ok((text, pool)) if globals.voice.json => {

@@ -2,9 +2,11 @@
 
 use super::apart;
 use super::{Globals, usage};
+use crate::exit::{INTERRUPTED, Kind, Problem};
 use crate::health::{self, Finding, Status, Thresholds};
-use crate::observe::survey::Survey;
+use crate::observe::survey::{Depth, Survey};
 use crate::report::{Voice, health as report, json, nagios};
+use crate::sys::signal::Stop;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -18,6 +20,9 @@ pub struct Args {
     /// Pools by name; none means all
     #[arg(value_name = "POOL")]
     pools: Vec<String>,
+    /// Have thin_check look at all metadata, however long that takes; that of a pool that is up by a metadata snapshot
+    #[arg(long)]
+    metadata: bool,
     /// Use of data or metadata that is a warning, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = 80, value_parser = clap::value_parser!(u64).range(1..=100))]
     warn: u64,
@@ -46,9 +51,21 @@ pub fn run(args: &Args, globals: &Globals) -> u8 {
         globals.voice.problem(&usage(globals, "check", why));
         return Status::Unknown.exit();
     }
+    let stop = match args.metadata.then(Stop::listen).transpose() {
+        Ok(stop) => stop,
+        Err(why) => {
+            globals.voice.problem(&Problem::from_error(Kind::Refused, "signals cannot be listened to", &why));
+            return Status::Unknown.exit();
+        }
+    };
+    let depth = stop.as_ref().map_or(Depth::Quick, Depth::Whole);
     let voice = globals.voice.settled();
     let tell = |survey: &Survey, findings: &[Finding]| tell(survey, findings, thresholds, voice);
-    let outcome = apart::findings(&args.pools, globals, thresholds, tell);
+    let outcome = apart::findings(&args.pools, depth, globals, thresholds, tell);
+    if stop.as_ref().is_some_and(Stop::asked) {
+        globals.voice.problem(&Problem::new(Kind::Interrupted, "check was interrupted, nothing was changed"));
+        return INTERRUPTED;
+    }
     if globals.voice.json {
         globals.voice.json(&outcome.json);
     } else if args.nagios {

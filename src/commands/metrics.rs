@@ -3,6 +3,7 @@
 use super::{Globals, apart};
 use crate::exit::{Kind, Problem};
 use crate::health::Thresholds;
+use crate::observe::survey::Depth;
 use crate::report::{json, metrics};
 use crate::sys::file;
 use serde_json::json;
@@ -22,7 +23,7 @@ pub struct Args {
 /// # Errors
 /// The file cannot be written; it is as it was then.
 pub fn run(args: &Args, globals: &Globals) -> Result<(), Problem> {
-    let text = apart::findings(&[], globals, Thresholds::default(), metrics::text);
+    let text = apart::findings(&[], Depth::Quick, globals, Thresholds::default(), metrics::text);
     let outcome = match &args.output {
         Some(path) if globals.dry_run => {
             globals.voice.say(&format!("This would replace {}.", path.display()));

@@ -4,7 +4,7 @@ use super::{Globals, apart};
 use crate::exit::{Kind, Problem};
 use crate::health::{Finding, Thresholds};
 use crate::observe::pools::{self, Pool};
-use crate::observe::survey::Survey;
+use crate::observe::survey::{Depth, Survey};
 use crate::observe::{Host, greet_dmeventd, lvm, register, stack};
 use crate::report::{health as report, json, page};
 
@@ -59,7 +59,7 @@ fn sick(args: &Args, globals: &Globals) -> Result<(), Problem> {
         let (text, object) = (report::sick(survey, findings), json::sick(survey, findings));
         (text, object, survey.unknown.first().cloned(), survey.kernel.clone())
     };
-    let (text, object, unknown, kernel) = apart::findings(&args.pools, globals, thresholds, tell);
+    let (text, object, unknown, kernel) = apart::findings(&args.pools, Depth::Quick, globals, thresholds, tell);
     let refusal = match (&kernel, unknown) {
         (Err(why), _) => Some(unlooked(&anyhow::anyhow!("{why}"))),
         (Ok(()), Some(name)) => Some(no_such_pool(&name)),

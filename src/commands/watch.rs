@@ -4,7 +4,7 @@ use super::{Globals, apart};
 use crate::exit::{Kind, Problem};
 use crate::health::{self, Finding, Thresholds};
 use crate::observe::pools::Pool;
-use crate::observe::survey::Survey;
+use crate::observe::survey::{Depth, Survey};
 use crate::report::{Voice, health as report, json, page};
 use crate::sys::signal::Stop;
 use serde::{Deserialize, Serialize};
@@ -38,7 +38,7 @@ pub fn run(args: &Args, globals: &Globals) -> Result<(), Problem> {
     let tell = |survey: &Survey, findings: &[Finding]| draw(survey, findings, thresholds, voice);
     let mut screen = globals.voice.screen();
     while !stop.asked() {
-        let picture = apart::findings(&[], globals, thresholds, tell);
+        let picture = apart::findings(&[], Depth::Quick, globals, thresholds, tell);
         if stop.asked() {
             break;
         }

@@ -149,6 +149,7 @@ pub const CHECKS: &[Check] = &[
     },
     Check { codes: &[Code::PoolInactive, Code::BackingFileMissing], look: state::bare_down },
     Check { codes: &[Code::ActivationCheckFailed], look: state::resting },
+    Check { codes: &[Code::ActivationCheckFailed], look: state::maps },
     Check { codes: &[Code::ThinCheckMissing], look: state::checker },
     Check { codes: &[Code::TargetError], look: state::target },
     Check { codes: &[Code::PoolSuspended, Code::InactiveTablePending], look: state::tables },

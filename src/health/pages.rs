@@ -119,7 +119,7 @@ pub fn of(code: Code) -> Page {
         Code::ActivationCheckFailed => page(
             "thin_check finds damage, and LVM refuses the pool",
             "LVM runs thin_check before it activates a pool, and it found something wrong with the metadata. A power cut on a disk that lies about its cache is a common reason.",
-            "The pool stays down until its metadata is repaired.",
+            "The pool stays down until its metadata is repaired. A pool that is up, found damaged by dmtool check --metadata, works but for what lies in the damaged part, and will not come back from the next boot.",
             "dmtool repair POOL copies the metadata, makes new metadata beside it, shows what each volume had and has, and keeps the old until dmtool repair POOL --accept. Check every file system before that. thin_check 1.0 and later is stricter than before about what older kernels wrote.",
         ),
         Code::ThinCheckMissing => page(

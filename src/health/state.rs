@@ -116,6 +116,24 @@ pub(super) fn resting(look: &Look<'_>) -> Outcome {
     }
 }
 
+/// What a whole look at the metadata of a pool that is up, or of a bare one that is down, has found.
+pub(super) fn maps(look: &Look<'_>) -> Outcome {
+    let Some(verdict) = &look.seen.maps else { return Ok(Vec::new()) };
+    let message = match verdict.as_ref().map_err(Clone::clone)? {
+        Verdict::Clean => return Ok(Vec::new()),
+        Verdict::Late => return Err(Unseen("thin_check was asked for an end".to_owned())),
+        Verdict::Damaged(said) | Verdict::Leaked(said) if look.live().is_some() => format!(
+            "thin_check finds damage in the maps of the pool while it is up ({said}): what lies in that part cannot be \
+             read."
+        ),
+        Verdict::Damaged(said) => format!("The pool is down, and thin_check finds damage in its metadata ({said})."),
+        Verdict::Leaked(said) => {
+            format!("The pool is down, and its metadata counts blocks that nothing uses ({said}).")
+        }
+    };
+    Ok(vec![look.finding(Code::ActivationCheckFailed, message, format!("dmtool repair {}", quoted(look.name())))])
+}
+
 /// LVM runs thin_check before it activates a pool, and activates none without it.
 pub(super) fn checker(look: &Look<'_>) -> Outcome {
     if look.side().is_none() {

@@ -49,6 +49,7 @@ fn seen(pool: Pool) -> Seen {
         metadata: Ok(lower(Some("/pool/metadata"), false)),
         pending: None,
         resting: None,
+        maps: None,
         above: Vec::new(),
         repair: Ok(None),
         now: None,

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long thin_check may take in a look that monitoring waits for.
-const CHECK_LIMIT: Duration = Duration::from_secs(8);
+pub const CHECK_LIMIT: Duration = Duration::from_secs(8);
 /// `THIN_SUPERBLOCK_MAGIC` of the kernel's dm-thin-metadata.c.
 const MAGIC: u64 = 27_022_010;
 
@@ -95,11 +95,11 @@ pub fn checker() -> Looked<Checker> {
     })
 }
 
-/// Looks at the metadata of a pool of LVM that is down, for no longer than monitoring waits.
+/// Looks at the metadata of a pool of LVM that is down.
 ///
 /// # Errors
 /// Its volumes are not all there, or lie otherwise than in plain stretches of extents.
-pub fn resting(pool: &Pool, lvm: &Lvm, checker: &Looked<Checker>) -> Looked<Resting> {
+pub fn resting(pool: &Pool, lvm: &Lvm, checker: &Looked<Checker>, patience: Patience<'_>) -> Looked<Resting> {
     let side = pool.lvm.as_ref().ok_or_else(|| Unseen(format!("{} is not LVM's", pool.name)))?;
     let open = of_lvm(lvm, &side.row.vg_name, &side.row.metadata_lv)?;
     let superblock = match head(open.path())? {
@@ -107,9 +107,7 @@ pub fn resting(pool: &Pool, lvm: &Lvm, checker: &Looked<Checker>) -> Looked<Rest
         Head::Blank | Head::Foreign => None,
     };
     let verdict = match checker {
-        Ok(Checker::Installed(path)) => {
-            options().and_then(|own| verdict::of(path, &own, open.path(), Patience::Within(CHECK_LIMIT)))
-        }
+        Ok(Checker::Installed(path)) => options().and_then(|own| verdict::of(path, &own, open.path(), patience)),
         Ok(Checker::Off) => Ok(Verdict::Clean),
         Ok(Checker::Missing(tool)) => Err(Unseen(format!("{tool} is not installed"))),
         Err(why) => Err(why.clone()),

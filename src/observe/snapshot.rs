@@ -2,12 +2,14 @@
 //! holder and a reboot, and the kernel does not say whose it is: so it stands in /var/lib/dmtool before it is reserved,
 //! and the next run releases what a killed one left. One that is not ours is never released.
 
+use super::metadata::{self, Patience, Verdict};
 use super::pools::Live;
 use super::thin::parse_pool_status;
 use super::{Looked, Unseen, looked};
 use crate::sys::dm::{Ask, Control};
 use crate::sys::file;
 use crate::sys::lock::{self, Lock};
+use crate::sys::signal::Stop;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -64,6 +66,15 @@ impl Snapshot {
         note(&state(&control, name)?)?;
         Ok(held)
     }
+}
+
+/// Has thin_check look at the maps of a pool that is up.
+///
+/// # Errors
+/// No snapshot could be had, or thin_check could not look.
+pub fn check(live: &Live, patience: Duration, stop: &Stop) -> Looked<Verdict> {
+    let _snapshot = Snapshot::reserve(live, patience)?;
+    metadata::check(&live.metadata_node()?, true, Patience::Until(stop))
 }
 
 impl Drop for Snapshot {

@@ -5,22 +5,37 @@
 use super::consumers::{self, Consumer};
 use super::device::{self, Above};
 use super::lvm::{self, LvRow, Lvm};
-use super::metadata::{self, Checker, Resting};
+use super::metadata::{self, Checker, Patience, Resting, Verdict};
 use super::pools::{self, Below, Caution, Live, Pool};
 use super::register;
 use super::repair::{self, Repair};
 use super::samples::{self, Sample, Samples};
+use super::snapshot;
 use super::standing::{self, Standing};
 use super::thin::{Mode, PoolTable, parse_pool_table};
 use super::{Dmeventd, Host, Looked, Unseen, greet_dmeventd, host, looked};
 use crate::names::dm_escape;
 use crate::sys::apart::Stage;
 use crate::sys::dm::{Ask, Control};
+use crate::sys::signal::Stop;
 use crate::sys::{blkid, block, file};
 use crate::units::{Bytes, Sectors};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+/// How far a look at metadata goes.
+#[derive(Clone, Copy)]
+pub enum Depth<'a> {
+    /// That of LVM's pools that are down, for as long as monitoring waits.
+    Quick,
+    /// That of every pool, for as long as it takes or until somebody asks for an end.
+    Whole(&'a Stop),
+}
+
+/// How long thin_check may take for one pool before it counts as hanging, where all of the metadata is to be looked at:
+/// 16 GiB at the 5 MiB/s of a slow disk.
+const WHOLE_LIMIT: Duration = Duration::from_secs(3600);
 
 /// How long each stage may take that asks the kernel or a file, before it counts as hanging.
 const STAGE_LIMIT: Duration = Duration::from_secs(4);
@@ -61,11 +76,12 @@ impl Avoid {
 }
 
 /// How long a stage may take.
-pub fn limit(stage: &str, lock_limit: Duration) -> Duration {
-    match stage {
-        LVM => lock_limit + lvm::READ_LIMIT + STAGE_LIMIT,
+pub fn limit(stage: &str, lock_limit: Duration, depth: Depth<'_>) -> Duration {
+    match (stage, depth) {
+        (LVM, _) => lock_limit + lvm::READ_LIMIT + STAGE_LIMIT,
         // thin_check has a limit of its own for each pool that is down.
-        METADATA => Duration::from_secs(60),
+        (METADATA, Depth::Quick) => Duration::from_secs(60),
+        (METADATA, Depth::Whole(_)) => WHOLE_LIMIT + lock_limit,
         _ => STAGE_LIMIT,
     }
 }
@@ -108,6 +124,8 @@ pub struct Seen {
     pub standing: Option<Standing>,
     /// The metadata of an LVM pool that is down and could be activated.
     pub resting: Option<Looked<Resting>>,
+    /// What thin_check says of a pool that is up, or of a bare one that is down, where that was asked for.
+    pub maps: Option<Looked<Verdict>>,
     /// What stands on a sick pool, with its uses.
     pub above: Vec<Above>,
     /// A repair of it that was begun, and neither accepted nor undone.
@@ -144,7 +162,7 @@ pub struct Pending {
 }
 
 /// Looks at everything, around what hung before.
-pub fn look(host: &mut Host, names: &[String], avoid: &Avoid, stage: &mut Stage) -> Survey {
+pub fn look(host: &mut Host, names: &[String], depth: Depth<'_>, avoid: &Avoid, stage: &mut Stage) -> Survey {
     stage.begins(KERNEL);
     let active = looked(
         host.active_pools_with(&mut Caution { silent: &avoid.silent, tell: &mut |device: &str| stage.at(device) }),
@@ -164,11 +182,15 @@ pub fn look(host: &mut Host, names: &[String], avoid: &Avoid, stage: &mut Stage)
     let pools = pools::with_register(pools, register.as_deref().unwrap_or_default());
     let (pools, unknown) = pools::choose(pools, names);
     let checker = metadata::checker();
-    stage.begins(METADATA);
-    let resting: Vec<_> = pools.iter().map(|pool| rest(pool, &lvm, &checker, avoid)).collect();
+    let mut checked = Vec::new();
+    for pool in &pools {
+        stage.begins(METADATA);
+        checked.push((rest(pool, &lvm, &checker, depth, avoid), maps(pool, depth, host.lock_limit, avoid)));
+    }
     stage.begins(AROUND);
     let old = samples::read().unwrap_or_default();
-    let seen: Vec<Seen> = pools.into_iter().zip(resting).map(|(pool, rest)| around(pool, rest, avoid, &old)).collect();
+    let seen: Vec<Seen> =
+        pools.into_iter().zip(checked).map(|(pool, checked)| around(pool, checked, avoid, &old)).collect();
     if kernel.is_ok() && avoid.silent.is_empty() {
         let mut new: Samples = if names.is_empty() { Samples::new() } else { old.clone() };
         new.extend(seen.iter().filter_map(|seen| Some((seen.pool.name.clone(), seen.now?))));
@@ -199,7 +221,13 @@ fn ask_lvm(host: &mut Host) -> Looked<Option<Lvm>> {
     if lvm::is_installed() { lvm::look(host).map(Some) } else { Ok(None) }
 }
 
-fn rest(pool: &Pool, lvm: &Looked<Option<Lvm>>, checker: &Looked<Checker>, avoid: &Avoid) -> Option<Looked<Resting>> {
+fn rest(
+    pool: &Pool,
+    lvm: &Looked<Option<Lvm>>,
+    checker: &Looked<Checker>,
+    depth: Depth<'_>,
+    avoid: &Avoid,
+) -> Option<Looked<Resting>> {
     let side = pool.lvm.as_ref()?;
     let Ok(Some(lvm)) = lvm else { return None };
     // Another host may be writing what would be read here.
@@ -208,10 +236,29 @@ fn rest(pool: &Pool, lvm: &Looked<Option<Lvm>>, checker: &Looked<Checker>, avoid
     if up || elsewhere || side.is_partial() {
         return None;
     }
-    Some(avoid.stage(METADATA).and_then(|()| metadata::resting(pool, lvm, checker)))
+    let patience = match depth {
+        Depth::Quick => Patience::Within(metadata::CHECK_LIMIT),
+        Depth::Whole(stop) => Patience::Until(stop),
+    };
+    Some(avoid.stage(METADATA).and_then(|()| metadata::resting(pool, lvm, checker, patience)))
 }
 
-fn around(pool: Pool, resting: Option<Looked<Resting>>, avoid: &Avoid, old: &Samples) -> Seen {
+fn maps(pool: &Pool, depth: Depth<'_>, lock_limit: Duration, avoid: &Avoid) -> Option<Looked<Verdict>> {
+    let Depth::Whole(stop) = depth else { return None };
+    let reachable = avoid.stage(METADATA);
+    if let Some(live) = &pool.live {
+        return Some(reachable.and_then(|()| snapshot::check(live, lock_limit, stop)));
+    }
+    let record = pool.record.as_ref().filter(|_| pool.broken.is_none())?;
+    Some(reachable.and_then(|()| {
+        let open = metadata::of_place(&record.as_ref().map_err(Clone::clone)?.metadata)?;
+        metadata::check(open.path(), false, Patience::Until(stop))
+    }))
+}
+
+type Checked = (Option<Looked<Resting>>, Option<Looked<Verdict>>);
+
+fn around(pool: Pool, (resting, maps): Checked, avoid: &Avoid, old: &Samples) -> Seen {
     let down = || Err(Unseen(format!("{} is down", pool.name)));
     let live = pool.live.as_ref();
     let under = |below: fn(&Live) -> &Looked<Below>| match live {
@@ -236,6 +283,7 @@ fn around(pool: Pool, resting: Option<Looked<Resting>>, avoid: &Avoid, old: &Sam
         metadata,
         pending: live.filter(|live| live.inactive_table).map(|live| pending(&live.dm_name)),
         resting,
+        maps,
         standing: if live.is_none() && reachable.is_ok() { pool.recorded().map(standing::look) } else { None },
         above,
         now: live.and_then(sample),

@@ -5,6 +5,7 @@ use crate::health::code::{Code, Severity};
 use crate::health::pages::{Page, of};
 use crate::health::proof::{self, Point};
 use crate::health::{Finding, Look, Thresholds, space, status};
+use crate::observe::metadata::Verdict;
 use crate::observe::survey::{Seen, Survey};
 use crate::units::percent;
 use std::fmt::Write;
@@ -83,6 +84,9 @@ fn pool_line(survey: &Survey, seen: &Seen, thresholds: Thresholds) -> String {
     }
     parts.extend(proof::sentence(&look));
     parts.extend(space::soon(&look));
+    if seen.maps == Some(Ok(Verdict::Clean)) {
+        parts.push("thin_check finds its maps whole".to_owned());
+    }
     parts.join(&format!("\n{:10}", ""))
 }
 

@@ -4,6 +4,7 @@
 
 #![allow(unsafe_code, reason = "fork and _exit")]
 
+use super::signal::Stop;
 use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::MemfdFlags;
@@ -75,12 +76,18 @@ fn frame(pipe: &mut PipeWriter, kind: u8, body: &[u8]) -> std::io::Result<()> {
     pipe.write_all(&bytes)
 }
 
-/// Does `work` in a child and waits for it; each stage may take what `limit` says. To be called while this process has
-/// one thread: a fork copies no other.
+/// Does `work` in a child and waits for it; each stage may take what `limit` says. An end that somebody asks of this
+/// process by `stop` is asked of the child, which may then tidy up; `meanwhile` makes what shall live as long, and may
+/// have threads. To be called while this process has one thread: a fork copies no other.
 ///
 /// # Errors
 /// No process or pipe can be had.
-pub fn run(limit: impl Fn(&str) -> Duration, work: impl FnOnce(Stage) -> Vec<u8>) -> Result<Ended> {
+pub fn run<G>(
+    limit: impl Fn(&str) -> Duration,
+    stop: Option<&Stop>,
+    meanwhile: impl FnOnce() -> G,
+    work: impl FnOnce(Stage) -> Vec<u8>,
+) -> Result<Ended> {
     // Those that were given up before and have ended since.
     while let Ok(Some(_)) = waitpid(None, WaitOptions::NOHANG) {}
     let (reader, writer) = std::io::pipe().context("making a pipe")?;
@@ -98,8 +105,11 @@ pub fn run(limit: impl Fn(&str) -> Duration, work: impl FnOnce(Stage) -> Vec<u8>
         }
         child => {
             drop(writer);
-            let ended = listen(reader, &detail, &limit);
-            if let Some(child) = Pid::from_raw(child) {
+            let _kept = meanwhile();
+            let child = Pid::from_raw(child);
+            let mut asked = stop.map(|stop| Asked { stop, child, told: false });
+            let ended = listen(reader, &detail, &limit, &mut asked);
+            if let Some(child) = child {
                 // What hangs in the kernel ends when the kernel lets it.
                 let _ = kill_process(child, Signal::KILL);
                 let _ = waitpid(Some(child), WaitOptions::NOHANG);
@@ -121,7 +131,32 @@ fn in_child(writer: PipeWriter, detail: File, work: impl FnOnce(Stage) -> Vec<u8
     let _ = frame(&mut result, RESULT, &bytes);
 }
 
-fn listen(mut reader: PipeReader, detail: &File, limit: &impl Fn(&str) -> Duration) -> Result<Ended> {
+/// How long a child may tidy up after it was asked for an end.
+const TIDIES: Duration = Duration::from_secs(10);
+
+struct Asked<'a> {
+    stop: &'a Stop,
+    child: Option<Pid>,
+    told: bool,
+}
+
+impl Asked<'_> {
+    /// Passes the wish on, once; whether it did.
+    fn pass_on(&mut self) -> bool {
+        if self.told || !self.stop.asked() {
+            return false;
+        }
+        self.told = true;
+        self.child.is_some_and(|child| kill_process(child, Signal::TERM).is_ok())
+    }
+}
+
+fn listen(
+    mut reader: PipeReader,
+    detail: &File,
+    limit: &impl Fn(&str) -> Duration,
+    asked: &mut Option<Asked<'_>>,
+) -> Result<Ended> {
     let mut heard = Vec::new();
     let mut stage = "beginning".to_owned();
     let place = |stage: String| Where { stage, detail: read_detail(detail) };
@@ -134,6 +169,9 @@ fn listen(mut reader: PipeReader, detail: &File, limit: &impl Fn(&str) -> Durati
             stage = String::from_utf8_lossy(body).into_owned();
             heard = rest.to_vec();
             deadline = Instant::now() + limit(&stage);
+        }
+        if asked.as_mut().is_some_and(Asked::pass_on) {
+            deadline = deadline.min(Instant::now() + TIDIES);
         }
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec::try_from(left).context("counting time")?;

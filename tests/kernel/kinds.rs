@@ -4,6 +4,8 @@ use super::register::{no_var, var};
 use crate::harness::metadata::Metadata;
 use crate::harness::*;
 use serde_json::Value;
+use std::fs::File;
+use std::io::Read;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -75,10 +77,9 @@ impl Kind {
         for volume in ["a", "b"] {
             // Written in turns, so that its map has many ranges.
             let device = self.device(volume);
-            sh(&format!(
-                "mount {device} /run/v && head -c 20M /dev/urandom > /run/v/file && mkdir /run/v/d && for i in $(seq 200); do head -c 9K /dev/urandom > /run/v/d/$i; done && \
-                 (cd /run/v && cat file d/* | md5sum) > /var/lib/dmtool/sum-{volume} && umount /run/v"
-            ));
+            sh(&format!("mount {device} /run/v && mkdir /run/v/d"));
+            write_files();
+            sh(&format!("(cd /run/v && cat file d/* | md5sum) > /var/lib/dmtool/sum-{volume} && umount /run/v"));
         }
     }
 
@@ -127,6 +128,17 @@ impl Kind {
         };
         sh("rm -rf /var/lib/dmtool/pools /var/lib/dmtool/repair /var/lib/dmtool/loop");
         no_var();
+    }
+}
+
+/// A large file and many small ones; a process for each would cost more than what it writes.
+fn write_files() {
+    let mut random = File::open("/dev/urandom").expect("random bytes");
+    let mut bytes = vec![0; 20 << 20];
+    random.read_exact(&mut bytes).expect("random bytes");
+    std::fs::write("/run/v/file", &bytes).expect("the large file");
+    for (number, small) in bytes.rchunks(9 << 10).take(200).enumerate() {
+        std::fs::write(format!("/run/v/d/{number}"), small).expect("a small file");
     }
 }
 

@@ -4,6 +4,7 @@ use super::kinds::{KINDS, Kind, repair};
 use super::register::{no_var, var};
 use crate::harness::metadata::Part;
 use crate::harness::*;
+use predicates::prelude::*;
 use predicates::str::contains;
 
 /// The block of the metadata snapshot that a pool holds.
@@ -74,6 +75,13 @@ fn a_pool_that_is_up_and_one_that_is_down() {
     });
 }
 
+/// A thin_check that takes its time.
+fn slow_thin_check() {
+    sh(
+        "mv /usr/sbin/thin_check /run/ && printf '#!/bin/sh\\n[ \"$1\" = -V ] || sleep 3\\nexec /usr/sbin/pdata_tools thin_check \"$@\"\\n' > /usr/sbin/thin_check && chmod +x /usr/sbin/thin_check",
+    );
+}
+
 #[test]
 fn a_snapshot_of_a_killed_run_is_released_by_the_next() {
     in_kernel(|| {
@@ -94,9 +102,7 @@ fn a_snapshot_of_a_killed_run_is_released_by_the_next() {
             );
         }
         // A thin_check that takes its time, and a dmtool that is killed meanwhile, or asked to end.
-        sh(
-            "mv /usr/sbin/thin_check /run/ && printf '#!/bin/sh\\n[ \"$1\" = -V ] || sleep 3\\nexec /usr/sbin/pdata_tools thin_check \"$@\"\\n' > /usr/sbin/thin_check && chmod +x /usr/sbin/thin_check",
-        );
+        slow_thin_check();
         let begin = format!(
             "{} metadata check vg/pool > /run/said 2>&1 & echo $! > /run/pid; sleep 2",
             env!("CARGO_BIN_EXE_dmtool")
@@ -128,6 +134,59 @@ fn a_snapshot_of_a_killed_run_is_released_by_the_next() {
         );
         sh("mv /run/thin_check /usr/sbin/thin_check");
         kind.gone();
+    });
+}
+
+/// The words of the findings of a pool, and the exit status.
+fn found(words: &str) -> (i32, Vec<String>) {
+    let (status, value) = json(&format!("check {words}"));
+    let findings = value["findings"].as_array().expect("findings");
+    (status, findings.iter().map(|finding| finding["code"].as_str().expect("a code").to_owned()).collect())
+}
+
+#[test]
+fn check_has_all_metadata_looked_at_where_that_is_asked() {
+    in_kernel(|| {
+        let has = |words: &str, code: &str| found(words).1.iter().any(|found| found == code);
+        for kind in KINDS {
+            kind.make();
+            let (pool, name) = (kind.pool(), dm_name(kind));
+            let deep = format!("{pool} --metadata");
+            assert_eq!(found(&deep), found(pool), "{kind:?}: nothing else is found of a whole one");
+            dmtool(&format!("check {deep}")).assert().stdout(contains("maps whole").or(contains("not-monitored")));
+            sh(&format!("dmsetup message {name} 0 reserve_metadata_snap"));
+            let theirs = held(name);
+            assert!(has(&deep, "could-not-look") && !has(pool, "could-not-look"), "{kind:?}");
+            assert_eq!(held(name), theirs, "{kind:?}: somebody else's stays");
+            sh(&format!("dmsetup message {name} 0 release_metadata_snap"));
+            if kind == Kind::Raw {
+                // The kernel knows that leaf by heart; it is gone with the next boot.
+                sh("sync; echo 3 > /proc/sys/vm/drop_caches");
+                kind.metadata().damage(Part::Leaf);
+                assert!(!has(pool, "activation-check-failed"));
+                dmtool(&format!("check {deep}")).assert().code(2).stdout(contains("while it is up"));
+                assert_eq!(held(name), "-");
+                kind.metadata().damage(Part::Leaf);
+            }
+            kind.down();
+            assert!(!has(&deep, "activation-check-failed"), "{kind:?}");
+            kind.metadata().damage(Part::Maps);
+            assert_eq!(has(pool, "activation-check-failed"), kind == Kind::Lvm, "a bare pool's is looked at on demand");
+            assert!(has(&deep, "activation-check-failed"), "{kind:?}");
+            dmtool(&format!("check {deep}")).assert().code(2).stdout(contains(format!("dmtool repair {pool}")));
+            kind.metadata().damage(Part::Maps);
+            kind.gone();
+        }
+        // Asked for an end, it leaves no snapshot behind.
+        Kind::Lvm.make();
+        slow_thin_check();
+        let begin =
+            format!("{} check --metadata > /run/said 2>&1 & echo $! > /run/pid; sleep 3", env!("CARGO_BIN_EXE_dmtool"));
+        sh(&begin);
+        assert_ne!(held(dm_name(Kind::Lvm)), "-");
+        sh("kill -TERM $(cat /run/pid); while [ -e /proc/$(cat /run/pid) ]; do sleep 0.1; done");
+        assert_eq!(held(dm_name(Kind::Lvm)), "-");
+        assert!(sh("cat /run/said").contains("check was interrupted"), "{}", sh("cat /run/said"));
     });
 }
 

@@ -7,7 +7,7 @@ use crate::observe::metadata::{self, Head, Open, Patience, Verdict, volumes};
 use crate::observe::pools::{Live, Pool};
 use crate::observe::register::State;
 use crate::observe::repair::{self, FOLDER, Repair, Stage, word_of};
-use crate::observe::snapshot::Snapshot;
+use crate::observe::snapshot;
 use crate::observe::thin::Mode;
 use crate::observe::{Host, Looked, Unseen, consumers, device, host, looked, standing};
 use crate::plan::activation;
@@ -34,6 +34,12 @@ pub struct Memory {
     /// Of volumes that were up: their devices, and what is on them.
     pub file_systems: BTreeMap<String, String>,
     stop: Option<Stop>,
+}
+
+impl Memory {
+    fn stop(&self) -> Looked<&Stop> {
+        self.stop.as_ref().ok_or_else(|| Unseen("signals cannot be listened to".to_owned()))
+    }
 }
 
 pub fn look(request: &Request, memory: &mut Memory, host: &mut Host) -> Facts {
@@ -112,15 +118,16 @@ fn seems_well(pool: &Pool) -> bool {
 }
 
 fn of_live(live: &Live, host: &Host, memory: &Memory) -> Looked<Found> {
-    let snapshot = Snapshot::reserve(live, host.lock_limit)?;
-    let verdict = check(&live.metadata_node()?, true, memory)?;
-    drop(snapshot);
+    let verdict = to_its_end(snapshot::check(live, host.lock_limit, memory.stop()?)?)?;
     Ok(Found { head: Head::Foreign, verdict, rest: None })
 }
 
-fn check(path: &Path, snapshot: bool, memory: &Memory) -> Looked<Verdict> {
-    let stop = memory.stop.as_ref().ok_or_else(|| Unseen("signals cannot be listened to".to_owned()))?;
-    match metadata::check(path, snapshot, Patience::Until(stop))? {
+fn check(path: &Path, memory: &Memory) -> Looked<Verdict> {
+    to_its_end(metadata::check(path, false, Patience::Until(memory.stop()?))?)
+}
+
+fn to_its_end(verdict: Verdict) -> Looked<Verdict> {
+    match verdict {
         Verdict::Late => Err(Unseen("somebody asked for an end".to_owned())),
         verdict => Ok(verdict),
     }
@@ -148,7 +155,7 @@ fn found(open: &Open, (free, restores): (Bytes, bool), stage: Option<Stage>, mem
         // What is there is of no importance where a dump replaces it.
         _ if restores => Verdict::Late,
         Some(verdict) => verdict,
-        None => check(path, false, memory)?,
+        None => check(path, memory)?,
     };
     memory.judged = Some((block, stage, verdict.clone()));
     let size = Bytes(looked(copy::size(path))?);
