@@ -11,6 +11,8 @@
 
 #[path = "harness/mod.rs"]
 mod harness;
+#[path = "bench/metadata.rs"]
+mod metadata;
 #[path = "bench/resize.rs"]
 mod resize;
 
@@ -55,6 +57,9 @@ fn inside() -> bool {
     }
     if wanted("resize lvm") {
         ok &= resize::lvm();
+    }
+    if wanted("metadata check") {
+        ok &= metadata::check();
     }
     sh(&format!("{DMTOOL} setup /dev/xvdf --yes"));
     if wanted("one pool") {
@@ -141,7 +146,8 @@ fn compare(what: &str, (ours, theirs): (&str, &str), runs: usize, limit: f64) ->
         mine.push(time(ours));
         yours.push(time(theirs));
     }
-    verdict(&format!("{what}, against {}", theirs.rsplit('/').next().unwrap_or(theirs)), (&mut mine, &mut yours), limit)
+    let short: Vec<&str> = theirs.split_whitespace().map(|word| word.rsplit('/').next().unwrap_or(word)).collect();
+    verdict(&format!("{what}, against {}", short.join(" ")), (&mut mine, &mut yours), limit)
 }
 
 fn verdict(what: &str, (ours, theirs): (&mut [f64], &mut [f64]), limit: f64) -> bool {
