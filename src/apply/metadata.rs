@@ -8,10 +8,11 @@ use crate::observe::metadata::{self, Head, Open, Patience, Verdict};
 use crate::observe::register::Place;
 use crate::observe::repair::{Home, Repair, Source, Stage};
 use crate::observe::{Host, lvm};
+use crate::sys::copy::{self, Tell};
 use crate::sys::exec::{self, Task};
 use crate::sys::loopdev;
 use crate::sys::signal::Stop;
-use crate::sys::{block, copy, dump, file};
+use crate::sys::{block, dump, file};
 use crate::units::METADATA_BLOCK;
 use anyhow::{Context, Result, anyhow, bail};
 use std::path::{Path, PathBuf};
@@ -37,13 +38,13 @@ fn open(host: &mut Host, repair: &Repair) -> Result<Open> {
 }
 
 /// Copies the metadata out.
-pub fn back_up(host: &mut Host, repair: &Repair, stop: &Stop) -> Result<()> {
+pub fn back_up(host: &mut Host, repair: &Repair, stop: &Stop, share: Tell<'_>) -> Result<()> {
     let open = open(host, repair)?;
     let old = Path::new(&repair.old);
     // One that a killed run left: the name was free when the record was written.
     file::remove(old)?;
     file::make_folder(old)?;
-    whole(copy::out(open.path(), old, Some(stop), &mut |_, _| {})?)?;
+    whole(copy::out(open.path(), old, Some(stop), share)?)?;
     if !copy::same(open.path(), old)? {
         bail!("{} is not what it is a copy of: somebody writes to the metadata", old.display());
     }
@@ -166,9 +167,9 @@ pub fn compare(host: &mut Host, repair: &Repair, with: &str) -> Result<()> {
     bail!("the metadata of {} is not what {with} holds", repair.pool)
 }
 
-pub fn fill(volume: &LvmName, from: &str) -> Result<()> {
+pub fn fill(volume: &LvmName, from: &str, share: Tell<'_>) -> Result<()> {
     let device = format!("/dev/mapper/{}", dm_escape(volume.vg.as_str(), volume.lv.as_str()));
-    copy::over(Path::new(from), Path::new(&device), &mut |_, _| {})
+    copy::over(Path::new(from), Path::new(&device), share)
 }
 
 /// Sees that what LVM made is what was shown, and takes that for the copy of the new.
@@ -184,7 +185,7 @@ pub fn adopt(host: &mut Host, repair: &Repair, stop: &Stop) -> Result<()> {
 }
 
 /// Writes a copy over metadata that is down.
-pub fn write_over(place: &Place, from: &str) -> Result<()> {
+pub fn write_over(place: &Place, from: &str, share: Tell<'_>) -> Result<()> {
     // A file that is on a loop device which something uses is the metadata of a pool that runs.
     let _held = match place {
         Place::File { path, .. } => {
@@ -192,7 +193,7 @@ pub fn write_over(place: &Place, from: &str) -> Result<()> {
         }
         Place::Device { .. } => None,
     };
-    copy::over(Path::new(from), Path::new(place.path()), &mut |_, _| {})
+    copy::over(Path::new(from), Path::new(place.path()), share)
 }
 
 /// Forgets a repair. The record goes last: copies without one would be nobody's.

@@ -8,6 +8,7 @@ use crate::exit::{Kind, Problem};
 use crate::observe::{Host, filter, profile};
 use crate::plan::Plan;
 use crate::plan::step::Step;
+use crate::sys::copy::Tell;
 use crate::sys::dm::Control;
 use crate::sys::lvm2cmd::LvmError;
 use crate::sys::signal::Stop;
@@ -37,6 +38,8 @@ pub struct Applied {
 /// Told to whoever shows progress.
 pub enum Event<'a> {
     Begins(&'a Step),
+    /// So much of it is done, of so much.
+    Share(u64, u64),
     Ended(&'a Step, Status),
 }
 
@@ -65,7 +68,7 @@ pub fn apply(
             Status::NotRun
         } else {
             tell(Event::Begins(step));
-            match run(step, host, stop, warnings) {
+            match run(step, host, stop, warnings, &mut |done, of| tell(Event::Share(done, of))) {
                 Ok(()) => Status::Done,
                 Err(error) => {
                     let mut problem = failed(step, &applied, &error);
@@ -102,7 +105,7 @@ fn together(failures: BTreeMap<&str, Problem>) -> Result<(), Problem> {
 }
 
 /// The one match from a step to the wall.
-fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>) -> Result<()> {
+fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, share: Tell<'_>) -> Result<()> {
     match step {
         Step::WipeDevice { device, .. } => exec::run("wipefs", &["--all", device]).map(drop),
         Step::WriteProfile { path, text, .. } => file::replace(path, text, 0o644),
@@ -123,12 +126,12 @@ fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>) ->
         // The look that follows is the examination: it is a fact of the next plan.
         Step::Examine { .. } => Ok(()),
         Step::BeginRepair { repair } => metadata::write(repair),
-        Step::BackUpMetadata { repair } => metadata::back_up(host, repair, stop),
+        Step::BackUpMetadata { repair } => metadata::back_up(host, repair, stop, share),
         Step::BuildMetadata { repair } => metadata::build(repair, stop),
-        Step::FillVolume { volume, from } => metadata::fill(volume, from),
+        Step::FillVolume { volume, from } => metadata::fill(volume, from, share),
         Step::CompareMetadata { repair, with } => metadata::compare(host, repair, with),
         Step::AdoptMetadata { repair } => metadata::adopt(host, repair, stop),
-        Step::WriteMetadata { place, from, .. } => metadata::write_over(place, from),
+        Step::WriteMetadata { place, from, .. } => metadata::write_over(place, from, share),
         Step::NoteRepair { repair, stage } => metadata::note(repair, *stage),
         Step::EndRepair { repair, keeps_old } => metadata::end(repair, *keeps_old),
         Step::CreateGroup { .. }

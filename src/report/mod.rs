@@ -183,10 +183,16 @@ impl Voice {
 
 /// A moving line that says what is being done, and for how long by now.
 fn spin(bar: &ProgressBar, what: &str) {
-    let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    bar.unset_length();
+    bar.set_style(moving("{spinner} {wide_msg} {elapsed}"));
     bar.set_message(clean(what));
+    // Last: it is shown from here on.
+    bar.reset();
     bar.enable_steady_tick(Duration::from_millis(100));
+}
+
+fn moving(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
 impl Drop for Busy {
@@ -255,6 +261,15 @@ impl Progress {
             Event::Begins(step) => {
                 if let Some(bar) = &self.bar {
                     spin(bar, &step.command());
+                }
+            }
+            Event::Share(done, of) => {
+                if let Some(bar) = &self.bar {
+                    if bar.length() != Some(*of) {
+                        bar.set_length(*of);
+                        bar.set_style(moving("{spinner} {wide_msg} {percent:>3}% {elapsed}"));
+                    }
+                    bar.set_position(*done);
                 }
             }
             Event::Ended(step, status) => {
