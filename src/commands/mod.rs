@@ -137,17 +137,20 @@ fn begin<V: Verb>(verb: &V, globals: &Globals, host: &mut Host, run: &mut Run<V:
     let (facts, plan, _lock) = if globals.dry_run || globals.yes || !verb.asks() {
         let lock = if globals.dry_run { None } else { Some(lock_for::<V>(globals)?) };
         let facts = verb.observe(host);
-        let plan = verb.plan(&facts)?;
+        let plan = planned(verb, &facts, &stop)?;
         (facts, plan, lock)
     } else {
         let before = verb.observe(host);
-        let plan = verb.plan(&before)?;
+        let plan = planned(verb, &before, &stop)?;
         if plan.nothing_to_do() {
             (before, plan, None)
         } else {
             ask(verb, &before, &plan, globals)?;
             let lock = lock_for::<V>(globals)?;
             let facts = verb.observe(host);
+            if stop.asked() {
+                return Err(interrupted::<V>());
+            }
             if !verb.same_ground(&before, &facts) || verb.plan(&facts).as_ref() != Ok(&plan) {
                 return Err(Problem::new(
                     Kind::Refused,
@@ -181,6 +184,15 @@ fn begin<V: Verb>(verb: &V, globals: &Globals, host: &mut Host, run: &mut Run<V:
         problem
     })?;
     unless_left::<V>(left, run.steps.iter().any(|step| step.status == Status::Done))
+}
+
+/// The plan; what a look did not come to, since somebody asked for an end, is no reason against it.
+fn planned<V: Verb>(verb: &V, facts: &V::Facts, stop: &Stop) -> Result<Plan, Problem> {
+    verb.plan(facts).map_err(|refusal| if stop.asked() { interrupted::<V>() } else { Problem::from(refusal) })
+}
+
+fn interrupted<V: Verb>() -> Problem {
+    Problem::new(Kind::Interrupted, format!("{} was interrupted, nothing was changed", V::NAME))
 }
 
 /// A run that did what it could has not done all that was asked.
@@ -224,6 +236,11 @@ fn carry_out<V: Verb>(
         facts = verb.observe(host);
         let fresh_plan = verb.plan(&facts).map_err(|refusal| {
             let mut problem = Problem::from(refusal);
+            if stop.asked() {
+                problem.kind = Kind::Interrupted;
+                problem.message = format!("{} was interrupted after its last step", V::NAME);
+                return problem.hint("run the same command again: it goes on here");
+            }
             problem.kind = Kind::Failed;
             problem.message = format!("{} cannot be verified after its last step: {}", V::NAME, problem.message);
             problem
@@ -295,9 +312,7 @@ fn ask<V: Verb>(verb: &V, facts: &V::Facts, plan: &Plan, globals: &Globals) -> R
     match globals.voice.confirm(&question) {
         Ok(true) => Ok(()),
         Ok(false) => Err(refused(format!("{} was not confirmed, nothing was changed", V::NAME))),
-        Err(why) if why.kind() == std::io::ErrorKind::Interrupted => {
-            Err(Problem::new(Kind::Interrupted, format!("{} was interrupted, nothing was changed", V::NAME)))
-        }
+        Err(why) if why.kind() == std::io::ErrorKind::Interrupted => Err(interrupted::<V>()),
         Err(why) => Err(refused(format!("{} could not be confirmed: {why}", V::NAME))),
     }
 }

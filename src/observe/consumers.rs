@@ -111,11 +111,20 @@ fn docker_root() -> Looked<String> {
     Ok(daemon.root().to_owned())
 }
 
-/// What Docker's devicemapper driver knows of its volumes: a name and a thin id of each layer and container.
+/// A layer or a container, as Docker's devicemapper driver knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DockerVolume {
+    pub name: String,
+    pub thin_id: u64,
+    /// Of the pool, when it was made.
+    pub transaction_id: Option<u64>,
+}
+
+/// What Docker's devicemapper driver knows of its volumes.
 ///
 /// # Errors
 /// A file of Docker's is there and cannot be read or taken apart.
-pub fn docker_volumes() -> Looked<Vec<(String, u64)>> {
+pub fn docker_volumes() -> Looked<Vec<DockerVolume>> {
     let folder = format!("{}/devicemapper/metadata", docker_root()?);
     let mut found = Vec::new();
     for name in looked(block::entries(Path::new(&folder)))? {
@@ -127,9 +136,13 @@ pub fn docker_volumes() -> Looked<Vec<(String, u64)>> {
         let text = looked(file::read(&path))?.unwrap_or_default();
         let value: serde_json::Value =
             serde_json::from_str(&text).map_err(|why| Unseen(format!("reading {}: {why}", path.display())))?;
-        let id = value.get("device_id").and_then(serde_json::Value::as_u64);
+        let number = |key: &str| value.get(key).and_then(serde_json::Value::as_u64);
         let short: String = name.chars().take(12).collect();
-        found.extend(id.map(|id| (format!("docker:{short}"), id)));
+        found.extend(number("device_id").map(|thin_id| DockerVolume {
+            name: format!("docker:{short}"),
+            thin_id,
+            transaction_id: number("transaction_id"),
+        }));
     }
     Ok(found)
 }

@@ -106,6 +106,8 @@ pub struct Room {
     /// What its file system has left for root.
     pub free: Bytes,
     pub read_only: bool,
+    /// Gone with the next boot.
+    pub in_memory: bool,
 }
 
 /// A folder by its one name, without links, doubled slashes and one at its end: as the kernel calls what lies in it. What
@@ -129,7 +131,7 @@ pub fn room(folder: &str) -> Looked<Room> {
         return Err(super::Unseen(format!("{} is no folder", there.display())));
     }
     let space = looked(file::space(there))?;
-    Ok(Room { free: Bytes(space.free), read_only: space.read_only })
+    Ok(Room { free: Bytes(space.free), read_only: space.read_only, in_memory: space.in_memory })
 }
 
 /// The UUID of the file system with this number. One without a device of its own (btrfs, overlay) is looked for by

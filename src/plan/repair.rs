@@ -107,6 +107,7 @@ pub struct Room {
     pub folder: String,
     pub free: Bytes,
     pub read_only: bool,
+    pub in_memory: bool,
     /// The first number that no copy there has.
     pub number: u32,
 }
@@ -118,6 +119,8 @@ pub struct Expected {
     pub thin_id: u64,
     /// Its device, once it is up.
     pub device: String,
+    /// Of the pool, when Docker made it.
+    pub transaction_id: Option<u64>,
 }
 
 /// # Errors
@@ -303,7 +306,8 @@ fn while_up(pool: &Pool, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) 
         }
     }
     missing(facts, &["thin_check", "thin_dump", "thin_repair"], reasons);
-    fresh::room(facts, None, reasons);
+    // Blocks that were freed are copied too, so that this is the least that a copy takes.
+    fresh::room(facts, figures.map(|figures| figures.metadata_used.bytes()), reasons);
     plan.question = 1;
     plan.todo(Step::Examine { pool: name.clone(), device: fresh::device(pool) });
     if marked && is_full(pool) {

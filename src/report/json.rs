@@ -121,6 +121,11 @@ pub fn metadata_check(
     })
 }
 
+/// The object of `metadata check` and `metadata dump` with `--dry-run`.
+pub fn metadata_planned(command: &str, of: &Pool) -> Value {
+    json!({"dmtool": FORMAT, "command": command, "changed": false, "dry_run": true, "pool": pool(of)})
+}
+
 /// The object of `metadata dump`.
 pub fn metadata_dump(of: &Pool, file: &std::path::Path) -> Value {
     json!({"dmtool": FORMAT, "command": "metadata dump", "changed": false, "pool": pool(of), "file": file})

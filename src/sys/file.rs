@@ -47,7 +47,12 @@ pub struct Space {
     pub allocated: u64,
     pub free: u64,
     pub read_only: bool,
+    /// Gone with the next boot.
+    pub in_memory: bool,
 }
+
+/// `TMPFS_MAGIC` and `RAMFS_MAGIC` of linux/magic.h.
+const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
 
 /// How large a file is, how much of it is there, and how much more there could be, in bytes.
 ///
@@ -57,7 +62,9 @@ pub fn space(path: &Path) -> Result<Space> {
     let context = || format!("looking at {}", path.display());
     let metadata = fs::metadata(path).with_context(context)?;
     let system = rustix::fs::statvfs(path).with_context(context)?;
+    let kind = u64::try_from(rustix::fs::statfs(path).with_context(context)?.f_type).unwrap_or(0);
     Ok(Space {
+        in_memory: IN_MEMORY.contains(&kind),
         length: metadata.len(),
         allocated: metadata.blocks() * 512,
         free: system.f_bfree * system.f_frsize,

@@ -1,5 +1,6 @@
 //! Debian's Docker 20.10 on pools that dmtool made.
 
+use crate::harness::metadata::{Metadata, Part};
 use crate::harness::*;
 use predicates::prelude::*;
 use predicates::str::contains;
@@ -79,6 +80,7 @@ fn runs_a_container_before_and_after_a_reboot() {
             assert!(info.contains("Pool Name: docker-thinpool"), "{info}");
             assert!(!info.contains("Data file: /dev/loop"), "{info}");
             import_busybox();
+            a_container_is_in_the_way_of_a_repair();
             let written = sh("/usr/bin/docker run --network none --name writer busy \
                               sh -c 'dd if=/dev/urandom of=/file bs=1M count=50 2>/dev/null; md5sum /file'");
             sh("/usr/bin/docker commit writer kept >/dev/null");
@@ -128,6 +130,7 @@ fn starts_on_two_volumes() {
             assert_eq!((status, &value["changed"]), (0, &true.into()), "{value:#}");
             assert_eq!(json("activate --all").1["changed"], false);
             let table = sh("dmsetup table | grep thin-pool");
+            repair_dockers_own();
             // Options may not stand in the file and on the command line both.
             sh("umount /var/lib/docker; rm /etc/docker/daemon.json");
             start_docker(ON_TWO_VOLUMES);
@@ -137,6 +140,47 @@ fn starts_on_two_volumes() {
             stop_docker();
         });
     });
+}
+
+/// Docker's pool on two volumes is in no register, and is repaired all the same: its superblock is damaged.
+fn repair_dockers_own() {
+    let pool = json("status").1["pools"][0]["name"].as_str().expect("a name").to_owned();
+    let transaction = json("status").1["pools"][0]["transaction_id"].clone();
+    // As Docker does when it ends.
+    sh(&format!("dmsetup remove '{pool}'"));
+    dmtool(&format!("metadata check {pool}")).assert().success().stdout(contains("is clean"));
+    Metadata::of("/dev/mapper/vg--docker-metadata").damage(Part::Superblock);
+    dmtool(&format!("metadata check {pool}")).assert().code(1).stdout(contains("is damaged"));
+    let (status, value) = json(&format!("repair {pool} --yes"));
+    assert_eq!(status, 0, "{value:#}");
+    let volumes = value["repair"]["volumes"].to_string();
+    assert!(volumes.contains("docker:") && value["warnings"].to_string().contains("superblock"), "{value:#}");
+    dmtool("activate --all").assert().success();
+    assert_eq!(json("status").1["pools"][0]["transaction_id"], transaction);
+    dmtool(&format!("repair {pool} --accept --yes")).assert().success();
+}
+
+/// A sick pool with a container on it: which one must be stopped is said by name.
+fn a_container_is_in_the_way_of_a_repair() {
+    sh("/usr/bin/docker run --detach --network none --name idle busy sh -c 'dd if=/dev/zero of=/dev/null' >/dev/null");
+    let table = sh("dmsetup table docker-thinpool");
+    let swap = |table: &str| {
+        sh(&format!(
+            "dmsetup load docker-thinpool --table '{table}' && dmsetup suspend --nolockfs --noflush docker-thinpool && \
+             dmsetup resume docker-thinpool"
+        ))
+    };
+    let mut words: Vec<String> = table.split(' ').map(str::to_owned).collect();
+    let features: u32 = words[7].parse().expect("a count of features");
+    words[7] = (features + 1).to_string();
+    words.push("read_only".to_owned());
+    swap(&words.join(" "));
+    dmtool("repair docker/thinpool --yes")
+        .assert()
+        .code(3)
+        .stderr(contains("Containers that run: idle").and(contains("nothing was changed")));
+    swap(&table);
+    sh("/usr/bin/docker rm --force idle >/dev/null");
 }
 
 /// Has a container write and verify all the time while dmtool resizes what Docker runs on; what `docker info` must say

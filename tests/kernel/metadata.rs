@@ -158,6 +158,9 @@ fn check_has_all_metadata_looked_at_where_that_is_asked() {
             let theirs = held(name);
             assert!(has(&deep, "could-not-look") && !has(pool, "could-not-look"), "{kind:?}");
             assert_eq!(held(name), theirs, "{kind:?}: somebody else's stays");
+            let (status, value) = json(&format!("metadata check {pool} --dry-run"));
+            assert_eq!((status, &value["dry_run"], &value["pool"]["name"]), (0, &true.into(), &pool.into()));
+            dmtool("metadata dump nowhere /run/none --dry-run").assert().code(3).stderr(contains("there is no pool"));
             sh(&format!("dmsetup message {name} 0 release_metadata_snap"));
             if kind == Kind::Raw {
                 // The kernel knows that leaf by heart; it is gone with the next boot.

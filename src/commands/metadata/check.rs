@@ -1,6 +1,6 @@
 //! `dmtool metadata check`: whether the map of a pool is whole.
 
-use super::view::{Work, interrupted, open, told, unseen};
+use super::view::{Work, interrupted, open, told, unseen, would};
 use crate::commands::Globals;
 use crate::exit::{DONE, FAILED, Problem};
 use crate::observe::Unseen;
@@ -26,8 +26,7 @@ pub struct Args {
 /// It could not look.
 pub fn run(args: &Args, globals: &Globals) -> Result<u8, Problem> {
     if globals.dry_run {
-        globals.voice.say("metadata check changes nothing, so there is no plan to show.");
-        return Ok(DONE);
+        return told(NAME, globals, would(NAME, &args.pool, ("check", ""), globals));
     }
     told(NAME, globals, look(args, globals))
 }

@@ -1,6 +1,6 @@
 //! `dmtool metadata dump`: the map of a pool as text.
 
-use super::view::{Work, interrupted, open, told, unseen};
+use super::view::{Work, interrupted, open, told, unseen, would};
 use crate::commands::{Globals, usage};
 use crate::exit::{DONE, Kind, Problem};
 use crate::observe::Unseen;
@@ -42,8 +42,7 @@ pub fn run(args: &Args, globals: &Globals) -> Result<u8, Problem> {
     }
     if globals.dry_run {
         let to = args.file.as_ref().map_or("standard output".to_owned(), |file| file.display().to_string());
-        globals.voice.say(&format!("This would write the metadata of {} to {to}.", args.pool));
-        return Ok(DONE);
+        return told(NAME, globals, would(NAME, &args.pool, ("dump", &format!(" to {to}")), globals));
     }
     told(NAME, globals, write(args, globals))
 }

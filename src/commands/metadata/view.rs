@@ -1,9 +1,10 @@
 //! A pool's metadata, to be read: through a metadata snapshot where the pool is up, where it rests otherwise.
 
 use crate::commands::Globals;
-use crate::exit::{Kind, Problem};
+use crate::commands::activation::look_with_dockers;
+use crate::exit::{DONE, Kind, Problem};
 use crate::names::means;
-use crate::observe::lvm::{self, Lvm};
+use crate::observe::lvm::Lvm;
 use crate::observe::metadata::{self, Open};
 use crate::observe::pools::{self, Pool};
 use crate::observe::snapshot::Snapshot;
@@ -51,14 +52,33 @@ pub fn open(verb: &'static str, name: &str, globals: &Globals) -> Result<Work, P
     preflight::check(verb, &crate::observe::host::abilities(), needs)?;
     let stop =
         Stop::listen().map_err(|why| Problem::from_error(Kind::Refused, "signals cannot be listened to", &why))?;
-    let mut host = Host::new(globals.lock_limit);
-    let (pool, lvm) = find(name, &mut host).map_err(|why| unseen(name, &why))?;
-    let Some(pool) = pool else {
-        let problem = Problem::new(Kind::Refused, format!("there is no pool {name} on this host"));
-        return Err(problem.hint("list the pools: dmtool status"));
-    };
+    let (pool, lvm) = the_pool(name, globals)?;
     let view = view(&pool, lvm.as_ref(), globals).map_err(|why| unseen(&pool.name, &why))?;
     Ok(Work { pool, view, stop })
+}
+
+fn the_pool(name: &str, globals: &Globals) -> Result<(Pool, Option<Lvm>), Problem> {
+    let mut host = Host::new(globals.lock_limit);
+    let (pool, lvm) = find(name, &mut host).map_err(|why| unseen(name, &why))?;
+    let pool = pool.ok_or_else(|| {
+        Problem::new(Kind::Refused, format!("there is no pool {name} on this host"))
+            .hint("list the pools: dmtool status")
+    })?;
+    Ok((pool, lvm))
+}
+
+/// Says what a run would do, and reserves nothing for it.
+///
+/// # Errors
+/// There is no such pool, or it could not be looked for.
+pub fn would(verb: &'static str, name: &str, (what, to): (&str, &str), globals: &Globals) -> Result<u8, Problem> {
+    let (pool, _) = the_pool(name, globals)?;
+    let by = if pool.live.is_some() { ", through a metadata snapshot that is released afterwards" } else { "" };
+    globals.voice.say(&format!("This would {what} the metadata of {}{to}{by}.", pool.name));
+    if globals.voice.json {
+        globals.voice.json(&json::metadata_planned(verb, &pool));
+    }
+    Ok(DONE)
 }
 
 /// That the metadata could not be looked at, which is not that it is damaged.
@@ -68,7 +88,8 @@ pub fn unseen(pool: &str, why: &Unseen) -> Problem {
     problem.hint(format!("see how the pool is: dmtool check {pool}"))
 }
 
-/// The kernel knows pools that are up; LVM, which takes its time, is asked only for one that is down and in no register.
+/// The kernel knows pools that are up; LVM, which takes its time, and Docker's configuration are asked only for one that is
+/// down and in no register.
 fn find(name: &str, host: &mut Host) -> Looked<(Option<Pool>, Option<Lvm>)> {
     let is_it = |pool: &Pool| means(name, &pool.name, &pool.dm_names());
     let pools = pools::with_register(looked(host.active_pools())?, &register::read()?);
@@ -76,9 +97,15 @@ fn find(name: &str, host: &mut Host) -> Looked<(Option<Pool>, Option<Lvm>)> {
     if let Some(pool) = pools.iter().find(known) {
         return Ok((Some(pool.clone()), None));
     }
-    let lvm = lvm::look_if_installed(host)?;
-    let found = pools::join(pools, &lvm).into_iter().find(is_it);
-    Ok((found, Some(lvm)))
+    let facts = look_with_dockers(host);
+    let found = facts.pools?.into_iter().find(is_it);
+    match (found, facts.lvm, facts.unread) {
+        (Some(found), lvm, _) if found.record.is_some() || found.live.is_some() => Ok((Some(found), lvm.ok())),
+        (Some(found), lvm, _) => Ok((Some(found), Some(lvm?))),
+        // Nobody may say that it is not there who could not look everywhere.
+        (None, _, Some(why)) => Err(why),
+        (None, lvm, None) => lvm.map(|lvm| (None, Some(lvm))),
+    }
 }
 
 fn view(pool: &Pool, lvm: Option<&Lvm>, globals: &Globals) -> Looked<View> {

@@ -205,7 +205,8 @@ fn room_in(folder: &str, pool: &Pool, journal: Option<&Repair>) -> Looked<Room> 
         free(format!("{folder}/{word}{number}.old")) && free(format!("{folder}/{word}{number}.new"))
     };
     let number = (0..1000).find(is_free).ok_or_else(|| Unseen(format!("{folder} is full of copies")))?;
-    Ok(Room { folder: folder.to_owned(), free: found.free, read_only: found.read_only, number })
+    let standing::Room { free, read_only, in_memory } = found;
+    Ok(Room { folder: folder.to_owned(), free, read_only, in_memory, number })
 }
 
 /// The volumes that somebody knows to be in the pool.
@@ -219,14 +220,16 @@ fn expected(pool: &Pool, ground: &activation::Facts) -> Looked<Vec<Expected>> {
             }
             let Ok(thin_id) = row.thin_id.parse() else { continue };
             let device = format!("/dev/mapper/{}", dm_escape(&row.vg_name, &row.lv_name));
-            found.push(Expected { name: format!("{}/{}", row.vg_name, row.lv_name), thin_id, device });
+            let name = format!("{}/{}", row.vg_name, row.lv_name);
+            found.push(Expected { name, thin_id, device, transaction_id: None });
         }
     }
     if let Some(record) = &pool.record {
         let record = record.as_ref().map_err(Clone::clone)?;
         for volume in record.volumes.iter().filter(|volume| volume.state == State::Ready) {
             let device = format!("/dev/mapper/{}", volume.device);
-            found.push(Expected { name: volume.name.clone(), thin_id: volume.thin_id, device });
+            let (name, thin_id) = (volume.name.clone(), volume.thin_id);
+            found.push(Expected { name, thin_id, device, transaction_id: None });
         }
     }
     let names = pool.dm_names();
@@ -235,10 +238,10 @@ fn expected(pool: &Pool, ground: &activation::Facts) -> Looked<Vec<Expected>> {
         .any(|consumer| consumer.name == "Docker" && means(&consumer.pool, &pool.name, &names))
         || crate::names::DmName::new(&pool.name).is_ok_and(|name| crate::observe::register::is_dockers(&name));
     if dockers {
-        for (name, thin_id) in consumers::docker_volumes()? {
+        for consumers::DockerVolume { name, thin_id, transaction_id } in consumers::docker_volumes()? {
             if found.iter().all(|volume| volume.thin_id != thin_id) {
                 // Docker brings them up itself, and mounts them.
-                found.push(Expected { name, thin_id, device: String::new() });
+                found.push(Expected { name, thin_id, device: String::new(), transaction_id });
             }
         }
     }

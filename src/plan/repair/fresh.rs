@@ -71,7 +71,8 @@ pub fn build(request: &Request, pool: &Pool, found: &Found, facts: &Facts, plan:
             None
         }
     };
-    let shape = Shape::of(pool);
+    let shape = Shape::of(pool, facts);
+    warn(request, pool, found, &shape, facts, plan);
     if let (Head::Of(superblock), Wanted::Repair) = (&found.head, &request.wanted)
         && shape.chunk_sectors != superblock.chunk.0
     {
@@ -98,6 +99,25 @@ pub fn build(request: &Request, pool: &Pool, found: &Found, facts: &Facts, plan:
     plan.todo(Step::BuildMetadata { repair: Box::new(repair.clone()) });
     // What follows is asked for anew, with what was found.
     swap::steps(pool, &repair, facts, plan, reasons);
+}
+
+/// What the operator should know before saying yes.
+fn warn(request: &Request, pool: &Pool, found: &Found, shape: &Shape, facts: &Facts, plan: &mut Plan) {
+    if let Err(why) = &facts.expected {
+        plan.warnings.push(format!("which volumes should be in {} could not be looked at: {why}", pool.name));
+    }
+    if let Ok(room) = &facts.room
+        && room.in_memory
+    {
+        plan.warnings.push(format!("{} is in memory: the copies there are gone with the next boot", room.folder));
+    }
+    // LVM keeps count itself.
+    if request.wanted == Wanted::Repair && pool.lvm.is_none() && found.head == Head::Foreign {
+        plan.warnings.push(format!(
+            "the superblock of {} is damaged: its transaction id is taken to be {}, the highest that is known elsewhere",
+            pool.name, shape.transaction_id
+        ));
+    }
 }
 
 fn repair(pool: &Pool, found: &Found, rest: &Rest, home: Home, source: Source, to: (&str, u32)) -> Repair {
@@ -135,7 +155,7 @@ struct Shape {
 }
 
 impl Shape {
-    fn of(pool: &Pool) -> Shape {
+    fn of(pool: &Pool, facts: &Facts) -> Shape {
         if let Some(side) = &pool.lvm {
             let chunk = side.row.chunk_size.max(1);
             return Shape {
@@ -146,8 +166,10 @@ impl Shape {
         }
         pool.recorded().map_or(Shape { transaction_id: 0, chunk_sectors: 1, data_blocks: 0 }, |record| {
             let chunk = record.table.words.chunk.0.max(1);
+            let made = facts.expected.iter().flatten().filter_map(|volume| volume.transaction_id);
             Shape {
-                transaction_id: record.transaction_id,
+                // Docker takes a volume for lost that was made in a later transaction than the pool's.
+                transaction_id: made.fold(record.transaction_id, u64::max),
                 chunk_sectors: chunk,
                 data_blocks: record.table.length.0 / chunk,
             }
@@ -216,7 +238,7 @@ fn dump(path: &str, pool: &Pool, shape: &Shape, facts: &Facts, reasons: &mut Rea
     }
     if pool.lvm.is_none() && contents.transaction_id < shape.transaction_id {
         reasons.add(format!(
-            "{path} is of transaction {}, and the register has seen {}: it would not be brought up.",
+            "{path} is of transaction {}, and the pool has been at {}: it would not be brought up.",
             contents.transaction_id, shape.transaction_id
         ));
     }
