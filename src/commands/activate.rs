@@ -80,7 +80,7 @@ impl Verb for Activate {
         // Once: what did not come by then does not come for the look that verifies.
         let limit = self.limit.take();
         device::until(limit, || {
-            let mut facts = look_with_dockers(host);
+            let mut facts = look_with_dockers(host, &self.chosen);
             facts.remembered = self.remember.then(|| remembered(&self.chosen, &facts));
             let found = self.is_all_there(&facts);
             (facts, found)

@@ -11,9 +11,10 @@ pub fn look(host: &mut Host) -> Facts {
     look_with(host, None)
 }
 
-/// As [`look`], with the pool that Docker's configuration tells of where the register does not know that.
-pub fn look_with_dockers(host: &mut Host) -> Facts {
-    look_with(host, Some(remember::of_docker()))
+/// As [`look`], with the pool that Docker's configuration tells of where the register does not know that; that on Docker's
+/// own files only where it is named, since Docker brings it up itself and takes its loop devices down with it.
+pub fn look_with_dockers(host: &mut Host, chosen: &Chosen) -> Facts {
+    look_with(host, Some(remember::of_docker(matches!(chosen, Chosen::One(_)))))
 }
 
 fn look_with(host: &mut Host, dockers: Option<Looked<Option<Record>>>) -> Facts {

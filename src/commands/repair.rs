@@ -4,7 +4,9 @@ mod look;
 
 use super::{Globals, Verb, drive};
 use crate::exit::Problem;
+use crate::names::DmName;
 use crate::observe::metadata::Verdict;
+use crate::observe::register::is_dockers;
 use crate::observe::repair::{Repair, Stage};
 use crate::observe::{Host, host};
 use crate::plan::Plan;
@@ -143,7 +145,7 @@ impl<const RESTORES: bool> Mend<RESTORES> {
     fn whole(&self, name: &str, facts: &Facts, changed: bool, up: bool) -> String {
         if !changed {
             let mut lines = vec![format!("The metadata of {name} is whole: there is nothing to repair.")];
-            lines.extend((!up).then(|| format!("The pool is down; to bring it up: dmtool activate {name}")));
+            lines.extend((!up).then(|| format!("The pool is down; to bring it up: {}", activation(name))));
             return lines.join("\n");
         }
         let leaked = facts.found.as_ref().is_some_and(|found| {
@@ -192,10 +194,18 @@ fn names(facts: &Facts) -> Vec<(String, u64)> {
     facts.expected.iter().flatten().map(|volume| (volume.name.clone(), volume.thin_id)).collect()
 }
 
+/// What brings a pool up: its own pool Docker makes when it starts.
+fn activation(name: &str) -> String {
+    if DmName::new(name).is_ok_and(|name| is_dockers(&name)) {
+        return "systemctl start docker".to_owned();
+    }
+    format!("dmtool activate {name}")
+}
+
 fn swapped(name: &str, repair: &Repair, checks: &[String], up: bool) -> String {
     let mut lines = vec![format!("{name} has new metadata; the old is kept as {}. Next:", repair.old)];
     if !up {
-        lines.push(format!("  dmtool activate {name}"));
+        lines.push(format!("  {}", activation(name)));
     }
     lines.extend(checks.iter().map(|check| format!("  {check}")));
     lines.push(format!("  dmtool repair {name} --accept    when all is well: it gives the old metadata up"));

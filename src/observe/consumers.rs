@@ -80,7 +80,7 @@ impl Daemon {
     }
 }
 
-/// The two devices that Docker is configured to make its own pool on, and the folder that gives the pool its name.
+/// The two devices, or files, that Docker makes its own pool on, and the folder that gives the pool its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OfDocker {
     pub data: String,
@@ -102,6 +102,26 @@ fn devices(text: &str) -> Result<Option<OfDocker>, String> {
     let root = format!("{}/devicemapper", daemon.root());
     let both = daemon.option("dm.datadev=").zip(daemon.option("dm.metadatadev="));
     Ok(both.map(|(data, metadata)| OfDocker { data, metadata, root }))
+}
+
+/// The two files that Docker makes its own pool on where it is not configured for anything else.
+///
+/// # Errors
+/// The configuration is there and cannot be read or taken apart.
+pub fn docker_files() -> Looked<Option<OfDocker>> {
+    let text = looked(file::read(Path::new(DOCKER)))?.unwrap_or_default();
+    let daemon = daemon_json(&text).map_err(|why| Unseen(format!("reading {DOCKER}: {why}")))?;
+    if ["dm.thinpooldev=", "dm.datadev=", "dm.metadatadev="].iter().any(|key| daemon.option(key).is_some()) {
+        return Ok(None);
+    }
+    let root = format!("{}/devicemapper", daemon.root());
+    // Docker has a folder of that name in it; its documents show the files one level up.
+    let folders = [format!("{root}/devicemapper"), root.clone()];
+    Ok(folders.into_iter().find_map(|folder| {
+        let (data, metadata) = (format!("{folder}/data"), format!("{folder}/metadata"));
+        let both = Path::new(&data).is_file() && Path::new(&metadata).is_file();
+        both.then(|| OfDocker { data, metadata, root: root.clone() })
+    }))
 }
 
 /// Docker's own folder.

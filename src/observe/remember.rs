@@ -67,20 +67,32 @@ fn volumes_of(name: &DmName, live: &Live, known: Option<&Record>) -> Looked<Vec<
     Ok(volumes)
 }
 
-/// The pool that Docker makes on the two devices of its configuration, where it has made it before: Docker takes the
-/// pool down when it ends.
+/// The pool that Docker makes on the two devices of its configuration, where it has made it before, or with `files` on
+/// those that it makes itself: Docker takes the pool down when it ends.
 ///
 /// # Errors
 /// The configuration, or a device that is there, cannot be looked at.
-pub fn of_docker() -> Looked<Option<Record>> {
-    let Some(devices) = consumers::docker_devices()? else { return Ok(None) };
+pub fn of_docker(files: bool) -> Looked<Option<Record>> {
+    let files = || if files { consumers::docker_files() } else { Ok(None) };
+    let Some(devices) = consumers::docker_devices()?.map_or_else(files, |found| Ok(Some(found)))? else {
+        return Ok(None);
+    };
     let Some(root) = looked(file::identity(Path::new(&devices.root)))? else { return Ok(None) };
     let place = |path: &str| -> Looked<Place> {
         match standing::device_at(path)? {
             There::Device(there) => {
                 Ok(Place::Device { path: path.to_owned(), size: there.size, dm_uuid: there.dm_uuid })
             }
-            _ => Err(Unseen(format!("{path}, which Docker's configuration names for its pool, is no block device"))),
+            _ => match standing::file_at(path)? {
+                There::File(there) => Ok(Place::File {
+                    path: standing::resolved(path),
+                    size: there.length,
+                    inode: Some(there.inode),
+                    filesystem: there.filesystem,
+                    grows_to: None,
+                }),
+                _ => Err(Unseen(format!("{path}, which Docker has its pool on, is neither a block device nor a file"))),
+            },
         }
     };
     let (data, metadata) = (place(&devices.data)?, place(&devices.metadata)?);
@@ -96,7 +108,7 @@ pub fn of_docker() -> Looked<Option<Record>> {
     Ok(Some(Record {
         dmtool: FORMAT,
         name: DmName::new(&format!("docker-{major}:{minor}-{}-pool", root.inode)).map_err(Unseen)?,
-        kind: Kind::Raw,
+        kind: if data.is_file() { Kind::Loop } else { Kind::Raw },
         table: Line::new(data.size().whole_sectors(), &table),
         transaction_id: superblock.transaction_id,
         metadata,

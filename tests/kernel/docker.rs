@@ -249,6 +249,23 @@ fn a_container_works_on_while_files_grow() {
             let info = sh("/usr/bin/docker info 2>/dev/null");
             assert!(info.contains("Data Space Total: 4.295GB"), "{info}");
             sh("/usr/bin/docker start --attach writer 2>&1 | grep -q 'File exists'");
+            let pool = sh("/usr/bin/docker info 2>/dev/null | sed -n 's/.*Pool Name: //p'");
+            stop_docker();
+            // Docker took its pool and its loop devices down; what it left is repaired.
+            sh("mount /dev/xvdg /var/lib/docker");
+            dmtool("activate --all").assert().success();
+            assert_eq!(sh("losetup"), "", "the files are Docker's to bring up");
+            let metadata = Metadata::of("/var/lib/docker/devicemapper/devicemapper/metadata");
+            dmtool(&format!("metadata check {pool}")).assert().success().stdout(contains("is clean"));
+            metadata.damage(Part::DataMap);
+            dmtool(&format!("metadata check {pool}")).assert().code(1);
+            dmtool(&format!("repair {pool} --yes")).assert().success().stdout(contains("systemctl start docker"));
+            dmtool(&format!("metadata check {pool}")).assert().success();
+            assert_eq!(sh("losetup"), "", "no loop device is left");
+            sh("umount /var/lib/docker");
+            start_docker(ON_LOOP_FILES);
+            sh("/usr/bin/docker start --attach writer 2>&1 | grep -q 'File exists'");
+            dmtool(&format!("repair {pool} --accept --yes")).assert().success();
             stop_docker();
         });
     });

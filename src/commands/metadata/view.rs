@@ -9,6 +9,7 @@ use crate::observe::metadata::{self, Open};
 use crate::observe::pools::{self, Pool};
 use crate::observe::snapshot::Snapshot;
 use crate::observe::{Host, Looked, Unseen, looked, register};
+use crate::plan::activation::Chosen;
 use crate::plan::preflight::{self, Needs};
 use crate::report::json;
 use crate::sys::signal::Stop;
@@ -97,7 +98,7 @@ fn find(name: &str, host: &mut Host) -> Looked<(Option<Pool>, Option<Lvm>)> {
     if let Some(pool) = pools.iter().find(known) {
         return Ok((Some(pool.clone()), None));
     }
-    let facts = look_with_dockers(host);
+    let facts = look_with_dockers(host, &Chosen::One(name.to_owned()));
     let found = facts.pools?.into_iter().find(is_it);
     match (found, facts.lvm, facts.unread) {
         (Some(found), lvm, _) if found.record.is_some() || found.live.is_some() => Ok((Some(found), lvm.ok())),

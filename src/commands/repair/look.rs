@@ -46,7 +46,7 @@ pub fn look(request: &Request, memory: &mut Memory, host: &mut Host) -> Facts {
     if memory.stop.is_none() {
         memory.stop = Stop::listen().ok();
     }
-    let mut facts = blank(look_with_dockers(host));
+    let mut facts = blank(look_with_dockers(host, &request.chosen()));
     let pool = request.chosen().find(&facts.ground.pools).cloned();
     let Some(pool) = pool else { return facts };
     facts.journal = repair::read(&pool.name);
