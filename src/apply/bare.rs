@@ -56,9 +56,21 @@ fn device(place: &Place) -> Result<((u32, u32), u64)> {
 
 /// thin_check, as LVM runs it before it activates a pool.
 pub fn check(name: &DmName, place: &Place) -> Result<()> {
-    let ((major, minor), _) = device(place)?;
-    let node = block::kernel_name(major, minor).context("the metadata device is not in sysfs")?;
-    exec::run("thin_check", &["-q", "--clear-needs-check-flag", &format!("/dev/{node}")])
+    let file = Path::new(place.path());
+    // One that is on no loop device is Docker's, which brings its own.
+    let held = match place {
+        Place::File { .. } if loopdev::of(file)?.is_none() => Some(loopdev::hold(file, true)?),
+        _ => None,
+    };
+    let node = match &held {
+        Some(held) => held.path.clone(),
+        None => {
+            let ((major, minor), _) = device(place)?;
+            let node = block::kernel_name(major, minor).context("the metadata device is not in sysfs")?;
+            format!("/dev/{node}")
+        }
+    };
+    exec::run("thin_check", &["-q", "--clear-needs-check-flag", &node])
         .map(drop)
         .with_context(|| format!("the metadata of {name} is damaged, or could not be checked"))
 }

@@ -187,12 +187,11 @@ pub fn adopt(host: &mut Host, repair: &Repair, stop: &Stop) -> Result<()> {
 /// Writes a copy over metadata that is down.
 pub fn write_over(place: &Place, from: &str, share: Tell<'_>) -> Result<()> {
     // A file that is on a loop device which something uses is the metadata of a pool that runs.
-    let _held = match place {
-        Place::File { path, .. } => {
-            loopdev::of(Path::new(path))?.map(|found| block::exclusive(&found.name)).transpose()?
-        }
-        Place::Device { .. } => None,
+    let devices = match place {
+        Place::File { path, .. } => loopdev::all_of(Path::new(path))?,
+        Place::Device { .. } => Vec::new(),
     };
+    let _held: Vec<_> = devices.iter().map(|found| block::exclusive(&found.name)).collect::<Result<_>>()?;
     copy::over(Path::new(from), Path::new(place.path()), share)
 }
 

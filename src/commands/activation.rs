@@ -33,7 +33,7 @@ fn look_with(host: &mut Host, dockers: Option<Looked<Option<Record>>>) -> Facts 
     let mut running = consumers::running();
     // Docker's own pools have Docker's name.
     if consumers::docker_runs() {
-        let dockers = |pool: &&Pool| DmName::new(&pool.name).is_ok_and(|name| register::is_dockers(&name));
+        let dockers = |pool: &&Pool| register::is_dockers_own(&pool.name);
         running.extend(pools.iter().flatten().filter(dockers).map(|pool| ("Docker", pool.name.clone())));
     }
     Facts { pools, lvm, above, names: device::dm_names(), running, known, remembered: None, unread }

@@ -5,6 +5,7 @@ use crate::health::{self, Finding, Thresholds};
 use crate::observe::survey::{self, Avoid, Depth, Survey};
 use crate::observe::{Host, Unseen};
 use crate::sys::apart::{self, Ended, Where};
+use crate::sys::signal::Stop;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -14,9 +15,9 @@ const TRIES: usize = 6;
 /// What a command at work leaves on its way is gone by then.
 const SETTLES: Duration = Duration::from_millis(500);
 
-/// Makes a survey of the pools with these names (none means all), as deep as asked, and hands over what `tell` says of it and of what
-/// health finds in it. What a command at work leaves on its way must be seen twice. Where no survey can be made, that
-/// is what is found.
+/// Makes a survey of the pools with these names (none means all), as deep as asked, and hands over what `tell` says of it
+/// and of what health finds in it. What a command at work leaves on its way must be seen twice; all metadata is looked
+/// at once. Where no survey can be made, that is what is found.
 pub fn findings<T: Serialize + DeserializeOwned>(
     names: &[String],
     depth: Depth<'_>,
@@ -29,7 +30,10 @@ pub fn findings<T: Serialize + DeserializeOwned>(
         let mut found = health::findings(&seen, thresholds);
         if health::may_pass(&found) {
             std::thread::sleep(SETTLES);
-            seen = look();
+            let first = std::mem::replace(&mut seen, look());
+            if let Depth::Whole(_) = depth {
+                seen.keep_maps(first);
+            }
             found = health::findings(&seen, thresholds);
         }
         tell(&seen, &found)
@@ -53,7 +57,11 @@ pub fn survey<T: Serialize + DeserializeOwned>(
     let mut avoid = Avoid::default();
     for _ in 0..TRIES {
         let work = |mut stage: apart::Stage| {
-            let mut look = || survey::look(&mut Host::new(globals.lock_limit), names, depth, &avoid, &mut stage);
+            let mut depth = depth;
+            let mut look = || {
+                let depth = std::mem::replace(&mut depth, Depth::Quick);
+                survey::look(&mut Host::new(globals.lock_limit), names, depth, &avoid, &mut stage)
+            };
             serde_json::to_vec(&tell(&mut look)).unwrap_or_default()
         };
         let stop = match depth {
@@ -73,6 +81,9 @@ pub fn survey<T: Serialize + DeserializeOwned>(
             Ended::Died(place) => (place, "ended without an answer".to_owned()),
         };
         let Where { stage, detail } = &place;
+        if stop.is_some_and(Stop::asked) {
+            return Err(Unseen("somebody asked for an end".to_owned()));
+        }
         if !avoid.learn(stage, detail, &what) {
             return Err(Unseen(format!("{stage} {what} ({detail})")));
         }

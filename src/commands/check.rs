@@ -2,7 +2,7 @@
 
 use super::apart;
 use super::{Globals, usage};
-use crate::exit::{INTERRUPTED, Kind, Problem};
+use crate::exit::{Kind, Problem};
 use crate::health::{self, Finding, Status, Thresholds};
 use crate::observe::survey::{Depth, Survey};
 use crate::report::{Voice, health as report, json, nagios};
@@ -13,14 +13,15 @@ use serde_json::Value;
 /// Say what is wrong with the pools, and the command that mends it
 ///
 /// Looks at the kernel, LVM, dmeventd, and at what the pools stand on, and changes nothing. It never hangs on a sick
-/// pool: what does not answer in time is a finding. Exit status, as monitoring plugins have it: 0 ok, 1 warning, 2
+/// pool: what does not answer in time is a finding. With --metadata thin_check may take an hour for each pool, and one
+/// that is up has a metadata snapshot meanwhile. Exit status, as monitoring plugins have it: 0 ok, 1 warning, 2
 /// critical, 3 unknown (and wrong usage).
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Pools by name; none means all
     #[arg(value_name = "POOL")]
     pools: Vec<String>,
-    /// Have thin_check look at all metadata, however long that takes; that of a pool that is up by a metadata snapshot
+    /// Have thin_check look at all metadata; that of a pool that is up by a metadata snapshot
     #[arg(long)]
     metadata: bool,
     /// Use of data or metadata that is a warning, in percent
@@ -51,11 +52,16 @@ pub fn run(args: &Args, globals: &Globals) -> u8 {
         globals.voice.problem(&usage(globals, "check", why));
         return Status::Unknown.exit();
     }
-    let stop = match args.metadata.then(Stop::listen).transpose() {
+    let deep = args.metadata && !globals.dry_run;
+    if args.metadata && !deep {
+        globals
+            .voice
+            .warn("with --dry-run no metadata is looked at, since that reserves a metadata snapshot of what is up");
+    }
+    let stop = match deep.then(Stop::listen).transpose() {
         Ok(stop) => stop,
         Err(why) => {
-            globals.voice.problem(&Problem::from_error(Kind::Refused, "signals cannot be listened to", &why));
-            return Status::Unknown.exit();
+            return gave_up(&Problem::from_error(Kind::Refused, "signals cannot be listened to", &why), args, globals);
         }
     };
     let depth = stop.as_ref().map_or(Depth::Quick, Depth::Whole);
@@ -63,8 +69,7 @@ pub fn run(args: &Args, globals: &Globals) -> u8 {
     let tell = |survey: &Survey, findings: &[Finding]| tell(survey, findings, thresholds, voice);
     let outcome = apart::findings(&args.pools, depth, globals, thresholds, tell);
     if stop.as_ref().is_some_and(Stop::asked) {
-        globals.voice.problem(&Problem::new(Kind::Interrupted, "check was interrupted, nothing was changed"));
-        return INTERRUPTED;
+        return gave_up(&Problem::new(Kind::Interrupted, "check was interrupted"), args, globals);
     }
     if globals.voice.json {
         globals.voice.json(&outcome.json);
@@ -74,6 +79,17 @@ pub fn run(args: &Args, globals: &Globals) -> u8 {
         globals.voice.picture(&outcome.text);
     }
     outcome.exit
+}
+
+/// As monitoring reads it, nobody knows how the pools are.
+fn gave_up(problem: &Problem, args: &Args, globals: &Globals) -> u8 {
+    if globals.voice.json {
+        globals.voice.json(&json::failure(Some("check"), problem));
+    } else if args.nagios {
+        globals.voice.answer(&format!("DMTOOL UNKNOWN - {}", problem.message));
+    }
+    globals.voice.problem(problem);
+    Status::Unknown.exit()
 }
 
 fn tell(survey: &Survey, findings: &[Finding], thresholds: Thresholds, voice: Voice) -> Outcome {

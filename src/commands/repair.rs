@@ -4,9 +4,8 @@ mod look;
 
 use super::{Globals, Verb, drive};
 use crate::exit::Problem;
-use crate::names::DmName;
 use crate::observe::metadata::Verdict;
-use crate::observe::register::is_dockers;
+use crate::observe::register::is_dockers_own;
 use crate::observe::repair::{Repair, Stage};
 use crate::observe::{Host, host};
 use crate::plan::Plan;
@@ -151,6 +150,9 @@ impl<const RESTORES: bool> Mend<RESTORES> {
         let leaked = facts.found.as_ref().is_some_and(|found| {
             found.as_ref().is_ok_and(|found| matches!(found.verdict, Verdict::Leaked(_) | Verdict::Damaged(_)))
         });
+        if !leaked && !up && is_dockers_own(name) {
+            return format!("The metadata of {name} is whole. To bring the pool up: {}", activation(name));
+        }
         if leaked || !up {
             return format!("{name} is as it was.");
         }
@@ -196,7 +198,7 @@ fn names(facts: &Facts) -> Vec<(String, u64)> {
 
 /// What brings a pool up: its own pool Docker makes when it starts.
 fn activation(name: &str) -> String {
-    if DmName::new(name).is_ok_and(|name| is_dockers(&name)) {
+    if is_dockers_own(name) {
         return "systemctl start docker".to_owned();
     }
     format!("dmtool activate {name}")

@@ -9,6 +9,7 @@ use crate::names::quoted;
 use crate::observe::Unseen;
 use crate::observe::host;
 use crate::observe::metadata::{Checker, Superblock, Verdict};
+use crate::observe::snapshot::Holder;
 use crate::observe::standing::There;
 use crate::observe::survey::Pending;
 use crate::observe::thin::{Mode, PoolFigures, PoolTable};
@@ -121,10 +122,14 @@ pub(super) fn maps(look: &Look<'_>) -> Outcome {
     let Some(verdict) = &look.seen.maps else { return Ok(Vec::new()) };
     let message = match verdict.as_ref().map_err(Clone::clone)? {
         Verdict::Clean => return Ok(Vec::new()),
-        Verdict::Late => return Err(Unseen("thin_check was asked for an end".to_owned())),
-        Verdict::Damaged(said) | Verdict::Leaked(said) if look.live().is_some() => format!(
+        Verdict::Late => return Err(Unseen("thin_check did not end in time".to_owned())),
+        Verdict::Damaged(said) if look.live().is_some() => format!(
             "thin_check finds damage in the maps of the pool while it is up ({said}): what lies in that part cannot be \
              read."
+        ),
+        Verdict::Leaked(said) if look.live().is_some() => format!(
+            "thin_check finds blocks counted that nothing uses ({said}): nothing is lost, and LVM will not bring the \
+             pool up again."
         ),
         Verdict::Damaged(said) => format!("The pool is down, and thin_check finds damage in its metadata ({said})."),
         Verdict::Leaked(said) => {
@@ -313,10 +318,16 @@ pub(super) fn transaction(look: &Look<'_>) -> Outcome {
 pub(super) fn metadata_snapshot(look: &Look<'_>) -> Outcome {
     let Some((live, _, figures)) = look.figures()? else { return Ok(Vec::new()) };
     let Some(root) = figures.held_root else { return Ok(Vec::new()) };
-    let message = format!(
-        "A metadata snapshot is held (block {root}): a backup or thin_ls is at work, or was killed; meanwhile metadata \
-         is used up faster."
-    );
-    let hint = format!("dmsetup message {} 0 release_metadata_snap", mend::quoted(&live.dm_name));
+    let (whose, hint) = match look.seen.snapshot.as_ref().and_then(|holder| holder.as_ref().ok()) {
+        Some(Holder::Dmtool) => return Ok(Vec::new()),
+        Some(Holder::Killed) => {
+            ("a dmtool was killed while it read the metadata", format!("dmtool metadata check {}", quoted(look.name())))
+        }
+        Some(Holder::Other) | None => (
+            "a backup or thin_ls is at work, or was killed",
+            format!("dmsetup message {} 0 release_metadata_snap", mend::quoted(&live.dm_name)),
+        ),
+    };
+    let message = format!("A metadata snapshot is held (block {root}): {whose}; meanwhile metadata is used up faster.");
     Ok(vec![look.finding(Code::MetadataSnapshotHeld, message, hint)])
 }

@@ -50,6 +50,7 @@ fn seen(pool: Pool) -> Seen {
         pending: None,
         resting: None,
         maps: None,
+        snapshot: None,
         above: Vec::new(),
         repair: Ok(None),
         now: None,

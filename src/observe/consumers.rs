@@ -2,6 +2,7 @@
 
 use super::{Looked, Unseen, looked};
 use crate::sys::{block, exec, file};
+use crate::units::{Bytes, KIB, parse_size};
 use serde::Serialize;
 use std::path::Path;
 use toml_edit::{DocumentMut, TableLike};
@@ -73,6 +74,11 @@ impl Daemon {
         root.unwrap_or("/var/lib/docker").trim_end_matches('/')
     }
 
+    /// `dm.blocksize`: by powers of 1024, as Docker reads it.
+    fn chunk(&self) -> Result<Bytes, String> {
+        self.option("dm.blocksize=").map_or(Ok(CHUNK), |text| parse_size(&text))
+    }
+
     /// The last of its storage options with this key counts.
     fn option(&self, key: &str) -> Option<String> {
         let options = self.0.get("storage-opts").and_then(|options| options.as_array()).into_iter().flatten();
@@ -86,7 +92,12 @@ pub struct OfDocker {
     pub data: String,
     pub metadata: String,
     pub root: String,
+    /// Of the pool as Docker would make it.
+    pub chunk: Bytes,
 }
+
+/// What Docker's pools have where nothing is configured (defaultThinpBlockSize of its devicemapper driver).
+const CHUNK: Bytes = Bytes(64 * KIB);
 
 /// `dm.datadev` and `dm.metadatadev` of Docker's daemon.json.
 ///
@@ -101,7 +112,8 @@ fn devices(text: &str) -> Result<Option<OfDocker>, String> {
     let daemon = daemon_json(text)?;
     let root = format!("{}/devicemapper", daemon.root());
     let both = daemon.option("dm.datadev=").zip(daemon.option("dm.metadatadev="));
-    Ok(both.map(|(data, metadata)| OfDocker { data, metadata, root }))
+    let chunk = daemon.chunk()?;
+    Ok(both.map(|(data, metadata)| OfDocker { data, metadata, root, chunk }))
 }
 
 /// The two files that Docker makes its own pool on where it is not configured for anything else.
@@ -116,11 +128,12 @@ pub fn docker_files() -> Looked<Option<OfDocker>> {
     }
     let root = format!("{}/devicemapper", daemon.root());
     // Docker has a folder of that name in it; its documents show the files one level up.
+    let chunk = daemon.chunk().map_err(|why| Unseen(format!("reading {DOCKER}: {why}")))?;
     let folders = [format!("{root}/devicemapper"), root.clone()];
     Ok(folders.into_iter().find_map(|folder| {
         let (data, metadata) = (format!("{folder}/data"), format!("{folder}/metadata"));
         let both = Path::new(&data).is_file() && Path::new(&metadata).is_file();
-        both.then(|| OfDocker { data, metadata, root: root.clone() })
+        both.then(|| OfDocker { data, metadata, root: root.clone(), chunk })
     }))
 }
 

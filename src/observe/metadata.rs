@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long thin_check may take in a look that monitoring waits for.
-pub const CHECK_LIMIT: Duration = Duration::from_secs(8);
+const CHECK_LIMIT: Duration = Duration::from_secs(8);
 /// `THIN_SUPERBLOCK_MAGIC` of the kernel's dm-thin-metadata.c.
 const MAGIC: u64 = 27_022_010;
 
@@ -95,24 +95,33 @@ pub fn checker() -> Looked<Checker> {
     })
 }
 
-/// Looks at the metadata of a pool of LVM that is down.
+/// Looks at the metadata of a pool of LVM that is down, and has `judge` look at all of it.
 ///
 /// # Errors
 /// Its volumes are not all there, or lie otherwise than in plain stretches of extents.
-pub fn resting(pool: &Pool, lvm: &Lvm, checker: &Looked<Checker>, patience: Patience<'_>) -> Looked<Resting> {
+pub fn resting(pool: &Pool, lvm: &Lvm, judge: impl FnOnce(&Path) -> Looked<Verdict>) -> Looked<Resting> {
     let side = pool.lvm.as_ref().ok_or_else(|| Unseen(format!("{} is not LVM's", pool.name)))?;
     let open = of_lvm(lvm, &side.row.vg_name, &side.row.metadata_lv)?;
     let superblock = match head(open.path())? {
         Head::Of(superblock) => Some(superblock),
         Head::Blank | Head::Foreign => None,
     };
-    let verdict = match checker {
-        Ok(Checker::Installed(path)) => options().and_then(|own| verdict::of(path, &own, open.path(), patience)),
+    Ok(Resting { superblock, verdict: judge(open.path()) })
+}
+
+/// What LVM's own check would say before it activates a pool, for no longer than monitoring waits.
+///
+/// # Errors
+/// The checker is not installed, or could not look.
+pub fn as_lvm_does(checker: &Looked<Checker>, metadata: &Path) -> Looked<Verdict> {
+    match checker {
+        Ok(Checker::Installed(path)) => {
+            options().and_then(|own| verdict::of(path, &own, metadata, Patience::Within(CHECK_LIMIT)))
+        }
         Ok(Checker::Off) => Ok(Verdict::Clean),
         Ok(Checker::Missing(tool)) => Err(Unseen(format!("{tool} is not installed"))),
         Err(why) => Err(why.clone()),
-    };
-    Ok(Resting { superblock, verdict })
+    }
 }
 
 /// The operator's options for thin_check (`global/thin_check_options`), so that this look judges as LVM's activation does;

@@ -194,6 +194,11 @@ pub fn is_dockers(pool: &DmName) -> bool {
     pool.as_str().starts_with("docker-") && pool.as_str().ends_with("-pool")
 }
 
+/// As [`is_dockers`], of any pool's name.
+pub fn is_dockers_own(pool: &str) -> bool {
+    DmName::new(pool).is_ok_and(|name| is_dockers(&name))
+}
+
 /// Docker's pool carries nothing but Docker's devices, and containerd names its own (`POOL-snap-N`).
 pub fn is_a_consumers(pool: &DmName, device: &str) -> bool {
     let snap = device.strip_prefix(pool.as_str()).and_then(|rest| rest.strip_prefix("-snap-"));

@@ -1,5 +1,6 @@
 //! Records of pools that are not in the register: of one that is up, and of the one that Docker's configuration tells of.
 
+use super::metadata::trees::is_whole;
 use super::metadata::{Head, head};
 use super::pools::{Kind, Live};
 use super::register::{DOCKERS_LOW_WATER, FORMAT, Line, Place, Record, State, Volume, is_a_consumers};
@@ -96,12 +97,18 @@ pub fn of_docker(files: bool) -> Looked<Option<Record>> {
         }
     };
     let (data, metadata) = (place(&devices.data)?, place(&devices.metadata)?);
-    let Head::Of(superblock) = head(Path::new(&devices.metadata))? else { return Ok(None) };
+    let block = looked(file::head(Path::new(&devices.metadata)))?;
+    // One with a wrong sum is believed nothing: what it lacks Docker's files tell.
+    let superblock = match head(Path::new(&devices.metadata))? {
+        Head::Of(superblock) if is_whole(&block) => Some(superblock),
+        Head::Blank if consumers::docker_volumes()?.is_empty() => return Ok(None),
+        Head::Of(_) | Head::Blank | Head::Foreign => None,
+    };
     let (major, minor) = block::split_device_number(root.device);
     let table = PoolTable {
         metadata_device: String::new(),
         data_device: String::new(),
-        chunk: superblock.chunk,
+        chunk: superblock.as_ref().map_or(devices.chunk.whole_sectors(), |superblock| superblock.chunk),
         low_water: DOCKERS_LOW_WATER,
         features: vec!["skip_block_zeroing".to_owned()],
     };
@@ -110,7 +117,7 @@ pub fn of_docker(files: bool) -> Looked<Option<Record>> {
         name: DmName::new(&format!("docker-{major}:{minor}-{}-pool", root.inode)).map_err(Unseen)?,
         kind: if data.is_file() { Kind::Loop } else { Kind::Raw },
         table: Line::new(data.size().whole_sectors(), &table),
-        transaction_id: superblock.transaction_id,
+        transaction_id: superblock.map_or(0, |superblock| superblock.transaction_id),
         metadata,
         data,
         volumes: Vec::new(),

@@ -9,7 +9,6 @@ use super::{Looked, Unseen, looked};
 use crate::sys::dm::{Ask, Control};
 use crate::sys::file;
 use crate::sys::lock::{self, Lock};
-use crate::sys::signal::Stop;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -32,6 +31,7 @@ struct Note {
 /// A metadata snapshot that is ours; released when this goes.
 pub struct Snapshot {
     dm_name: String,
+    block: Option<u64>,
     _lock: Lock,
 }
 
@@ -62,19 +62,60 @@ impl Snapshot {
                 "{why:#} (no metadata snapshot can be made of a pool that is read-only or has failed)"
             )));
         }
-        let held = Snapshot { dm_name: name.clone(), _lock: lock };
-        note(&state(&control, name)?)?;
+        let mut held = Snapshot { dm_name: name.clone(), block: None, _lock: lock };
+        let now = state(&control, name)?;
+        note(&now)?;
+        held.block = now.block;
         Ok(held)
     }
+
+    /// Sees that it was there all the time: the kernel hands its blocks out again as soon as somebody releases it, and
+    /// what was read then is nothing.
+    ///
+    /// # Errors
+    /// It is gone, or could not be looked at.
+    pub fn was_kept(&self) -> Looked<()> {
+        let now = state(&looked(Control::open())?, &self.dm_name)?;
+        if now.block.is_some() && now.block == self.block {
+            return Ok(());
+        }
+        Err(Unseen(format!("somebody released the metadata snapshot of {} while it was read", self.dm_name)))
+    }
+}
+
+/// Whose a metadata snapshot is that is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Holder {
+    /// A dmtool that runs.
+    Dmtool,
+    /// A dmtool that was killed: the next look at the metadata releases it.
+    Killed,
+    Other,
+}
+
+/// Whose the snapshot at this block is.
+///
+/// # Errors
+/// Our note of it cannot be read.
+pub fn holder(dm_name: &str, block: u64) -> Looked<Holder> {
+    let Some(text) = looked(file::read(&path(dm_name)))? else { return Ok(Holder::Other) };
+    let note: Note = serde_json::from_str(&text).map_err(|why| Unseen(format!("reading {dm_name}'s note: {why}")))?;
+    if note.block.is_some_and(|noted| noted != block) {
+        return Ok(Holder::Other);
+    }
+    let at_work = looked(lock::take_at(&lock_path(dm_name), Duration::ZERO, "metadata"))?.is_err();
+    Ok(if at_work { Holder::Dmtool } else { Holder::Killed })
 }
 
 /// Has thin_check look at the maps of a pool that is up.
 ///
 /// # Errors
 /// No snapshot could be had, or thin_check could not look.
-pub fn check(live: &Live, patience: Duration, stop: &Stop) -> Looked<Verdict> {
-    let _snapshot = Snapshot::reserve(live, patience)?;
-    metadata::check(&live.metadata_node()?, true, Patience::Until(stop))
+pub fn check(live: &Live, lock_limit: Duration, patience: Patience<'_>) -> Looked<Verdict> {
+    let snapshot = Snapshot::reserve(live, lock_limit)?;
+    let verdict = metadata::check(&live.metadata_node()?, true, patience);
+    snapshot.was_kept()?;
+    verdict
 }
 
 impl Drop for Snapshot {
@@ -127,9 +168,12 @@ fn path(dm_name: &str) -> PathBuf {
     Path::new(FOLDER).join(format!("snapshot-{dm_name}.json"))
 }
 
+fn lock_path(dm_name: &str) -> PathBuf {
+    PathBuf::from(format!("/run/dmtool-snapshot-{dm_name}.lock"))
+}
+
 fn lock(dm_name: &str, patience: Duration) -> Looked<Lock> {
-    let path = PathBuf::from(format!("/run/dmtool-snapshot-{dm_name}.lock"));
-    match looked(lock::take_at(&path, patience, "metadata"))? {
+    match looked(lock::take_at(&lock_path(dm_name), patience, "metadata"))? {
         Ok(lock) => Ok(lock),
         Err(lock::Held(holder)) => Err(Unseen(format!("{holder} reads the metadata of {dm_name}"))),
     }

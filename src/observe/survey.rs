@@ -10,7 +10,7 @@ use super::pools::{self, Below, Caution, Live, Pool};
 use super::register;
 use super::repair::{self, Repair};
 use super::samples::{self, Sample, Samples};
-use super::snapshot;
+use super::snapshot::{self, Holder};
 use super::standing::{self, Standing};
 use super::thin::{Mode, PoolTable, parse_pool_table};
 use super::{Dmeventd, Host, Looked, Unseen, greet_dmeventd, host, looked};
@@ -33,8 +33,7 @@ pub enum Depth<'a> {
     Whole(&'a Stop),
 }
 
-/// How long thin_check may take for one pool before it counts as hanging, where all of the metadata is to be looked at:
-/// 16 GiB at the 5 MiB/s of a slow disk.
+/// How long one run of thin_check may take where all metadata is to be looked at: 16 GiB at the 5 MiB/s of a slow disk.
 const WHOLE_LIMIT: Duration = Duration::from_secs(3600);
 
 /// How long each stage may take that asks the kernel or a file, before it counts as hanging.
@@ -50,6 +49,8 @@ const AROUND: &str = "looking around the pools";
 #[derive(Debug, Clone, Default)]
 pub struct Avoid {
     silent: BTreeMap<String, String>,
+    /// Pools whose metadata hung.
+    metadata: BTreeMap<String, String>,
     stages: BTreeMap<String, String>,
 }
 
@@ -59,7 +60,17 @@ impl Avoid {
         if stage == KERNEL && !detail.is_empty() {
             return self.silent.insert(detail.to_owned(), format!("{detail} {what}")).is_none();
         }
+        if stage == METADATA && !detail.is_empty() {
+            return self.metadata.insert(detail.to_owned(), format!("{stage} of {detail}: it {what}")).is_none();
+        }
         stage != KERNEL && self.stages.insert(stage.to_owned(), format!("{stage}: it {what}")).is_none()
+    }
+
+    fn metadata(&self, pool: &str) -> Looked<()> {
+        match self.metadata.get(pool) {
+            Some(why) => Err(Unseen(why.clone())),
+            None => self.stage(METADATA),
+        }
     }
 
     fn stage(&self, name: &str) -> Looked<()> {
@@ -81,7 +92,8 @@ pub fn limit(stage: &str, lock_limit: Duration, depth: Depth<'_>) -> Duration {
         (LVM, _) => lock_limit + lvm::READ_LIMIT + STAGE_LIMIT,
         // thin_check has a limit of its own for each pool that is down.
         (METADATA, Depth::Quick) => Duration::from_secs(60),
-        (METADATA, Depth::Whole(_)) => WHOLE_LIMIT + lock_limit,
+        // It runs once more where it finds something.
+        (METADATA, Depth::Whole(_)) => 2 * WHOLE_LIMIT + lock_limit + STAGE_LIMIT,
         _ => STAGE_LIMIT,
     }
 }
@@ -126,6 +138,8 @@ pub struct Seen {
     pub resting: Option<Looked<Resting>>,
     /// What thin_check says of a pool that is up, or of a bare one that is down, where that was asked for.
     pub maps: Option<Looked<Verdict>>,
+    /// Whose the metadata snapshot is that is held.
+    pub snapshot: Option<Looked<Holder>>,
     /// What stands on a sick pool, with its uses.
     pub above: Vec<Above>,
     /// A repair of it that was begun, and neither accepted nor undone.
@@ -185,6 +199,7 @@ pub fn look(host: &mut Host, names: &[String], depth: Depth<'_>, avoid: &Avoid, 
     let mut checked = Vec::new();
     for pool in &pools {
         stage.begins(METADATA);
+        stage.at(&pool.name);
         checked.push((rest(pool, &lvm, &checker, depth, avoid), maps(pool, depth, host.lock_limit, avoid)));
     }
     stage.begins(AROUND);
@@ -233,26 +248,42 @@ fn rest(
     // Another host may be writing what would be read here.
     let elsewhere = !side.row.vg_shared.is_empty() || !side.row.vg_exported.is_empty();
     let up = pool.live.is_some() || pool.broken.is_some() || !side.active_components.is_empty();
-    if up || elsewhere || side.is_partial() {
+    if up || side.is_partial() {
         return None;
     }
-    let patience = match depth {
-        Depth::Quick => Patience::Within(metadata::CHECK_LIMIT),
-        Depth::Whole(stop) => Patience::Until(stop),
-    };
-    Some(avoid.stage(METADATA).and_then(|()| metadata::resting(pool, lvm, checker, patience)))
+    let reachable = avoid.metadata(&pool.name);
+    match depth {
+        Depth::Quick if elsewhere => None,
+        Depth::Whole(_) if elsewhere => {
+            let vg = &side.row.vg_name;
+            Some(Err(Unseen(format!("the volume group {vg} is shared with other hosts, or exported"))))
+        }
+        Depth::Quick => {
+            Some(reachable.and_then(|()| metadata::resting(pool, lvm, |path| metadata::as_lvm_does(checker, path))))
+        }
+        // What LVM was told to pass over is looked at here.
+        Depth::Whole(stop) => Some(reachable.and_then(|()| not_asked(stop)).and_then(|()| {
+            metadata::resting(pool, lvm, |path| metadata::check(path, false, Patience::AtMost(WHOLE_LIMIT, stop)))
+        })),
+    }
+}
+
+/// Whoever asked for an end gets no further look.
+fn not_asked(stop: &Stop) -> Looked<()> {
+    if stop.asked() { Err(Unseen("somebody asked for an end".to_owned())) } else { Ok(()) }
 }
 
 fn maps(pool: &Pool, depth: Depth<'_>, lock_limit: Duration, avoid: &Avoid) -> Option<Looked<Verdict>> {
     let Depth::Whole(stop) = depth else { return None };
-    let reachable = avoid.stage(METADATA);
+    let reachable = avoid.metadata(&pool.name).and_then(|()| not_asked(stop));
+    let patience = Patience::AtMost(WHOLE_LIMIT, stop);
     if let Some(live) = &pool.live {
-        return Some(reachable.and_then(|()| snapshot::check(live, lock_limit, stop)));
+        return Some(reachable.and_then(|()| snapshot::check(live, lock_limit, patience)));
     }
     let record = pool.record.as_ref().filter(|_| pool.broken.is_none())?;
     Some(reachable.and_then(|()| {
         let open = metadata::of_place(&record.as_ref().map_err(Clone::clone)?.metadata)?;
-        metadata::check(open.path(), false, Patience::Until(stop))
+        metadata::check(open.path(), false, patience)
     }))
 }
 
@@ -284,6 +315,9 @@ fn around(pool: Pool, (resting, maps): Checked, avoid: &Avoid, old: &Samples) ->
         pending: live.filter(|live| live.inactive_table).map(|live| pending(&live.dm_name)),
         resting,
         maps,
+        snapshot: live
+            .and_then(|live| Some((live, live.figures()?.held_root?)))
+            .map(|(live, block)| avoid.stage(AROUND).and_then(|()| snapshot::holder(&live.dm_name, block))),
         standing: if live.is_none() && reachable.is_ok() { pool.recorded().map(standing::look) } else { None },
         above,
         now: live.and_then(sample),
@@ -344,6 +378,20 @@ fn sample(live: &Live) -> Option<Sample> {
 }
 
 impl Survey {
+    /// Takes what an earlier look found in all metadata, which a quick one does not look at again.
+    pub fn keep_maps(&mut self, earlier: Survey) {
+        for before in earlier.pools {
+            let Some(now) = self.pools.iter_mut().find(|seen| seen.pool.name == before.pool.name) else { continue };
+            let is_down = now.pool.live.is_none();
+            if is_down == before.pool.live.is_none() {
+                now.maps = before.maps;
+            }
+            if is_down && before.resting.is_some() {
+                now.resting = before.resting;
+            }
+        }
+    }
+
     /// Nothing could be seen, for this reason.
     pub fn unseen(why: Unseen) -> Survey {
         Survey {

@@ -66,6 +66,21 @@ impl Facts {
         Around { above: &self.above, names: &self.names }
     }
 
+    /// As [`choose`]; a pool that may be Docker's is not said to be missing where Docker's configuration could not be read.
+    ///
+    /// # Errors
+    /// As [`choose`]'s.
+    pub fn choose(&self, verb: &str, chosen: &Chosen) -> Result<Vec<&Pool>, Refusal> {
+        choose(verb, chosen, &self.pools, &self.lvm).map_err(|refusal| match (chosen, &self.unread) {
+            (Chosen::One(name), Some(why)) => Refusal {
+                message: format!("{verb} is refused, nothing was changed"),
+                reasons: vec![format!("Whether {name} is a pool of Docker's could not be looked at: {why}.")],
+                hint: refusal.hint,
+            },
+            _ => refusal,
+        })
+    }
+
     /// What the register says of a pool, where it is in it.
     pub fn known(&self, pool: &Pool) -> Option<&Known> {
         self.known.iter().find(|known| known.name == pool.name && pool.kind != Kind::Lvm)
@@ -124,7 +139,7 @@ pub fn choose<'a>(
 pub fn activate(chosen: &Chosen, facts: &Facts) -> Result<Plan, Refusal> {
     let mut plan = Plan::default();
     let mut reasons = Reasons::default();
-    for pool in choose("activate", chosen, &facts.pools, &facts.lvm)? {
+    for pool in facts.choose("activate", chosen)? {
         let before = plan.steps.len();
         if let (Some(lvm), Ok(name)) = (&pool.lvm, LvmName::parse(&pool.name)) {
             activate_lvm(chosen, pool, lvm, &name, &mut plan);

@@ -6,7 +6,7 @@ mod fresh;
 mod swap;
 mod transactions;
 
-use super::activation::{self, Chosen, choose};
+use super::activation::{self, Chosen};
 use super::refusal::{Reasons, Refusal};
 use super::step::Step;
 use super::{Plan, bare};
@@ -14,6 +14,7 @@ use crate::names::LvmName;
 use crate::observe::Looked;
 use crate::observe::metadata::{Head, Superblock, Verdict, volumes::Contents};
 use crate::observe::pools::Pool;
+use crate::observe::register::is_dockers_own;
 use crate::observe::repair::{Repair, Source, Stage};
 use crate::observe::thin::Mode;
 use crate::units::Bytes;
@@ -126,7 +127,7 @@ pub struct Expected {
 /// # Errors
 /// Every reason why nothing is begun.
 pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
-    let pools = choose(request.verb(), &request.chosen(), &facts.ground.pools, &facts.ground.lvm)?;
+    let pools = facts.ground.choose(request.verb(), &request.chosen())?;
     let Some(pool) = pools.first() else { return Ok(Plan::default()) };
     let refused = |reason: String, hint: String| Refusal {
         message: format!("{} of {} is refused, nothing was changed", request.verb(), pool.name),
@@ -160,6 +161,13 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
             finish::repaired(request, pool, repair, facts, &mut reasons);
         }
         _ => begin(request, pool, facts, &mut plan, &mut reasons)?,
+    }
+    if is_dockers_own(&pool.name) && request.wanted != Wanted::Accept && !plan.nothing_to_do() {
+        let runs = facts.ground.running.iter().any(|(who, wants)| *who == "Docker" && *wants == pool.name);
+        if runs && pool.live.is_none() {
+            let why = format!("Docker runs, and brings {} up by itself.", pool.name);
+            reasons.add_with_hint(why, "stop it: systemctl stop docker.socket docker");
+        }
     }
     reasons.settle(format!("{} of {} is refused, nothing was changed", request.verb(), pool.name))?;
     Ok(plan)
@@ -239,7 +247,8 @@ fn begin(request: &Request, pool: &Pool, facts: &Facts, plan: &mut Plan, reasons
         }
     };
     match (&found.head, &found.verdict) {
-        (Head::Blank, _) if !restores => {
+        // With volumes that somebody knows it was wiped: what the first block said is known, or found.
+        (Head::Blank, _) if !restores && !facts.expected.as_ref().is_ok_and(|volumes| !volumes.is_empty()) => {
             reasons.add(format!("The metadata of {} is blank: the pool was never used, or it was wiped.", pool.name));
             reasons.add_hint(format!("put a dump in its place: dmtool metadata restore {} FILE", pool.name));
         }
@@ -342,6 +351,11 @@ fn mend(
     let kept = (superblock.metadata_total.0 / 8).min(1024);
     if superblock.needs_check && superblock.metadata_used.0 + kept >= superblock.metadata_total.0 {
         fresh::grow(pool, facts, Some(superblock), plan, reasons);
+    }
+    if let (true, Some(record)) = (is_dockers_own(&pool.name), pool.recorded()) {
+        // Docker brings it up, on loop devices that go with it.
+        plan.todo(Step::CheckMetadata { name: record.name.clone(), place: record.metadata.clone() });
+        return;
     }
     match activation::activate(&request.chosen(), &facts.ground) {
         Ok(up) => {

@@ -309,8 +309,7 @@ impl Step {
             Step::Attach { path } => format!("losetup --find --nooverlap --direct-io=on {}", quoted(path)),
             Step::Detach { path } => format!("losetup --detach $(losetup -nO NAME -j {})", quoted(path)),
             Step::CheckMetadata { place, .. } => {
-                let device = if place.is_file() { at(place) } else { quoted(place.path()) };
-                format!("thin_check -q --clear-needs-check-flag {device}")
+                format!("thin_check -q --clear-needs-check-flag {}", quoted(place.path()))
             }
             Step::MakePool { record, length } => {
                 let params = record.table.words.params_on(&at(&record.metadata), &at(&record.data));

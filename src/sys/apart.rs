@@ -107,7 +107,7 @@ pub fn run<G>(
             drop(writer);
             let _kept = meanwhile();
             let child = Pid::from_raw(child);
-            let mut asked = stop.map(|stop| Asked { stop, child, told: false });
+            let mut asked = stop.map(|stop| Asked { stop, child, end_by: None });
             let ended = listen(reader, &detail, &limit, &mut asked);
             if let Some(child) = child {
                 // What hangs in the kernel ends when the kernel lets it.
@@ -134,20 +134,26 @@ fn in_child(writer: PipeWriter, detail: File, work: impl FnOnce(Stage) -> Vec<u8
 /// How long a child may tidy up after it was asked for an end.
 const TIDIES: Duration = Duration::from_secs(10);
 
+/// How often it is looked whether somebody asked for an end: a signal right before the wait does not end that.
+const LOOKS_EVERY: Duration = Duration::from_secs(1);
+
 struct Asked<'a> {
     stop: &'a Stop,
     child: Option<Pid>,
-    told: bool,
+    /// When a child that was told is given up.
+    end_by: Option<Instant>,
 }
 
 impl Asked<'_> {
-    /// Passes the wish on, once; whether it did.
-    fn pass_on(&mut self) -> bool {
-        if self.told || !self.stop.asked() {
-            return false;
+    /// Passes the wish on, once; until when the child may go on.
+    fn pass_on(&mut self) -> Option<Instant> {
+        if self.end_by.is_none() && self.stop.asked() {
+            if let Some(child) = self.child {
+                let _ = kill_process(child, Signal::TERM);
+            }
+            self.end_by = Some(Instant::now() + TIDIES);
         }
-        self.told = true;
-        self.child.is_some_and(|child| kill_process(child, Signal::TERM).is_ok())
+        self.end_by
     }
 }
 
@@ -170,12 +176,15 @@ fn listen(
             heard = rest.to_vec();
             deadline = Instant::now() + limit(&stage);
         }
-        if asked.as_mut().is_some_and(Asked::pass_on) {
-            deadline = deadline.min(Instant::now() + TIDIES);
+        if let Some(end_by) = asked.as_mut().and_then(Asked::pass_on) {
+            deadline = deadline.min(end_by);
         }
         let left = deadline.saturating_duration_since(Instant::now());
+        let late = left.is_zero();
+        let left = if asked.is_some() { left.min(LOOKS_EVERY) } else { left };
         let timeout = Timespec::try_from(left).context("counting time")?;
         match poll(&mut [PollFd::new(&reader, PollFlags::IN)], Some(&timeout)) {
+            Ok(0) if !late && asked.is_some() => continue,
             Ok(0) => return Ok(Ended::Late(place(stage))),
             Ok(_) => {}
             Err(Errno::INTR) => continue,

@@ -116,6 +116,17 @@ pub fn of(path: &Path) -> Result<Option<Attached>> {
     Ok(attached()?.into_iter().find(is_its))
 }
 
+/// Every loop device that shows a part of this file.
+///
+/// # Errors
+/// As [`of`]'s.
+pub fn all_of(path: &Path) -> Result<Vec<Attached>> {
+    let file = fs::metadata(path).with_context(|| format!("looking at {}", path.display()))?;
+    let mut found = attached()?;
+    found.retain(|one| (one.device, one.inode) == (file.dev(), file.ino()));
+    Ok(found)
+}
+
 /// Puts a file on a loop device, past the page cache where its file system can; one that is on one already stays.
 /// losetup(8) does it, since it knows what older kernels need.
 ///

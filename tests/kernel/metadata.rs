@@ -6,6 +6,7 @@ use crate::harness::metadata::Part;
 use crate::harness::*;
 use predicates::prelude::*;
 use predicates::str::contains;
+use std::time::{Duration, Instant};
 
 /// The block of the metadata snapshot that a pool holds.
 fn held(dm_name: &str) -> String {
@@ -76,10 +77,10 @@ fn a_pool_that_is_up_and_one_that_is_down() {
 }
 
 /// A thin_check that takes its time.
-fn slow_thin_check() {
-    sh(
-        "mv /usr/sbin/thin_check /run/ && printf '#!/bin/sh\\n[ \"$1\" = -V ] || sleep 3\\nexec /usr/sbin/pdata_tools thin_check \"$@\"\\n' > /usr/sbin/thin_check && chmod +x /usr/sbin/thin_check",
-    );
+fn slow_thin_check(seconds: u32) {
+    sh(&format!(
+        "mv /usr/sbin/thin_check /run/ && printf '#!/bin/sh\\n[ \"$1\" = -V ] || sleep {seconds}\\nexec /usr/sbin/pdata_tools thin_check \"$@\"\\n' > /usr/sbin/thin_check && chmod +x /usr/sbin/thin_check",
+    ));
 }
 
 #[test]
@@ -102,16 +103,18 @@ fn a_snapshot_of_a_killed_run_is_released_by_the_next() {
             );
         }
         // A thin_check that takes its time, and a dmtool that is killed meanwhile, or asked to end.
-        slow_thin_check();
+        slow_thin_check(3);
         let begin = format!(
             "{} metadata check vg/pool > /run/said 2>&1 & echo $! > /run/pid; sleep 2",
             env!("CARGO_BIN_EXE_dmtool")
         );
         sh(&begin);
         assert_ne!(held(name), "-");
+        assert!(!found("").1.contains(&"metadata-snapshot-held".to_owned()), "it is at work");
         sh("kill -9 $(cat /run/pid); sleep 3");
         let ours = held(name);
         assert_ne!(ours, "-", "nobody releases it but the next run");
+        dmtool("check").assert().stdout(contains("a dmtool was killed").and(contains("dmtool metadata check vg/pool")));
         // Another one, reserved by somebody else since, is theirs.
         sh("cp -a /var/lib/dmtool/snapshots /run/left");
         dmtool("metadata check vg/pool").assert().success();
@@ -126,6 +129,12 @@ fn a_snapshot_of_a_killed_run_is_released_by_the_next() {
             assert_eq!(held(name), theirs);
         }
         sh("dmsetup message vg-pool-tpool 0 release_metadata_snap; dmsetup message vg-pool-tpool 0 'delete 77'");
+        // What is read after somebody released it is nothing.
+        sh(&begin);
+        sh(
+            "dmsetup message vg-pool-tpool 0 release_metadata_snap; while [ -e /proc/$(cat /run/pid) ]; do sleep 0.1; done",
+        );
+        assert!(sh("cat /run/said").contains("somebody released the metadata snapshot"), "{}", sh("cat /run/said"));
         sh(&begin);
         sh("kill -TERM $(cat /run/pid); sleep 2");
         assert_eq!(
@@ -153,7 +162,10 @@ fn check_has_all_metadata_looked_at_where_that_is_asked() {
             let (pool, name) = (kind.pool(), dm_name(kind));
             let deep = format!("{pool} --metadata");
             assert_eq!(found(&deep), found(pool), "{kind:?}: nothing else is found of a whole one");
-            dmtool(&format!("check {deep}")).assert().stdout(contains("maps whole").or(contains("not-monitored")));
+            if kind != Kind::Lvm {
+                dmtool(&format!("check {deep}")).assert().stdout(contains("finds its maps whole"));
+            }
+            assert_eq!(json(&format!("check {deep} --dry-run")).0, found(pool).0);
             sh(&format!("dmsetup message {name} 0 reserve_metadata_snap"));
             let theirs = held(name);
             assert!(has(&deep, "could-not-look") && !has(pool, "could-not-look"), "{kind:?}");
@@ -182,12 +194,12 @@ fn check_has_all_metadata_looked_at_where_that_is_asked() {
         }
         // Asked for an end, it leaves no snapshot behind.
         Kind::Lvm.make();
-        slow_thin_check();
-        let begin =
-            format!("{} check --metadata > /run/said 2>&1 & echo $! > /run/pid; sleep 3", env!("CARGO_BIN_EXE_dmtool"));
-        sh(&begin);
-        assert_ne!(held(dm_name(Kind::Lvm)), "-");
+        slow_thin_check(100);
+        sh(&format!("{} check --metadata > /run/said 2>&1 & echo $! > /run/pid", env!("CARGO_BIN_EXE_dmtool")));
+        wait_until("a snapshot is held", || held(dm_name(Kind::Lvm)) != "-");
+        let start = Instant::now();
         sh("kill -TERM $(cat /run/pid); while [ -e /proc/$(cat /run/pid) ]; do sleep 0.1; done");
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
         assert_eq!(held(dm_name(Kind::Lvm)), "-");
         assert!(sh("cat /run/said").contains("check was interrupted"), "{}", sh("cat /run/said"));
     });

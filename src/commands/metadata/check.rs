@@ -38,13 +38,18 @@ fn look(args: &Args, globals: &Globals) -> Result<u8, Problem> {
         Some(figures) => Some((figures.transaction_id, figures.needs_check)),
         None => match metadata::head(view.path()).map_err(|why| unseen(&pool.name, &why))? {
             Head::Of(superblock) => Some((superblock.transaction_id, superblock.needs_check)),
-            Head::Blank => return Err(unseen(&pool.name, &Unseen("it is blank: the pool was never used".to_owned()))),
+            Head::Blank => {
+                return Err(unseen(
+                    &pool.name,
+                    &Unseen("it is blank: the pool was never used, or it was wiped".to_owned()),
+                ));
+            }
             Head::Foreign => None,
         },
     };
     let verdict = metadata::check(view.path(), view.is_snapshot(), Patience::Until(&stop));
     drop(busy);
-    let verdict = verdict.map_err(|why| unseen(&pool.name, &why))?;
+    let verdict = view.was_kept().and(verdict).map_err(|why| unseen(&pool.name, &why))?;
     let snapshot = view.is_snapshot();
     // Released before anything is said.
     drop(view);

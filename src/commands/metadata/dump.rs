@@ -67,11 +67,14 @@ fn write(args: &Args, globals: &Globals) -> Result<u8, Problem> {
             None => return Ok(false),
             // Its reader went away first, and says why.
             Some(ended) if ended.status != Some(0) && copied.is_ok() => {
+                view.was_kept()?;
                 bail!("{} ended with status {:?}: {}", tool.display(), ended.status, ended.said);
             }
             Some(_) => {}
         }
-        copied.map(|()| true)
+        copied?;
+        view.was_kept()?;
+        Ok(true)
     };
     let written = match &args.file {
         Some(file) => {

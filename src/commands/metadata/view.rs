@@ -26,7 +26,7 @@ pub enum View {
     /// The snapshot of a pool that is up, on this device.
     Live {
         device: PathBuf,
-        _snapshot: Snapshot,
+        snapshot: Snapshot,
     },
     Down(Open),
 }
@@ -36,6 +36,17 @@ impl View {
         match self {
             View::Live { device, .. } => device,
             View::Down(open) => open.path(),
+        }
+    }
+
+    /// Sees that what was read was there all the time.
+    ///
+    /// # Errors
+    /// Somebody released the snapshot meanwhile.
+    pub fn was_kept(&self) -> Looked<()> {
+        match self {
+            View::Live { snapshot, .. } => snapshot.was_kept(),
+            View::Down(_) => Ok(()),
         }
     }
 
@@ -74,7 +85,7 @@ fn the_pool(name: &str, globals: &Globals) -> Result<(Pool, Option<Lvm>), Proble
 /// There is no such pool, or it could not be looked for.
 pub fn would(verb: &'static str, name: &str, (what, to): (&str, &str), globals: &Globals) -> Result<u8, Problem> {
     let (pool, _) = the_pool(name, globals)?;
-    let by = if pool.live.is_some() { ", through a metadata snapshot that is released afterwards" } else { "" };
+    let by = if pool.live.is_some() { "\nthrough a metadata snapshot, which is released afterwards" } else { "" };
     globals.voice.say(&format!("This would {what} the metadata of {}{to}{by}.", pool.name));
     if globals.voice.json {
         globals.voice.json(&json::metadata_planned(verb, &pool));
@@ -112,7 +123,7 @@ fn find(name: &str, host: &mut Host) -> Looked<(Option<Pool>, Option<Lvm>)> {
 fn view(pool: &Pool, lvm: Option<&Lvm>, globals: &Globals) -> Looked<View> {
     if let Some(live) = &pool.live {
         let snapshot = Snapshot::reserve(live, globals.lock_limit)?;
-        return Ok(View::Live { device: live.metadata_node()?, _snapshot: snapshot });
+        return Ok(View::Live { device: live.metadata_node()?, snapshot });
     }
     if let Some(record) = &pool.record {
         let record = record.as_ref().map_err(Clone::clone)?;

@@ -118,7 +118,7 @@ fn seems_well(pool: &Pool) -> bool {
 }
 
 fn of_live(live: &Live, host: &Host, memory: &Memory) -> Looked<Found> {
-    let verdict = to_its_end(snapshot::check(live, host.lock_limit, memory.stop()?)?)?;
+    let verdict = to_its_end(snapshot::check(live, host.lock_limit, Patience::Until(memory.stop()?))?)?;
     Ok(Found { head: Head::Foreign, verdict, rest: None })
 }
 
@@ -236,7 +236,7 @@ fn expected(pool: &Pool, ground: &activation::Facts) -> Looked<Vec<Expected>> {
     let dockers = consumers::consumers()?
         .into_iter()
         .any(|consumer| consumer.name == "Docker" && means(&consumer.pool, &pool.name, &names))
-        || crate::names::DmName::new(&pool.name).is_ok_and(|name| crate::observe::register::is_dockers(&name));
+        || crate::observe::register::is_dockers_own(&pool.name);
     if dockers {
         for consumers::DockerVolume { name, thin_id, transaction_id } in consumers::docker_volumes()? {
             if found.iter().all(|volume| volume.thin_id != thin_id) {

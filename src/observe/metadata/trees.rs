@@ -60,6 +60,8 @@ struct Summary {
     entries: u64,
     mappings: u64,
     time: u32,
+    /// How many mappings are of that time.
+    latest: u64,
 }
 
 /// A node as it lies there.
@@ -135,17 +137,20 @@ impl Search {
             mapped.insert(key, value);
         });
         let mut said = BTreeMap::new();
-        let mut transaction = 0;
+        let (mut transaction, mut snapped) = (0, 0);
         self.walk(volumes, &mut |key, value, line| {
             said.insert(key, value);
             transaction = transaction.max(line.map_or(0, |(transaction, _)| transaction));
+            snapped += line.map_or(0, |(_, time)| u64::from(time));
         });
         let fits = mapped.len() == said.len()
             && mapped.iter().all(|(id, root)| {
                 said.get(id) == Some(&self.summary(*root, 0).map_or(u64::MAX, |summary| summary.mappings))
             });
         let time = of_maps.time.max(of_volumes.time);
-        fits.then_some((Roots { maps, volumes, time }, Score { transaction, time, mappings: of_maps.mappings }))
+        let latest = if of_maps.time == time { of_maps.latest } else { 0 };
+        let mappings = of_maps.mappings;
+        fits.then_some((Roots { maps, volumes, time }, Score { transaction, time, snapped, latest, mappings }))
     }
 
     /// Every entry of a tree: its key, its value, and the line about a volume.
@@ -181,10 +186,11 @@ impl Search {
         if !ordered {
             return None;
         }
-        let leaf = |kind, mappings, time| Summary { kind, low, high, entries: node.keys.len() as u64, mappings, time };
+        let entries = node.keys.len() as u64;
+        let leaf = |kind, mappings, time, latest| Summary { kind, low, high, entries, mappings, time, latest };
         if !node.internal && node.value_size == DETAILS {
             let time = node.lines.iter().map(|(_, time)| *time).max().unwrap_or(0);
-            return Some(leaf(Kind::Volumes, node.values.iter().sum(), time));
+            return Some(leaf(Kind::Volumes, node.values.iter().sum(), time, 0));
         }
         if node.value_size != 8 {
             return None;
@@ -196,9 +202,10 @@ impl Search {
             if node.internal {
                 return None;
             }
-            let time =
-                node.values.iter().map(|value| u32::try_from(value & 0x00ff_ffff).unwrap_or(0)).max().unwrap_or(0);
-            return Some(leaf(Kind::Map, node.keys.len() as u64, time));
+            let times = || node.values.iter().map(|value| u32::try_from(value & 0x00ff_ffff).unwrap_or(0));
+            let time = times().max().unwrap_or(0);
+            let latest = times().filter(|found| *found == time).count() as u64;
+            return Some(leaf(Kind::Map, entries, time, latest));
         }
         let below: Option<Vec<Summary>> = node.values.iter().map(|child| self.summary(*child, depth + 1)).collect();
         let below = below?;
@@ -208,13 +215,15 @@ impl Search {
         }
         let sum = |figure: fn(&Summary) -> u64| below.iter().map(figure).sum::<u64>();
         let (mappings, time) = (sum(|child| child.mappings), below.iter().map(|child| child.time).max().unwrap_or(0));
+        let latest = below.iter().filter(|child| child.time == time).map(|child| child.latest).sum();
         self.referenced.extend(node.values.iter().copied());
         if node.internal {
             let follow = below.iter().zip(below.iter().skip(1)).all(|(one, next)| one.high < next.low);
             let high = below.last()?.high;
-            return follow.then_some(Summary { kind, low, high, entries: sum(|child| child.entries), mappings, time });
+            let entries = sum(|child| child.entries);
+            return follow.then_some(Summary { kind, low, high, entries, mappings, time, latest });
         }
-        (kind == Kind::Map).then_some(leaf(Kind::Maps, mappings, time))
+        (kind == Kind::Map).then_some(leaf(Kind::Maps, mappings, time, latest))
     }
 
     fn node(&self, number: u64) -> Option<Node> {
@@ -246,11 +255,16 @@ impl Search {
     }
 }
 
-/// Which of two pairs is newer: transactions and times never go back, and pools mostly fill.
+/// Which of two pairs is newer: transactions and times never go back, and what is written to since the last snapshot is
+/// of its time, also where a chunk that two volumes shared was copied for one and no chunk more is mapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Score {
     transaction: u64,
     time: u32,
+    /// The times of the last snapshots of all volumes, added up: with one too low the kernel would take a chunk for a
+    /// volume's own that a snapshot shares, and write over it.
+    snapped: u64,
+    latest: u64,
     mappings: u64,
 }
 

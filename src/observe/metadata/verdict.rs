@@ -16,7 +16,7 @@ pub enum Verdict {
     Leaked(String),
     /// With its words.
     Damaged(String),
-    /// It would take longer than a look may.
+    /// It would take longer than a look may, or somebody asked for an end.
     Late,
 }
 
@@ -26,6 +26,8 @@ pub enum Patience<'a> {
     Within(Duration),
     /// As long as it takes, or until somebody asks for an end.
     Until(&'a Stop),
+    /// Both.
+    AtMost(Duration, &'a Stop),
 }
 
 /// Has thin_check look at metadata; with `snapshot` at the snapshot that a live pool holds.
@@ -61,6 +63,7 @@ fn run(path: &Path, own: &[String], metadata: &Path, patience: Patience<'_>) -> 
     let (limit, stop) = match patience {
         Patience::Within(limit) => (Some(limit), None),
         Patience::Until(stop) => (None, Some(stop)),
+        Patience::AtMost(limit, stop) => (Some(limit), Some(stop)),
     };
     let ended = looked(Task { path, words: &words, out: None, limit, stop }.run())?;
     let Some(ended) = ended else { return Ok(Verdict::Late) };

@@ -5,7 +5,7 @@ use super::super::activation::components_down;
 use super::super::refusal::Reasons;
 use super::super::sizing::LARGEST_METADATA;
 use super::super::step::Step;
-use super::{Facts, Found, Request, Rest, Wanted, known, missing, of_lvm, swap};
+use super::{Facts, Found, Request, Rest, Wanted, is_dockers_own, known, missing, of_lvm, swap};
 use crate::names::{LvName, LvmName, dm_escape, dm_split};
 use crate::observe::metadata::{Head, Superblock, Verdict};
 use crate::observe::pools::{LvmSide, Pool};
@@ -112,7 +112,7 @@ fn warn(request: &Request, pool: &Pool, found: &Found, shape: &Shape, facts: &Fa
         plan.warnings.push(format!("{} is in memory: the copies there are gone with the next boot", room.folder));
     }
     // LVM keeps count itself.
-    if request.wanted == Wanted::Repair && pool.lvm.is_none() && found.head == Head::Foreign {
+    if request.wanted == Wanted::Repair && pool.lvm.is_none() && !matches!(found.head, Head::Of(_)) {
         plan.warnings.push(format!(
             "the superblock of {} is damaged: its transaction id is taken to be {}, the highest that is known elsewhere",
             pool.name, shape.transaction_id
@@ -276,7 +276,9 @@ pub fn grow(pool: &Pool, facts: &Facts, superblock: Option<&Superblock>, plan: &
             if let Place::File { grows_to, .. } = &mut before.metadata {
                 *grows_to = Some(to);
             }
-            plan.todo(Step::Record { record: Box::new(before), made: false });
+            if !is_dockers_own(&pool.name) {
+                plan.todo(Step::Record { record: Box::new(before), made: false });
+            }
             plan.todo(Step::GrowFile { path, size: to });
         }
         Place::Device { path, size, .. } => {
@@ -308,7 +310,10 @@ pub fn grow(pool: &Pool, facts: &Facts, superblock: Option<&Superblock>, plan: &
             plan.todo(Step::ExtendVolume { volume: name, to: extents, bytes: *size });
         }
     }
-    plan.todo(Step::Record { record: Box::new(after), made: false });
+    // What Docker finds when it starts is what counts.
+    if !is_dockers_own(&pool.name) {
+        plan.todo(Step::Record { record: Box::new(after), made: false });
+    }
 }
 
 fn grow_volume(side: &LvmSide, name: LvmName, to: Bytes, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) {
