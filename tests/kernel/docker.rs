@@ -152,6 +152,13 @@ fn repair_dockers_own() {
     // Nothing of the first block is left to tell chunk or transaction.
     sh("dd if=/dev/zero of=/dev/mapper/vg--docker-metadata bs=4k count=1 oflag=direct status=none");
     dmtool(&format!("metadata check {pool}")).assert().code(3).stderr(contains("or it was wiped"));
+    // Cut off on its way, it is found again and finished, whatever the first block is by then.
+    for number in [2, 4, 6, 8] {
+        try_sh(&format!(
+            "strace -f -qq -o /dev/null -e trace=pwrite64 -e inject=pwrite64:signal=KILL:when={number} {} repair {pool} --yes > /dev/null 2>&1",
+            env!("CARGO_BIN_EXE_dmtool")
+        ));
+    }
     let (status, value) = json(&format!("repair {pool} --yes"));
     assert_eq!(status, 0, "{value:#}");
     let volumes = value["repair"]["volumes"].to_string();
