@@ -1,8 +1,8 @@
 //! All verbs, the global flags, and the dispatch.
 
 use crate::commands::{
-    Globals, activate, autoextend, check, completions, deactivate, explain, metadata, metrics, repair, resize, setup,
-    status, volume, watch,
+    Globals, activate, autoextend, check, completions, configure, deactivate, explain, metadata, metrics, repair,
+    resize, setup, status, volume, watch,
 };
 use crate::exit::{DONE, Problem, USAGE};
 use crate::health::Status;
@@ -27,7 +27,7 @@ struct Entry {
     read: fn(&ArgMatches) -> Result<Verb, clap::Error>,
 }
 
-const VERBS: [Entry; 14] = [
+const VERBS: [Entry; 15] = [
     Entry {
         name: "setup",
         about: "Make a thin pool on one or more disks",
@@ -87,6 +87,12 @@ const VERBS: [Entry; 14] = [
         about: "Check, dump and restore the metadata of a pool",
         arguments: metadata::Args::augment_args,
         read: |matches| metadata::Args::from_arg_matches(matches).map(Verb::Metadata),
+    },
+    Entry {
+        name: "configure",
+        about: "Put a pool into Docker's configuration",
+        arguments: configure::Args::augment_args,
+        read: |matches| configure::Args::from_arg_matches(matches).map(Verb::Configure),
     },
     Entry {
         name: "metrics",
@@ -159,6 +165,7 @@ enum Verb {
     Volume(volume::Args),
     Repair(repair::Args),
     Metadata(metadata::Args),
+    Configure(configure::Args),
     Metrics(metrics::Args),
     Watch(watch::Args),
     Explain(explain::Args),
@@ -254,6 +261,7 @@ impl Cli {
             Verb::Volume(args) => volume::run(args, &globals)?,
             Verb::Repair(args) => repair::run(args, &globals)?,
             Verb::Metadata(args) => return metadata::run(args, &globals),
+            Verb::Configure(args) => configure::run(args, &globals)?,
             Verb::Metrics(args) => metrics::run(&args, &globals)?,
             Verb::Watch(args) => watch::run(&args, &globals)?,
             Verb::Explain(args) => explain::run(&args, &globals)?,

@@ -12,7 +12,7 @@ fn dmtool(words: &[&str]) -> Command {
 }
 
 /// Every verb, with words that are complete but for what each test is about.
-const VERBS: [&[&str]; 14] = [
+const VERBS: [&[&str]; 15] = [
     &["setup", "/dev/null"],
     &["resize", "200GB"],
     &["status"],
@@ -23,6 +23,7 @@ const VERBS: [&[&str]; 14] = [
     &["volume", "list"],
     &["repair", "vg/pool"],
     &["metadata", "check", "vg/pool"],
+    &["configure", "docker", "vg/pool"],
     &["metrics"],
     &["watch"],
     &["explain"],

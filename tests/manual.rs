@@ -72,7 +72,7 @@ fn codes() -> String {
 }
 
 /// What each page shows, by its verb.
-const EXAMPLES: [(&str, &str); 19] = [
+const EXAMPLES: [(&str, &str); 21] = [
     (
         "setup",
         ".SH EXAMPLES\n.EX\ndmtool setup /dev/xvdf \\-\\-dry\\-run\ndmtool setup /dev/xvdf\n\
@@ -121,6 +121,15 @@ const EXAMPLES: [(&str, &str); 19] = [
     ),
     ("metadata restore", ".SH EXAMPLES\n.EX\ndmtool metadata restore docker/thinpool /root/thinpool.xml\n.EE\n"),
     ("watch", ".SH EXAMPLES\n.EX\ndmtool watch\ndmtool watch \\-\\-interval 10\n.EE\n"),
+    (
+        "configure",
+        ".SH EXAMPLES\n.EX\ndmtool configure docker docker/thinpool \\-\\-dry\\-run\ndmtool configure docker docker/thinpool \\-\\-restart\n.EE\n",
+    ),
+    (
+        "configure docker",
+        ".SH EXAMPLES\n.EX\ndmtool configure docker docker/thinpool \\-\\-restart\n\
+         dmtool configure docker vg\\-docker/data \\-\\-base\\-size 20G\n.EE\n",
+    ),
     ("explain", ".SH EXAMPLES\n.EX\ndmtool explain\ndmtool explain needs\\-check\n.EE\n"),
     (
         "activate",

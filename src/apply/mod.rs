@@ -1,6 +1,7 @@
 //! The executor: walks a plan step by step, stops between two steps on a signal and after a failure.
 
 mod bare;
+mod config;
 mod metadata;
 mod swap;
 
@@ -105,6 +106,7 @@ fn together(failures: BTreeMap<&str, Problem>) -> Result<(), Problem> {
 }
 
 /// The one match from a step to the wall.
+#[expect(clippy::too_many_lines, reason = "one match over all steps")]
 fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, share: Tell<'_>) -> Result<()> {
     match step {
         Step::WipeDevice { device, .. } => exec::run("wipefs", &["--all", device]).map(drop),
@@ -134,6 +136,8 @@ fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, sh
         Step::WriteMetadata { place, from, .. } => metadata::write_over(place, from, share),
         Step::NoteRepair { repair, stage } => metadata::note(repair, *stage),
         Step::EndRepair { repair, keeps_old } => metadata::end(repair, *keeps_old),
+        Step::WriteConfig { path, text, backup } => config::write(path, text, backup.as_deref()),
+        Step::RestartService { service } => config::restart(service, stop),
         Step::CreateGroup { .. }
         | Step::ExtendGroup { .. }
         | Step::ExtendMetadata { .. }

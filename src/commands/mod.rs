@@ -7,6 +7,7 @@ mod apart;
 pub mod autoextend;
 pub mod check;
 pub mod completions;
+pub mod configure;
 pub mod deactivate;
 pub mod explain;
 mod loop_pool;

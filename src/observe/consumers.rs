@@ -62,7 +62,7 @@ fn docker(text: &str) -> Result<Option<String>, String> {
 struct Daemon(serde_json::Value);
 
 fn daemon_json(text: &str) -> Result<Daemon, String> {
-    // Docker takes an empty file for an empty object.
+    // Docker takes an empty file for an empty object from version 23 on; before that it does not start with it.
     let text = if text.trim().is_empty() { "{}" } else { text };
     serde_json::from_str(text).map(Daemon).map_err(|why| why.to_string())
 }
@@ -135,6 +135,11 @@ pub fn docker_files() -> Looked<Option<OfDocker>> {
         let both = Path::new(&data).is_file() && Path::new(&metadata).is_file();
         both.then(|| OfDocker { data, metadata, root: root.clone(), chunk })
     }))
+}
+
+/// Docker's own folder by the text of its file, as far as that can be taken apart.
+pub fn root_by(text: &str) -> String {
+    daemon_json(text).map_or_else(|_| "/var/lib/docker".to_owned(), |daemon| daemon.root().to_owned())
 }
 
 /// Docker's own folder.

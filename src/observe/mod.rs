@@ -1,8 +1,10 @@
 //! Facts: what the machine is like now, as plain data. What could not be read is absent with its reason
 //! ([`Looked`]), never empty: "no volumes" and "could not ask" are different things.
 
+pub mod config;
 pub mod consumers;
 pub mod device;
+pub mod docker;
 pub mod filter;
 pub mod ground;
 pub mod host;

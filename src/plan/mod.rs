@@ -3,6 +3,7 @@
 pub mod activation;
 pub mod autoextend;
 pub mod bare;
+pub mod configure;
 pub mod devices;
 pub mod halves;
 pub mod loop_pool;

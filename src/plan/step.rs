@@ -99,6 +99,10 @@ pub enum Step {
     RemoveVolume { volume: LvmName, what: String },
     /// Forgets a repair, and removes its copies.
     EndRepair { repair: Box<Repair>, keeps_old: bool },
+    /// Replaces a file of configuration, with a copy of the old one beside it.
+    WriteConfig { path: String, text: String, backup: Option<String> },
+    /// Has systemd restart a service.
+    RestartService { service: &'static str },
     /// Takes a hidden volume of a pool out of the kernel, where a killed command left it active by itself: LVM
     /// activates no pool over one that is.
     DeactivateComponent { vg: VgName, lv: String },
@@ -160,6 +164,8 @@ impl Step {
             Step::NoteRepair { .. } => "note-repair",
             Step::RemoveVolume { .. } => "remove-volume",
             Step::EndRepair { .. } => "end-repair",
+            Step::WriteConfig { .. } => "write-configuration",
+            Step::RestartService { .. } => "restart-service",
         }
     }
 
@@ -193,6 +199,8 @@ impl Step {
             | Step::WriteMetadata { .. }
             | Step::NoteRepair { .. }
             | Step::EndRepair { .. }
+            | Step::WriteConfig { .. }
+            | Step::RestartService { .. }
             | Step::RemoveDevice { .. } => return None,
             Step::SwapMetadata { pool, with } => words(&[
                 // Yes to the swap: both are inactive, and the pool keeps what it had as that volume.
@@ -332,6 +340,11 @@ impl Step {
                 format!("write {} ({device} is complete)", crate::observe::register::path_of(pool).display())
             }
             Step::RemoveDevice { device } => format!("dmsetup remove {device}"),
+            Step::WriteConfig { path, backup: None, .. } => format!("write {}", quoted(path)),
+            Step::WriteConfig { path, backup: Some(backup), .. } => {
+                format!("cp --archive {0} {1} && write {0}", quoted(path), quoted(backup))
+            }
+            Step::RestartService { service } => format!("systemctl restart {service}"),
             _ => self.of_repair().unwrap_or_else(|| self.lvm_words().unwrap_or_default().join(" ")),
         }
     }

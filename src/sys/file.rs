@@ -213,6 +213,52 @@ pub fn replace(path: &Path, text: &str, mode: u32) -> Result<()> {
     put(path, text, mode)
 }
 
+/// Keeps a copy of a file under a name that is free, with its owner and mode.
+///
+/// # Errors
+/// It cannot be read, or the name is taken.
+pub fn keep_copy(path: &Path, copy: &Path) -> Result<()> {
+    let context = || format!("copying {} to {}", path.display(), copy.display());
+    let bytes = fs::read(path).with_context(context)?;
+    let old = fs::metadata(path).with_context(context)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(copy).with_context(context)?;
+    let written = (|| {
+        file.write_all(&bytes)?;
+        std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()))?;
+        file.set_permissions(fs::Permissions::from_mode(old.mode()))?;
+        file.sync_all()
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(copy);
+    }
+    written.with_context(context)
+}
+
+/// Whether [`replace`] could do its work here, as far as that can be said before.
+///
+/// # Errors
+/// Why not: a symlink or no file stands there, it or its folder is immutable, or the file system is read-only.
+pub fn replaceable(path: &Path) -> Result<()> {
+    let writable = |at: &Path| {
+        rustix::fs::access(at, rustix::fs::Access::WRITE_OK)
+            .with_context(|| format!("{} cannot be written", at.display()))
+    };
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_symlink() => bail!("{} is a symlink, so it is left alone", path.display()),
+        Ok(found) if found.is_dir() => bail!("{} is a directory", path.display()),
+        Ok(found) if !found.is_file() => bail!("{} is no plain file", path.display()),
+        Ok(_) => writable(path)?,
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => {}
+        Err(why) => return Err(why).with_context(|| format!("{} cannot be looked at", path.display())),
+    }
+    let folder = path.ancestors().skip(1).find(|above| above.exists()).unwrap_or(Path::new("."));
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    if !folder.is_dir() {
+        bail!("{} is no folder", folder.display());
+    }
+    writable(folder)
+}
+
 /// As [`replace`], for root's eyes alone, folder and all.
 ///
 /// # Errors

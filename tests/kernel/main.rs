@@ -14,6 +14,7 @@ mod harness;
 mod activation;
 mod autoextend;
 mod bare;
+mod configure;
 mod docker;
 mod features;
 mod guests;

@@ -1,0 +1,32 @@
+//! What configures others: their files, and their services.
+
+use crate::sys::exec::{self, Task};
+use crate::sys::file;
+use crate::sys::signal::Stop;
+use anyhow::{Context, Result, bail};
+use std::path::Path;
+use std::time::Duration;
+
+/// A service of Docker's size is up by then, or does not come up.
+const STARTS_WITHIN: Duration = Duration::from_secs(300);
+
+/// Replaces a file, after a copy of it was kept.
+pub fn write(path: &str, text: &str, backup: Option<&str>) -> Result<()> {
+    let path = Path::new(path);
+    if let Some(backup) = backup {
+        file::keep_copy(path, Path::new(backup))?;
+    }
+    file::replace(path, text, 0o644)
+}
+
+/// Has systemd restart a service and waits for it.
+pub fn restart(service: &str, stop: &Stop) -> Result<()> {
+    let path = exec::find("systemctl").context("systemctl is not installed")?;
+    let words = ["restart", service];
+    let task = Task { path: &path, words: &words, out: None, limit: Some(STARTS_WITHIN), stop: Some(stop) };
+    match task.run()? {
+        Some(ended) if ended.status == Some(0) => Ok(()),
+        Some(ended) => bail!("{service} did not come up (see journalctl -u {service}): {}", ended.said),
+        None => bail!("{service} was not up within {} s", STARTS_WITHIN.as_secs()),
+    }
+}

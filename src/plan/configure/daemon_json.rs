@@ -1,0 +1,149 @@
+//! Docker's daemon.json with a pool in it: all else stays as it was, and where it was.
+
+use serde::Serialize;
+use serde_json::ser::{PrettyFormatter, Serializer};
+use serde_json::{Map, Value, json};
+
+const DRIVER: &str = "storage-driver";
+const OPTIONS: &str = "storage-opts";
+
+/// The text with this driver and these of its options, without those that begin with one of `without`; none where it
+/// says all that already.
+///
+/// # Errors
+/// What is wrong with the text, in words.
+pub fn edited(text: Option<&str>, options: &[(String, String)], without: &[&str]) -> Result<Option<String>, String> {
+    let before = object(text.unwrap_or("{}"))?;
+    let mut after = before.clone();
+    after.insert(DRIVER.to_owned(), json!("devicemapper"));
+    let list = match before.get(OPTIONS) {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(list)) => list.clone(),
+        Some(_) => return Err(format!("its \"{OPTIONS}\" is no list")),
+    };
+    if let Some(other) = list.iter().find(|option| !option.is_string()) {
+        return Err(format!("its \"{OPTIONS}\" has {other} in it, which is no text"));
+    }
+    after.insert(OPTIONS.to_owned(), Value::Array(with(&list, options, without)));
+    if after == before {
+        return Ok(None);
+    }
+    Ok(Some(printed(&after, indent(text.unwrap_or_default()))?))
+}
+
+fn object(text: &str) -> Result<Map<String, Value>, String> {
+    if text.starts_with('\u{feff}') {
+        return Err("it begins with a byte order mark, which Docker does not take".to_owned());
+    }
+    match serde_json::from_str(text) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err("it is no JSON object".to_owned()),
+        Err(why) => Err(format!("it is no JSON: {why}")),
+    }
+}
+
+/// An option keeps its place; what is new comes last, and what stands there twice is there once.
+fn with(list: &[Value], options: &[(String, String)], without: &[&str]) -> Vec<Value> {
+    let key_of = |option: &Value| option.as_str().and_then(|text| text.split_once('=')).map(|(key, _)| key.to_owned());
+    let wanted = |key: &str| options.iter().find(|(wanted, _)| wanted == key);
+    let mut found: Vec<&str> = Vec::new();
+    let mut after = Vec::new();
+    for option in list {
+        match key_of(option) {
+            Some(key) if without.contains(&key.as_str()) => {}
+            Some(key) => match wanted(&key) {
+                Some((key, _)) if found.contains(&key.as_str()) => {}
+                Some((key, value)) => {
+                    found.push(key);
+                    after.push(json!(format!("{key}={value}")));
+                }
+                None => after.push(option.clone()),
+            },
+            None => after.push(option.clone()),
+        }
+    }
+    let new = options.iter().filter(|(key, _)| !found.contains(&key.as_str()));
+    after.extend(new.map(|(key, value)| json!(format!("{key}={value}"))));
+    after
+}
+
+/// What its first line that is indented is indented by.
+fn indent(text: &str) -> &str {
+    let of_line = |line: &'_ str| line.len() - line.trim_start_matches([' ', '\t']).len();
+    text.lines().find(|line| of_line(line) > 0).and_then(|line| line.get(..of_line(line))).unwrap_or("  ")
+}
+
+fn printed(object: &Map<String, Value>, indent: &str) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    let mut serializer = Serializer::with_formatter(&mut bytes, PrettyFormatter::with_indent(indent.as_bytes()));
+    object.serialize(&mut serializer).map_err(|why| why.to_string())?;
+    bytes.push(b'\n');
+    String::from_utf8(bytes).map_err(|why| why.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn options(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_pool_comes_in_and_all_else_stays() {
+        let text = "{\n\t\"debug\": true,\n\t\"storage-opts\": [\"dm.basesize=20G\", \"dm.thinpooldev=/dev/mapper/old\", \
+                    \"dm.datadev=/dev/sdb\"],\n\t\"log-level\": \"warn\"\n}";
+        let wanted = options(&[("dm.thinpooldev", "/dev/mapper/p"), ("dm.use_deferred_removal", "true")]);
+        let after = edited(Some(text), &wanted, &["dm.datadev"]).expect("json").expect("another text");
+        let expected = "{\n\t\"debug\": true,\n\t\"storage-opts\": [\n\t\t\"dm.basesize=20G\",\n\t\t\"dm.thinpooldev=/dev/mapper/p\",\n\t\t\
+                        \"dm.use_deferred_removal=true\"\n\t],\n\t\"log-level\": \"warn\",\n\t\"storage-driver\": \"devicemapper\"\n}\n";
+        assert_eq!(after, expected);
+        assert_eq!(edited(Some(&after), &wanted, &["dm.datadev"]), Ok(None), "the second time there is nothing to do");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_begins_anew() {
+        let after = edited(None, &options(&[("dm.thinpooldev", "/dev/mapper/p")]), &[]).expect("json").expect("a text");
+        let expected = "{\n  \"storage-driver\": \"devicemapper\",\n  \"storage-opts\": [\n    \"dm.thinpooldev=/dev/mapper/p\"\n  ]\n}\n";
+        assert_eq!(after, expected);
+    }
+
+    #[test]
+    fn what_is_malformed_is_refused() {
+        for text in [
+            "",
+            " \n",
+            "{\"debug\": true,}",
+            "\u{feff}{}",
+            "[]",
+            "{} x",
+            "{\"storage-opts\": \"x\"}",
+            "{\"storage-opts\": [1]}",
+        ] {
+            assert!(edited(Some(text), &[], &[]).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_other_key_or_option_is_lost(keys in prop::collection::vec("[a-z]{1,8}", 0..6), others in prop::collection::vec("[a-z.]{1,8}=[a-z0-9/]{0,8}", 0..6)) {
+            let mut before = Map::new();
+            for key in &keys {
+                before.insert(key.clone(), json!(key.len()));
+            }
+            before.insert(OPTIONS.to_owned(), json!(others));
+            let text = Value::Object(before.clone()).to_string();
+            let wanted = options(&[("dm.thinpooldev", "/dev/mapper/p")]);
+            let after = edited(Some(&text), &wanted, &[]).expect("json").expect("another text");
+            let after: Value = serde_json::from_str(&after).expect("json");
+            for key in &keys {
+                prop_assert_eq!(after.get(key), before.get(key));
+            }
+            let list = after[OPTIONS].as_array().expect("a list");
+            for other in &others {
+                prop_assert!(list.contains(&json!(other)));
+            }
+        }
+    }
+}

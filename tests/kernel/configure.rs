@@ -1,0 +1,193 @@
+//! `dmtool configure docker`, with Debian's Docker 20.10.
+
+use crate::harness::*;
+use predicates::prelude::*;
+use predicates::str::contains;
+
+const FILE: &str = "/etc/docker/daemon.json";
+/// What a guest without a network needs, and what must stay.
+const OTHERS: &str = "{\n\t\"bridge\": \"none\",\n\t\"iptables\": false,\n\t\"storage-opts\": [\"dm.basesize=2G\"],\n\t\"log-level\": \"warn\"\n}\n";
+
+fn write(text: &str) {
+    sh("mkdir -p /etc/docker");
+    std::fs::write(FILE, text).expect("daemon.json");
+}
+
+fn read() -> String {
+    std::fs::read_to_string(FILE).expect("daemon.json")
+}
+
+/// Docker and containerd as their packages have them: a guest masks them.
+fn unmask() {
+    sh("cd /etc/systemd/system && rm -f docker.service docker.socket containerd.service && systemctl daemon-reload");
+    sh("mkfs.ext4 -q /dev/xvdg && mkdir -p /var/lib/docker && mount /dev/xvdg /var/lib/docker");
+}
+
+fn import_busybox() {
+    sh("mkdir -p /run/image/bin && cp /bin/busybox /run/image/bin && ln -sf busybox /run/image/bin/sh && \
+        tar -C /run/image -c . | /usr/bin/docker import - busy >/dev/null");
+}
+
+#[test]
+fn from_a_blank_disk_to_a_container_in_two_commands() {
+    boots(|machine| {
+        machine.systemd("", || {
+            unmask();
+            write(OTHERS);
+            dmtool("setup /dev/xvdf --yes").assert().success();
+            dmtool("configure docker docker/thinpool --restart --base-size 4G")
+                .assert()
+                .code(3)
+                .stderr(contains("needs a yes"));
+            assert_eq!(read(), OTHERS);
+            dmtool("configure docker docker/thinpool --restart --base-size 4G --dry-run")
+                .assert()
+                .success()
+                .stdout(contains("+        \"dm.thinpooldev=/dev/mapper/docker-thinpool\"").and(contains("systemctl restart docker")));
+            let configure = "configure docker docker/thinpool --restart --base-size 4G --yes";
+            let (status, value) = json(configure);
+            assert_eq!((status, &value["changed"]), (0, &true.into()), "{value:#} {}", sh("journalctl -b -u docker --no-pager | tail -20"));
+            assert!(value["diff"].as_str().is_some_and(|diff| diff.contains("-\t\"storage-opts\"")), "{value:#}");
+            let expected = OTHERS.replace(
+                "[\"dm.basesize=2G\"]",
+                "[\n\t\t\"dm.basesize=4G\",\n\t\t\"dm.thinpooldev=/dev/mapper/docker-thinpool\",\n\t\t\"dm.use_deferred_removal=true\",\n\t\t\
+                 \"dm.use_deferred_deletion=true\"\n\t]",
+            );
+            assert_eq!(read(), expected.replace("\n}\n", ",\n\t\"storage-driver\": \"devicemapper\"\n}\n"));
+            assert_eq!(sh(&format!("cat {FILE}.before-dmtool")), OTHERS.trim_end(), "the old one is kept");
+            let info = sh("/usr/bin/docker info 2>/dev/null");
+            assert!(info.contains("Pool Name: docker-thinpool") && info.contains("Base Device Size: 4.295GB"), "{info}");
+            import_busybox();
+            assert_eq!(sh("/usr/bin/docker run --network none busy sh -c 'echo inside'"), "inside");
+            let (status, value) = json(configure);
+            assert_eq!((status, &value["changed"]), (0, &false.into()), "{value:#}");
+            assert_eq!(sh("ls /etc/docker | grep -c before-dmtool"), "1");
+            // Another value is another run of Docker.
+            dmtool("configure docker docker/thinpool --min-free-space 5 --yes")
+                .assert()
+                .code(3)
+                .stderr(contains("Docker runs").and(contains("--restart")));
+            sh("systemctl stop docker.socket docker; umount /var/lib/docker");
+        });
+    });
+}
+
+#[test]
+fn on_two_volumes() {
+    boots(|machine| {
+        machine.systemd("", || {
+            unmask();
+            write(
+                "{\"bridge\": \"none\", \"iptables\": false, \"storage-opts\": [\"dm.thinpooldev=/dev/mapper/old\"]}",
+            );
+            dmtool("setup /dev/xvdf --two-volumes --yes").assert().success();
+            let configure = "configure docker vg-docker/data --restart --yes";
+            let (status, value) = json(configure);
+            assert_eq!(
+                (status, &value["pool"]),
+                (0, &serde_json::Value::Null),
+                "{value:#} {}",
+                sh("journalctl -b -u docker --no-pager | tail -20")
+            );
+            let info = sh("/usr/bin/docker info 2>/dev/null");
+            assert!(
+                info.contains("Data file: /dev/mapper/vg--docker-data") && !read().contains("thinpooldev"),
+                "{info}"
+            );
+            import_busybox();
+            assert_eq!(sh("/usr/bin/docker run --network none busy sh -c 'echo inside'"), "inside");
+            assert_eq!(json(configure).1["changed"], false);
+            sh("systemctl stop docker.socket docker; umount /var/lib/docker");
+        });
+    });
+}
+
+#[test]
+fn a_file_that_is_not_as_it_should_be_is_left_alone() {
+    in_kernel(|| {
+        dmtool("setup /dev/xvdf --yes").assert().success();
+        let configure = "configure docker docker/thinpool --yes";
+        for (text, said) in [
+            ("{\"debug\": true,}", "no JSON"),
+            ("\u{feff}{\"debug\": true}", "byte order mark"),
+            ("", "does not start with an empty one"),
+            ("[]", "no JSON object"),
+            ("{\"storage-opts\": \"dm.fs=xfs\"}", "is no list"),
+        ] {
+            write(text);
+            dmtool(configure).assert().code(3).stderr(contains(said).and(contains("nothing was changed")));
+            assert_eq!(read(), text);
+            assert_eq!(sh("ls /etc/docker"), "daemon.json", "{text}");
+        }
+        sh("rm /etc/docker/daemon.json && mkdir /etc/docker/daemon.json");
+        dmtool(configure).assert().code(3).stderr(contains("is a directory"));
+        sh(
+            "rmdir /etc/docker/daemon.json && echo '{}' > /run/other.json && ln -s /run/other.json /etc/docker/daemon.json",
+        );
+        dmtool(configure).assert().code(3).stderr(contains("is a symlink"));
+        assert_eq!(sh("readlink /etc/docker/daemon.json; cat /run/other.json"), "/run/other.json\n{}");
+        // A file system that is read-only.
+        sh(
+            "rm /etc/docker/daemon.json && echo '{}' > /etc/docker/daemon.json && mount --bind /etc/docker /etc/docker && mount -o remount,ro,bind /etc/docker",
+        );
+        dmtool(configure).assert().code(3).stderr(contains("cannot be written").and(contains("Read-only file system")));
+        sh("umount /etc/docker");
+        assert_eq!(read(), "{}\n");
+        // Another file, and one that is not there.
+        dmtool("configure docker docker/thinpool --config /run/d/daemon.json --yes").assert().success();
+        assert!(sh("cat /run/d/daemon.json").contains("docker-thinpool"));
+        assert_eq!(sh("ls /run/d"), "daemon.json");
+        sh("rm -r /etc/docker");
+        dmtool(configure).assert().success();
+        assert_eq!(sh("stat -c '%a %U' /etc/docker/daemon.json"), "644 root");
+    });
+}
+
+#[test]
+fn what_docker_would_refuse_is_refused_before() {
+    in_kernel(|| {
+        let configure = "configure docker docker/thinpool --yes";
+        sh("rm -rf /etc/docker");
+        dmtool(configure).assert().code(3).stderr(contains("there is no pool"));
+        dmtool("setup /dev/xvdf --yes").assert().success();
+        // An option on the command line, as Debian's package has them in its file.
+        sh("echo 'DOCKER_OPTS=\"--storage-opt dm.fs=xfs\"' > /etc/default/docker");
+        dmtool(configure)
+            .assert()
+            .code(3)
+            .stderr(contains("/etc/default/docker has --storage-opt").and(contains("given twice")));
+        sh(": > /etc/default/docker");
+        // A newer Docker.
+        sh(
+            "mv /usr/sbin/dockerd /run/ && printf '#!/bin/sh\\necho Docker version 25.0.3, build 1\\n' > /usr/sbin/dockerd && chmod +x /usr/sbin/dockerd",
+        );
+        dmtool(configure).assert().code(3).stderr(contains("Docker 25 is installed"));
+        sh("mv /run/dockerd /usr/sbin/dockerd");
+        dmtool("deactivate docker/thinpool").assert().success();
+        dmtool(configure).assert().code(3).stderr(contains("is down").and(contains("dmtool activate docker/thinpool")));
+        dmtool("activate docker/thinpool").assert().success();
+        // containerd has it.
+        sh(
+            "mkdir -p /etc/containerd && printf 'version = 2\\n[plugins.\"io.containerd.snapshotter.v1.devmapper\"]\\npool_name = \"docker-thinpool\"\\n' > /etc/containerd/config.toml",
+        );
+        dmtool(configure).assert().code(3).stderr(contains("containerd is configured for docker/thinpool"));
+        sh("rm /etc/containerd/config.toml");
+        // What another Docker left, for a pool that is new.
+        sh("mkdir -p /var/lib/docker/devicemapper/metadata && echo '{}' > /var/lib/docker/devicemapper/metadata/base");
+        dmtool(configure).assert().code(3).stderr(contains("is of another pool"));
+        sh("rm -r /var/lib/docker/devicemapper; mkdir -p /var/lib/docker/image/overlay2");
+        dmtool(&format!("{configure} --dry-run")).assert().success();
+        assert!(json(&format!("{configure} --dry-run")).1["warnings"].to_string().contains("overlay2"));
+        // A volume of a daemon's: used.
+        sh(
+            "dmsetup message docker-thinpool 0 'create_thin 1' && dmsetup message docker-thinpool 0 'set_transaction_id 0 1'",
+        );
+        dmtool(configure).assert().code(3).stderr(contains("was used before"));
+        // And of LVM's: layered.
+        sh(
+            "dmsetup message docker-thinpool 0 'delete 1' && dmsetup message docker-thinpool 0 'set_transaction_id 1 0' && lvcreate -qq -V 1G -T docker/thinpool -n v 2>/dev/null",
+        );
+        dmtool(configure).assert().code(3).stderr(contains("LVM has volumes in docker/thinpool"));
+        assert!(!try_sh("ls /etc/docker/daemon.json").0, "nothing was written");
+    });
+}
