@@ -23,6 +23,9 @@ The files of a loop pool, with a copy of its register.
 \\fI/run/dmtool.lock\\fR
 Held by a dmtool that changes something; it goes with its process.
 .TP
+\\fI/etc/docker/daemon.json\\fR
+What \\fBdmtool configure docker\\fR changes; as it was before, it stays beside as \\fIdaemon.json.before\\-dmtool\\fR.
+.TP
 \\fI/run/dmtool/use.json\\fR
 How full the pools were at the last look, for \\fBdmtool check\\fR to say when they will be full.
 ";

@@ -136,8 +136,8 @@ fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, sh
         Step::WriteMetadata { place, from, .. } => metadata::write_over(place, from, share),
         Step::NoteRepair { repair, stage } => metadata::note(repair, *stage),
         Step::EndRepair { repair, keeps_old } => metadata::end(repair, *keeps_old),
-        Step::WriteConfig { path, text, backup } => config::write(path, text, backup.as_deref()),
-        Step::RestartService { service } => config::restart(service, stop),
+        Step::WriteConfig { path, old, text, backup } => config::write(path, (old.as_deref(), text), backup.as_deref()),
+        Step::RestartService { service, back } => config::restart(service, back.as_deref(), stop),
         Step::CreateGroup { .. }
         | Step::ExtendGroup { .. }
         | Step::ExtendMetadata { .. }

@@ -48,9 +48,19 @@ pub fn running() -> Vec<(&'static str, String)> {
     found
 }
 
+/// Docker's daemon, by its names: RHEL 7 has the second.
+pub const DAEMONS: [&str; 2] = ["dockerd", "dockerd-current"];
+/// What Debian's package has for its command line.
+pub const OPTIONS_FILE: &str = "/etc/default/docker";
+
 /// Whether Docker runs.
 pub fn docker_runs() -> bool {
-    exec::words_of("dockerd").is_some()
+    DAEMONS.iter().any(|name| exec::words_of(name).is_some())
+}
+
+/// The words that Docker was started with.
+pub fn words() -> Vec<String> {
+    DAEMONS.iter().filter_map(|name| exec::words_of(name)).flatten().collect()
 }
 
 /// `dm.thinpooldev` among the storage options of Docker's daemon.json.

@@ -1,32 +1,40 @@
 //! Docker on this host: which, whether it runs, what it is told elsewhere than in its file, and what it has left.
 
-use super::{Looked, Unseen, consumers, looked};
+use super::consumers::{self, OPTIONS_FILE};
+use super::{Looked, Unseen, looked};
 use crate::sys::{block, exec, file};
+use crate::units::Bytes;
 use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
 
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
-/// Where a unit, its additions, and the words for its command line are.
-const UNITS: [&str; 4] =
-    ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
-const WORDS: [&str; 3] = ["/etc/default/docker", "/etc/sysconfig/docker", "/etc/sysconfig/docker-storage"];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Docker {
     /// The first part of its version; none where it is not installed.
     pub version: Looked<Option<u32>>,
-    pub runs: bool,
-    /// Options for its storage that stand on its command line, each with where it is written.
+    /// The process that runs.
+    pub daemon: Option<Daemon>,
+    /// Options for its storage that it gets besides its file, each with where it is written.
     pub told: Looked<Vec<Told>>,
+    /// Its unit was changed, and systemd has not read that yet.
+    pub unread_unit: bool,
     /// Its folder.
     pub root: String,
     /// Other drivers that have images there.
     pub left: Looked<Vec<String>>,
-    /// Whether its devicemapper driver has a base volume there, in whichever pool.
-    pub has_base: Looked<bool>,
+    /// The size of its devicemapper driver's base volume there, in whichever pool.
+    pub base: Looked<Option<Bytes>>,
     /// What it says of itself, where it runs.
     pub info: Option<Looked<Info>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Daemon {
+    pub id: u32,
+    /// For how long.
+    pub runs: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,27 +48,32 @@ pub struct Told {
 pub struct Info {
     pub driver: String,
     pub pool: Option<String>,
-    /// The device or file of a pool of its own.
+    /// The device or file that it was told for the data of a pool of its own.
     pub data: Option<String>,
+    pub root: Option<String>,
 }
 
 /// Looks at Docker, with its folder as its file has it.
-pub fn look(root: &str) -> Docker {
-    let runs = consumers::docker_runs();
+pub fn look(root: &str, systemd: bool) -> Docker {
+    let daemon = exec::oldest(&consumers::DAEMONS).map(|(id, runs)| Daemon { id, runs });
+    let info = daemon.map(|_| info());
+    let said = info.as_ref().and_then(|info| info.as_ref().ok()?.root.clone());
+    let root = said.unwrap_or_else(|| root.to_owned());
+    let unit = systemd.then(unit);
     Docker {
         version: version(),
-        runs,
-        told: told(),
-        root: root.to_owned(),
-        left: left(root),
-        has_base: looked(file::identity(&Path::new(root).join("devicemapper/metadata/base")))
-            .map(|found| found.is_some()),
-        info: runs.then(info),
+        daemon,
+        told: told(unit.as_ref()),
+        unread_unit: unit.as_ref().is_some_and(|unit| unit.as_ref().is_ok_and(|unit| unit.is_stale)),
+        left: left(&root),
+        base: base(&root),
+        info,
+        root,
     }
 }
 
 fn version() -> Looked<Option<u32>> {
-    let Some(path) = exec::find("dockerd") else { return Ok(None) };
+    let Some(path) = consumers::DAEMONS.iter().find_map(|name| exec::find(name)) else { return Ok(None) };
     let ended = looked(exec::run_within(&path, &["--version"], ANSWERS_WITHIN))?;
     let said = ended.map(|ended| ended.said).unwrap_or_default();
     // "Docker version 20.10.24+dfsg1, build 5d6db84"
@@ -68,43 +81,78 @@ fn version() -> Looked<Option<u32>> {
     number.map(Some).ok_or_else(|| Unseen(format!("{} does not say its version: {said}", path.display())))
 }
 
-fn told() -> Looked<Vec<Told>> {
+/// What systemd starts Docker with.
+struct Unit {
+    words: String,
+    files: Vec<String>,
+    is_stale: bool,
+}
+
+fn unit() -> Looked<Unit> {
+    let path = exec::find("systemctl").ok_or_else(|| Unseen("systemctl is not installed".to_owned()))?;
+    let mut words = vec!["show", "docker.service"];
+    let properties = ["ExecStart", "Environment", "EnvironmentFiles", "NeedDaemonReload"];
+    words.extend(properties.iter().flat_map(|property| ["--property", property]));
+    let ended = looked(exec::run_within(&path, &words, ANSWERS_WITHIN))?
+        .filter(|ended| ended.status == Some(0))
+        .ok_or_else(|| Unseen("systemctl show docker.service did not answer".to_owned()))?;
+    let mut unit = Unit { words: String::new(), files: Vec::new(), is_stale: false };
+    for line in ended.said.lines() {
+        match line.split_once('=') {
+            // "{ path=/usr/sbin/dockerd ; argv[]=/usr/sbin/dockerd -H fd:// ; ignore_errors=no ; … }"
+            Some(("ExecStart", start)) => {
+                let words = start.split_once("argv[]=").map_or("", |(_, words)| words);
+                unit.words.push_str(words.split(" ; ").next().unwrap_or_default());
+            }
+            Some(("Environment", words)) => {
+                unit.words.push(' ');
+                unit.words.push_str(words);
+            }
+            // "/etc/default/docker (ignore_errors=yes)"
+            Some(("EnvironmentFiles", file)) => unit.files.push(file.split(" (").next().unwrap_or_default().to_owned()),
+            Some(("NeedDaemonReload", said)) => unit.is_stale = said == "yes",
+            _ => {}
+        }
+    }
+    Ok(unit)
+}
+
+fn told(unit: Option<&Looked<Unit>>) -> Looked<Vec<Told>> {
     let mut found = Vec::new();
     let mut add = |words: &mut dyn Iterator<Item = &str>, place: &str| {
         let options = words.filter(|word| is_of_storage(word)).map(str::to_owned);
         found.extend(options.map(|option| Told { option, place: place.to_owned() }));
     };
-    let mut files: Vec<String> = WORDS.iter().map(|path| (*path).to_owned()).collect();
-    // The first of them is the one that counts.
-    let unit = UNITS.iter().map(|folder| format!("{folder}/docker.service")).find(|path| Path::new(path).exists());
-    files.extend(unit);
-    for folder in UNITS {
-        let folder = format!("{folder}/docker.service.d");
-        files.extend(looked(block::entries(Path::new(&folder)))?.into_iter().map(|name| format!("{folder}/{name}")));
-    }
+    let files = match unit {
+        Some(unit) => {
+            let unit = unit.as_ref().map_err(Clone::clone)?;
+            add(&mut split(&unit.words), "docker.service (systemctl cat docker)");
+            unit.files.clone()
+        }
+        // What else starts it takes its words from there, as Debian's script does.
+        None => {
+            let words = consumers::words();
+            add(&mut words.iter().map(String::as_str), "the command line of the dockerd that runs");
+            vec![OPTIONS_FILE.to_owned()]
+        }
+    };
     for path in files {
         let text = looked(file::read(Path::new(&path)))?.unwrap_or_default();
-        let lines = text.lines().filter(|line| is_for_start(line.trim_start()));
-        add(&mut lines.flat_map(|line| line.split([' ', '\t', '"', '\''])), &path);
-    }
-    if found.is_empty() {
-        let words = exec::words_of("dockerd").unwrap_or_default();
-        let options = words.iter().filter(|word| is_of_storage(word));
-        let place = "the command line of the dockerd that runs";
-        found.extend(options.map(|option| Told { option: option.clone(), place: place.to_owned() }));
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+        add(&mut lines.flat_map(split), &path);
     }
     Ok(found)
 }
 
-/// A line that may say what Docker is started with: no comment, and no other command of a unit's.
-fn is_for_start(line: &str) -> bool {
-    !line.starts_with(['#', ';']) && line.strip_prefix("Exec").is_none_or(|rest| rest.starts_with("Start="))
+fn split(text: &str) -> impl Iterator<Item = &str> {
+    text.split([' ', '\t', '"', '\''])
 }
 
 fn is_of_storage(word: &str) -> bool {
     let assigned = word.split_once('=').filter(|(name, rest)| !name.starts_with('-') && rest.starts_with('-'));
     let word = assigned.map_or(word, |(_, rest)| rest);
-    word == "-s" || ["--storage-driver", "--storage-opt"].iter().any(|option| word.starts_with(option))
+    let short = word.strip_prefix("-s").is_some_and(|rest| !rest.starts_with('-'));
+    short || ["--storage-driver", "--storage-opt"].iter().any(|option| word.starts_with(option))
 }
 
 fn left(root: &str) -> Looked<Vec<String>> {
@@ -112,6 +160,13 @@ fn left(root: &str) -> Looked<Vec<String>> {
     let mut drivers = looked(block::entries(&folder))?;
     drivers.retain(|driver| driver != "devicemapper" && folder.join(driver).is_dir());
     Ok(drivers)
+}
+
+fn base(root: &str) -> Looked<Option<Bytes>> {
+    let path = Path::new(root).join("devicemapper/metadata/base");
+    let Some(text) = looked(file::read(&path))? else { return Ok(None) };
+    let size = serde_json::from_str::<Value>(&text).ok().and_then(|value| value.get("size")?.as_u64());
+    Ok(Some(Bytes(size.unwrap_or(0))))
 }
 
 fn info() -> Looked<Info> {
@@ -122,13 +177,15 @@ fn info() -> Looked<Info> {
     // Warnings stand around it.
     let object = ended.said.lines().find_map(|line| serde_json::from_str::<Value>(line).ok().filter(Value::is_object));
     let object = object.ok_or_else(|| Unseen(format!("docker info says: {}", ended.said)))?;
-    let driver = object.get("Driver").and_then(Value::as_str).unwrap_or_default();
+    let text = |key: &str| object.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
+    // A daemon that does not answer leaves all of it empty.
+    let driver = text("Driver").ok_or_else(|| Unseen(format!("docker info says: {}", ended.said)))?;
     let status = |key: &str| {
         let rows = object.get("DriverStatus")?.as_array()?;
         let row = rows.iter().find(|row| row.get(0).and_then(Value::as_str) == Some(key))?;
         row.get(1)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
     };
-    Ok(Info { driver: driver.to_owned(), pool: status("Pool Name"), data: status("Data file") })
+    Ok(Info { driver, pool: status("Pool Name"), data: status("Data file"), root: text("DockerRootDir") })
 }
 
 #[cfg(test)]
@@ -136,25 +193,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_that_start_docker() {
-        for line in
-            ["ExecStart=/usr/bin/dockerd -s overlay2", "Environment=DOCKER_OPTS=-s", "  --storage-opt x", "ExecStart="]
-        {
-            assert!(is_for_start(line), "{line}");
-        }
-        for line in ["# -s overlay2", ";", "ExecReload=/bin/kill -s HUP $MAINPID", "ExecStartPre=/x -s"] {
-            assert!(!is_for_start(line), "{line}");
-        }
-    }
-
-    #[test]
     fn options_of_the_storage_among_words() {
-        for word in
-            ["--storage-driver=overlay2", "--storage-opt", "-s", "DOCKER_OPTS=--storage-opt", "--storage-driver"]
-        {
+        for word in [
+            "--storage-driver=overlay2",
+            "--storage-opt",
+            "-s",
+            "-s=vfs",
+            "-svfs",
+            "DOCKER_OPTS=--storage-opt",
+            "OPTS=-s",
+        ] {
             assert!(is_of_storage(word), "{word}");
         }
-        for word in ["--log-level=debug", "-H", "fd://", "$DOCKER_OPTS", "storage-driver", ""] {
+        for word in
+            ["--log-level=debug", "-H", "fd://", "$DOCKER_OPTS", "storage-driver", "--selinux-enabled", "--", ""]
+        {
             assert!(!is_of_storage(word), "{word}");
         }
     }

@@ -11,9 +11,13 @@ use crate::observe::Looked;
 use crate::observe::config::ConfigFile;
 use crate::observe::consumers::Consumer;
 use crate::observe::docker::Docker;
+use crate::observe::lvm::LvRow;
+use crate::observe::metadata::Head;
 use crate::observe::pools::{Kind, Pool};
+use crate::observe::register::is_dockers_own;
 use crate::observe::thin::Mode;
 use crate::units::{Bytes, GIB, MIB};
+use std::time::Duration;
 
 /// Docker dropped its devicemapper driver in this version (its release notes of 25.0).
 const DROPPED_IN: u32 = 25;
@@ -42,11 +46,30 @@ impl Request {
 pub struct Facts {
     pub ground: activation::Facts,
     pub file: Looked<ConfigFile>,
+    /// How long ago the file was changed.
+    pub age: Option<Duration>,
+    /// It is the one that Docker reads.
+    pub is_dockers: bool,
     pub docker: Docker,
+    /// This run has seen another daemon before.
+    pub restarted: bool,
+    /// What stands on the two volumes, where those are meant.
+    pub volumes: Option<Volumes>,
     /// Who is configured for a pool.
     pub consumers: Looked<Vec<Consumer>>,
     /// systemd is the one that starts services here.
     pub systemd: bool,
+}
+
+/// The two volumes of a pool of Docker's own, as they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volumes {
+    /// Of the data volume, as tables have it.
+    pub number: Option<String>,
+    /// What the metadata volume begins with.
+    pub head: Looked<Head>,
+    /// The first signature on the data volume.
+    pub signature: Looked<Option<String>>,
 }
 
 /// What Docker gets.
@@ -63,7 +86,6 @@ pub enum Target<'a> {
 /// # Errors
 /// Every reason why nothing is begun.
 pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
-    let message = format!("configure docker is refused for {}, nothing was changed", request.pool);
     let mut reasons = Reasons::default();
     let mut plan = Plan::default();
     let target = target(request, facts)?;
@@ -77,28 +99,65 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
             Ok(None) => plan.already(write(file, file.text.clone().unwrap_or_default())),
             Ok(Some(text)) => {
                 barred(file, &mut reasons);
-                pool(&target, facts, &mut reasons);
-                daemon(request, &target, facts, &mut plan, &mut reasons);
                 plan.todo(write(file, text));
             }
         },
     }
     if request.restart {
-        if !facts.systemd {
+        restart(&target, facts, &mut plan, &mut reasons);
+    }
+    if !plan.nothing_to_do() {
+        pool(&target, facts, &mut reasons);
+        daemon(request, &target, facts, &mut plan, &mut reasons);
+    }
+    reasons.settle(format!("configure docker is refused for {}, nothing was changed", request.pool))?;
+    Ok(plan)
+}
+
+/// Docker is restarted where it does not run on the pool, or was started before its file was changed.
+fn restart(target: &Target<'_>, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) {
+    let docker = &facts.docker;
+    let is_older = docker.daemon.zip(facts.age).is_some_and(|(daemon, age)| daemon.runs > age);
+    let done = runs_on(target, facts) && !is_older && plan.nothing_to_do();
+    if !done {
+        if facts.restarted {
+            let why = match &docker.info {
+                Some(Ok(info)) => format!(
+                    "Docker was restarted, and runs with {} on {}.",
+                    info.driver,
+                    info.pool.as_deref().or(info.data.as_deref()).unwrap_or("no pool")
+                ),
+                Some(Err(why)) => format!("Docker was restarted, and could not be asked then: {why}."),
+                None => "Docker was restarted, and does not run any more.".to_owned(),
+            };
+            return reasons.add_with_hint(why, "see what it says: journalctl --unit docker");
+        }
+        if let Some(Err(why)) = &docker.info {
             reasons.add_with_hint(
-                "systemd does not run here, so Docker cannot be restarted by it.",
-                "start Docker yourself",
+                format!("Docker runs, and could not be asked on what: {why}."),
+                "see what it says: docker info",
             );
         }
-        plan.put(Step::RestartService { service: "docker" }, runs_on(&target, facts) && plan.nothing_to_do());
+        if !facts.systemd {
+            let why = "systemd does not run here, so Docker cannot be restarted by it.";
+            reasons.add_with_hint(why, "leave --restart out, and start Docker yourself");
+        }
+        if docker.unread_unit {
+            let why = "The unit of Docker was changed, and systemd has not read that yet.";
+            reasons.add_with_hint(why, "have it read: systemctl daemon-reload");
+        }
+        if !facts.is_dockers {
+            reasons.add("--restart goes with the file that Docker reads, /etc/docker/daemon.json, and with no other.");
+        }
     }
-    reasons.settle(message)?;
-    Ok(plan)
+    let back = facts.file.as_ref().ok().filter(|file| file.text.is_some() && !plan.nothing_to_do());
+    let back = back.map(|file| format!("mv {} {}", quoted(&file.backup), quoted(&file.path)));
+    plan.put(Step::RestartService { service: "docker", back }, done);
 }
 
 fn write(file: &ConfigFile, text: String) -> Step {
     let backup = file.text.is_some().then(|| file.backup.clone());
-    Step::WriteConfig { path: file.path.clone(), text, backup }
+    Step::WriteConfig { path: file.path.clone(), old: file.text.clone(), text, backup }
 }
 
 /// The hint for a file that is malformed.
@@ -128,22 +187,33 @@ pub fn edited(
         },
         text => text,
     };
-    daemon_json::edited(text, &options(request, target), without(target))
+    daemon_json::edited(text, &options(request, target), &without(target))
 }
 
-/// Options that contradict the pool.
-fn without(target: &Target<'_>) -> &'static [&'static str] {
+/// Options that contradict the pool: those for another, and for one that Docker would make of a disk.
+fn without(target: &Target<'_>) -> Vec<&'static str> {
+    let mut found = vec![
+        "dm.loopdatasize",
+        "dm.loopmetadatasize",
+        "dm.directlvm_device",
+        "dm.directlvm_device_force",
+        "dm.thinp_percent",
+        "dm.thinp_metapercent",
+        "dm.thinp_autoextend_threshold",
+        "dm.thinp_autoextend_percent",
+    ];
     match target {
-        Target::Pool(_) => &["dm.datadev", "dm.metadatadev", "dm.loopdatasize", "dm.loopmetadatasize"],
-        Target::Volumes { .. } => &["dm.thinpooldev", "dm.loopdatasize", "dm.loopmetadatasize"],
+        Target::Pool(_) => found.extend(["dm.datadev", "dm.metadatadev"]),
+        Target::Volumes { .. } => found.push("dm.thinpooldev"),
     }
+    found
 }
 
 fn options(request: &Request, target: &Target<'_>) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
     let mut put = |key: &str, value: String| match found.iter_mut().find(|(known, _)| known == key) {
-        Some(known) => known.1 = value,
-        None => found.push((key.to_owned(), value)),
+        Some(known) if !daemon_json::adds_up(key) => known.1 = value,
+        _ => found.push((key.to_owned(), value)),
     };
     match target {
         Target::Pool(pool) => {
@@ -192,8 +262,8 @@ fn device(pool: &Pool) -> String {
 /// # Errors
 /// There is neither.
 pub fn target<'a>(request: &Request, facts: &'a Facts) -> Result<Target<'a>, Refusal> {
-    if let Some(found) = volumes(request, facts) {
-        return Ok(found);
+    if let Some((data, metadata)) = volumes(request, &facts.ground) {
+        return Ok(Target::Volumes { data, metadata });
     }
     let pools = activation::choose("configure docker", &request.chosen(), &facts.ground.pools, &facts.ground.lvm)?;
     pools.first().map(|pool| Target::Pool(pool)).ok_or_else(|| Refusal {
@@ -203,18 +273,19 @@ pub fn target<'a>(request: &Request, facts: &'a Facts) -> Result<Target<'a>, Ref
     })
 }
 
-/// The data volume of the two-volume layout, with the volume `metadata` beside it.
-fn volumes<'a>(request: &Request, facts: &Facts) -> Option<Target<'a>> {
-    let lvm = facts.ground.lvm.as_ref().ok()?;
-    let is_it = |row: &&crate::observe::lvm::LvRow| {
+/// The devices of the volume `data` of the two-volume layout, and of `metadata` beside it, where those are meant.
+pub fn volumes(request: &Request, ground: &activation::Facts) -> Option<(String, String)> {
+    let lvm = ground.lvm.as_ref().ok()?;
+    let is_it = |row: &&LvRow| {
         let name = format!("{}/{}", row.vg_name, row.lv_name);
-        row.segtype == "linear" && means(&request.pool, &name, &[&dm_escape(&row.vg_name, &row.lv_name)])
+        row.lv_name == "data"
+            && row.segtype == "linear"
+            && means(&request.pool, &name, &[&dm_escape(&row.vg_name, &row.lv_name)])
     };
     let data = lvm.lvs.iter().find(is_it)?;
-    let metadata =
-        lvm.lv(&data.vg_name, "metadata").filter(|row| row.segtype == "linear" && row.lv_name != data.lv_name)?;
+    let metadata = lvm.lv(&data.vg_name, "metadata").filter(|row| row.segtype == "linear")?;
     let path = |lv: &str| format!("/dev/mapper/{}", dm_escape(&data.vg_name, lv));
-    Some(Target::Volumes { data: path(&data.lv_name), metadata: path(&metadata.lv_name) })
+    Some((path(&data.lv_name), path(&metadata.lv_name)))
 }
 
 fn barred(file: &ConfigFile, reasons: &mut Reasons) {
@@ -228,34 +299,38 @@ fn barred(file: &ConfigFile, reasons: &mut Reasons) {
 
 /// What Docker, or the kernel under it, would refuse about the pool.
 fn pool(target: &Target<'_>, facts: &Facts, reasons: &mut Reasons) {
-    match target {
-        Target::Volumes { .. } => volumes_are_up(target, facts, reasons),
-        Target::Pool(pool) => {
-            let name = &pool.name;
-            let Some(live) = &pool.live else {
-                let why = format!("{name} is down, so that Docker would not find it.");
-                return reasons.add_with_hint(why, format!("bring it up: dmtool activate {}", quoted(name)));
-            };
-            if let Some(outer) = layer_over(&live.dm_name) {
-                reasons.add_with_hint(
-                    format!("LVM has volumes in {name}, so that {outer} is no thin-pool: Docker would refuse it."),
-                    "give Docker a pool of its own: dmtool setup DEVICE",
-                );
-            }
-            if pool.mode() != Some(Mode::Rw) || pool.figures().is_none_or(|figures| figures.needs_check) {
-                reasons.add_with_hint(
-                    format!("{name} is not well."),
-                    format!("see what mends it: dmtool check {}", quoted(name)),
-                );
-            }
-            first_use(pool, facts, reasons);
-            others(pool, facts, reasons);
-        }
+    let pool = match target {
+        Target::Volumes { data, metadata } => return volumes_fit(data, metadata, facts, reasons),
+        Target::Pool(pool) => pool,
+    };
+    let name = &pool.name;
+    if is_dockers_own(name) {
+        let why = format!("{name} is a pool that Docker makes itself, and takes down when it ends.");
+        return reasons.add_with_hint(why, "name a pool of LVM's, or the volume data of the two-volume layout");
     }
+    let Some(live) = &pool.live else {
+        let why = format!("{name} is down, so that Docker would not find it.");
+        return reasons.add_with_hint(why, format!("bring it up: dmtool activate {}", quoted(name)));
+    };
+    if let Some(outer) = layer_over(&live.dm_name) {
+        reasons.add_with_hint(
+            format!("LVM has volumes in {name}, so that {outer} is no thin-pool: Docker would refuse it."),
+            "give Docker a pool of its own: dmtool setup DEVICE",
+        );
+    }
+    if pool.mode() != Some(Mode::Rw) || pool.figures().is_none_or(|figures| figures.needs_check) {
+        let hint = format!("see what mends it: dmtool check {}", quoted(name));
+        reasons.add_with_hint(format!("{name} is not well."), hint);
+    }
+    if let Some(figures) = pool.figures() {
+        let used = figures.data_used.0 > 0 || figures.transaction_id > 0;
+        first_use(name, used, target, facts, reasons);
+    }
+    others(pool, facts, reasons);
 }
 
-fn volumes_are_up(target: &Target<'_>, facts: &Facts, reasons: &mut Reasons) {
-    let Target::Volumes { data, metadata } = target else { return };
+/// Both are up, and nobody's but Docker's.
+fn volumes_fit(data: &str, metadata: &str, facts: &Facts, reasons: &mut Reasons) {
     let Ok(names) = &facts.ground.names else {
         return reasons.add("Whether the two volumes are up could not be looked at.");
     };
@@ -264,27 +339,44 @@ fn volumes_are_up(target: &Target<'_>, facts: &Facts, reasons: &mut Reasons) {
             reasons.add_with_hint(format!("{path} is down."), format!("bring it up: lvchange --activate y {path}"));
         }
     }
+    let Some(volumes) = facts.volumes.as_ref().filter(|_| reasons.is_empty()) else { return };
+    match &volumes.head {
+        Err(why) => return reasons.add(format!("What {metadata} holds could not be looked at: {why}.")),
+        Ok(Head::Foreign) => {
+            let why = format!("{metadata} holds something that is no metadata of a pool: Docker would write over it.");
+            reasons.add_with_hint(why, format!("look at it: blkid --probe {metadata}"));
+        }
+        // A pool of before: its first chunk may well look like a file system.
+        Ok(Head::Of(_)) => {}
+        Ok(Head::Blank) => match &volumes.signature {
+            Ok(None) => {}
+            Ok(Some(found)) => {
+                let why = format!("{data} carries {found}: Docker would write over it.");
+                reasons.add_with_hint(why, format!("if nobody needs it: wipefs --all {data}"));
+            }
+            Err(why) => reasons.add(format!("What {data} holds could not be looked at: {why}.")),
+        },
+    }
+    let used = matches!(volumes.head, Ok(Head::Of(_)));
+    let target = Target::Volumes { data: data.to_owned(), metadata: metadata.to_owned() };
+    first_use(data, used, &target, facts, reasons);
 }
 
 /// Docker takes a pool for its first use only as it was made: no block used, transaction 0 (deviceset.go of its
 /// devicemapper driver).
-fn first_use(pool: &Pool, facts: &Facts, reasons: &mut Reasons) {
-    let Some(figures) = pool.figures() else { return };
-    let used = figures.data_used.0 > 0 || figures.transaction_id > 0;
-    match &facts.docker.has_base {
-        Err(why) => reasons.add(format!("What Docker has in {} could not be looked at: {why}.", facts.docker.root)),
-        Ok(true) if !used => reasons.add_with_hint(
+fn first_use(name: &str, used: bool, target: &Target<'_>, facts: &Facts, reasons: &mut Reasons) {
+    let root = &facts.docker.root;
+    match &facts.docker.base {
+        _ if runs_on(target, facts) => {}
+        Err(why) => reasons.add(format!("What Docker has in {root} could not be looked at: {why}.")),
+        Ok(Some(_)) if !used => reasons.add_with_hint(
             format!(
-                "{0}/devicemapper is of another pool: Docker would look for its volumes in {1}, which is new.",
-                facts.docker.root, pool.name
+                "{root}/devicemapper is of another pool: Docker would look for its volumes in {name}, which is new."
             ),
-            format!("with Docker stopped, move it away: mv {0}/devicemapper {0}/devicemapper.old", facts.docker.root),
+            format!("with Docker stopped, move what Docker has away: mv {0} {0}.old", quoted(root)),
         ),
-        Ok(false) if used => reasons.add_with_hint(
-            format!(
-                "{} was used before ({} blocks of data, transaction {}), and Docker takes no such pool for its first use.",
-                pool.name, figures.data_used.0, figures.transaction_id
-            ),
+        Ok(None) if used => reasons.add_with_hint(
+            format!("{name} was used before, and Docker takes no such pool for its first use."),
             "give Docker a new pool: dmtool setup DEVICE",
         ),
         Ok(_) => {}
@@ -323,11 +415,13 @@ fn daemon(request: &Request, target: &Target<'_>, facts: &Facts, plan: &mut Plan
         }
         Err(why) => reasons.add(format!("Which Docker this is could not be looked at: {why}.")),
     }
-    if docker.runs && !request.restart {
-        reasons.add_with_hint(
-            "Docker runs: what it has now would be out of its reach after its next start.",
-            "stop it: systemctl stop docker.socket docker; or have it restarted: --restart",
-        );
+    if docker.daemon.is_some() && !request.restart {
+        let why = if runs_on(target, facts) {
+            "Docker runs, and reads its file when it starts."
+        } else {
+            "Docker runs: what it has now is out of its reach from its next start on."
+        };
+        reasons.add_with_hint(why, "stop it: systemctl stop docker.socket docker; or have it restarted: --restart");
     }
     match &docker.told {
         Ok(told) => {
@@ -337,7 +431,7 @@ fn daemon(request: &Request, target: &Target<'_>, facts: &Facts, plan: &mut Plan
                         "{} has {} already: Docker does not start with an option that is given twice.",
                         told.place, told.option
                     ),
-                    format!("take it out there: {}", quoted(&told.place)),
+                    format!("take it out of {}", told.place),
                 );
             }
         }
@@ -352,20 +446,32 @@ fn daemon(request: &Request, target: &Target<'_>, facts: &Facts, plan: &mut Plan
         Ok(_) => {}
         Err(why) => reasons.add(format!("What Docker has in {} could not be looked at: {why}.", docker.root)),
     }
+    if let (Some(asked), Ok(Some(base))) = (request.base_size, &docker.base)
+        && asked < *base
+    {
+        let why = format!("Docker's base volume has {base} already, and Docker does not start with a smaller size.");
+        reasons.add_with_hint(why, "leave --base-size out");
+    }
     if matches!(target, Target::Pool(pool) if LvmName::parse(&pool.name).is_err() && pool.record.is_none()) {
         plan.warnings.push(format!(
-            "{} is in no register, so nothing brings it back after a boot: dmtool activate {} --remember",
-            request.pool, request.pool
+            "{0} is in no register, so nothing brings it back after a boot: dmtool activate {0} --remember",
+            request.pool
         ));
     }
 }
 
-/// Docker says that it runs on this.
+/// Docker says that it runs on this. Of a pool of its own it repeats what it was told, so the pool's table is looked at.
 fn runs_on(target: &Target<'_>, facts: &Facts) -> bool {
     let Some(Ok(info)) = &facts.docker.info else { return false };
     info.driver == "devicemapper"
         && match target {
             Target::Pool(pool) => info.pool.as_deref() == Some(device(pool).as_str()) && info.data.is_none(),
-            Target::Volumes { data, .. } => info.data.as_ref() == Some(data),
+            Target::Volumes { .. } => {
+                let number = facts.volumes.as_ref().and_then(|volumes| volumes.number.as_ref());
+                let pools = facts.ground.pools.iter().flatten();
+                let its = pools.filter(|pool| Some(&pool.name) == info.pool.as_ref());
+                let tables = its.filter_map(|pool| pool.live.as_ref()?.table.as_ref().ok());
+                number.is_some() && tables.into_iter().any(|table| Some(&table.data_device) == number)
+            }
         }
 }

@@ -100,9 +100,9 @@ pub enum Step {
     /// Forgets a repair, and removes its copies.
     EndRepair { repair: Box<Repair>, keeps_old: bool },
     /// Replaces a file of configuration, with a copy of the old one beside it.
-    WriteConfig { path: String, text: String, backup: Option<String> },
-    /// Has systemd restart a service.
-    RestartService { service: &'static str },
+    WriteConfig { path: String, old: Option<String>, text: String, backup: Option<String> },
+    /// Has systemd restart a service; what brings its old file back.
+    RestartService { service: &'static str, back: Option<String> },
     /// Takes a hidden volume of a pool out of the kernel, where a killed command left it active by itself: LVM
     /// activates no pool over one that is.
     DeactivateComponent { vg: VgName, lv: String },
@@ -344,7 +344,7 @@ impl Step {
             Step::WriteConfig { path, backup: Some(backup), .. } => {
                 format!("cp --archive {0} {1} && write {0}", quoted(path), quoted(backup))
             }
-            Step::RestartService { service } => format!("systemctl restart {service}"),
+            Step::RestartService { service, .. } => format!("systemctl restart {service}"),
             _ => self.of_repair().unwrap_or_else(|| self.lvm_words().unwrap_or_default().join(" ")),
         }
     }

@@ -50,6 +50,26 @@ pub fn words_of(process: &str) -> Option<Vec<String>> {
     words
 }
 
+/// The process of one of these names that runs longest, and for how long by now: containers may have some, too.
+pub fn oldest(names: &[&str]) -> Option<(u32, Duration)> {
+    let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
+    let ticks = rustix::param::clock_ticks_per_second();
+    let processes = std::fs::read_dir("/proc").ok()?;
+    let age = |entry: std::fs::DirEntry| {
+        let id: u32 = entry.file_name().to_string_lossy().parse().ok()?;
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        // proc_pid_stat(5): the name in brackets may hold anything; the start is the 20th field behind it, in ticks.
+        let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+        let start: u64 = rest.split_whitespace().nth(19)?.parse().ok()?;
+        names.contains(&name).then(|| {
+            let started = Duration::from_millis(start.saturating_mul(1000) / ticks.max(1));
+            (id, Duration::from_secs_f64(uptime.max(0.0)).saturating_sub(started))
+        })
+    };
+    processes.flatten().filter_map(age).max_by_key(|(_, runs)| *runs)
+}
+
 /// How a tool ended, and what it said on both its streams.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {

@@ -213,6 +213,16 @@ pub fn replace(path: &Path, text: &str, mode: u32) -> Result<()> {
     put(path, text, mode)
 }
 
+/// How long ago a file was changed, or something else took its name; none where there is none, or the clock was set back.
+pub fn age(path: &Path) -> Option<std::time::Duration> {
+    let changed = fs::symlink_metadata(path).ok()?;
+    let seconds = std::time::Duration::from_secs(u64::try_from(changed.ctime()).ok()?);
+    let at = std::time::SystemTime::UNIX_EPOCH
+        + seconds
+        + std::time::Duration::from_nanos(u64::try_from(changed.ctime_nsec()).ok()?);
+    at.elapsed().ok()
+}
+
 /// Keeps a copy of a file under a name that is free, with its owner and mode.
 ///
 /// # Errors

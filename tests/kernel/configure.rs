@@ -62,6 +62,7 @@ fn from_a_blank_disk_to_a_container_in_two_commands() {
             let (status, value) = json(configure);
             assert_eq!((status, &value["changed"]), (0, &false.into()), "{value:#}");
             assert_eq!(sh("ls /etc/docker | grep -c before-dmtool"), "1");
+            dockers_restart_that_fails_is_made_up_for();
             // Another value is another run of Docker.
             dmtool("configure docker docker/thinpool --min-free-space 5 --yes")
                 .assert()
@@ -72,16 +73,58 @@ fn from_a_blank_disk_to_a_container_in_two_commands() {
     });
 }
 
+/// The file is written, and then systemd does not do its part: the next run does.
+fn dockers_restart_that_fails_is_made_up_for() {
+    let configure = "configure docker docker/thinpool --restart --base-size 4G --min-free-space 7 --yes";
+    sh(
+        "mv /usr/bin/systemctl /run/ && printf '#!/bin/sh\\n[ \"$1\" != restart ] || exit 1\\nexec /run/systemctl \"$@\"\\n' > /usr/bin/systemctl && chmod +x /usr/bin/systemctl",
+    );
+    dmtool(configure).assert().code(1).stderr(
+        contains("docker did not come up").and(contains("to go back: mv /etc/docker/daemon.json.before-dmtool.1")),
+    );
+    sh("mv /run/systemctl /usr/bin/systemctl");
+    assert!(read().contains("dm.min_free_space=7%"));
+    // Docker that cannot be asked is not restarted for that.
+    let daemon = || sh("pgrep -x dockerd");
+    let before = daemon();
+    sh(
+        "mv /usr/bin/docker /run/its-docker && printf '#!/bin/sh\\necho no answer\\n' > /usr/bin/docker && chmod +x /usr/bin/docker",
+    );
+    dmtool(configure).assert().code(3).stderr(contains("could not be asked").and(contains("no answer")));
+    sh("mv /run/its-docker /usr/bin/docker");
+    assert_eq!(daemon(), before);
+    let (status, value) = json(configure);
+    assert_eq!((status, &value["changed"]), (0, &true.into()), "{value:#}");
+    assert_ne!(daemon(), before, "it was older than its file");
+    assert_eq!(json(configure).1["changed"], false);
+    dmtool("configure docker docker/thinpool --restart --base-size 1G --yes")
+        .assert()
+        .code(3)
+        .stderr(contains("base volume has 4 GiB"));
+}
+
 #[test]
 fn on_two_volumes() {
     boots(|machine| {
         machine.systemd("", || {
             unmask();
             write(
-                "{\"bridge\": \"none\", \"iptables\": false, \"storage-opts\": [\"dm.thinpooldev=/dev/mapper/old\"]}",
+                "{\"bridge\": \"none\", \"iptables\": false, \"storage-driver\": \"overlay2\", \
+                 \"storage-opts\": [\"dm.thinpooldev=/dev/mapper/old\", \"overlay2.size=1G\"]}",
             );
             dmtool("setup /dev/xvdf --two-volumes --yes").assert().success();
             let configure = "configure docker vg-docker/data --restart --yes";
+            let refused = |said: &str| {
+                dmtool(configure).assert().code(3).stderr(contains(said).and(contains("nothing was changed")));
+            };
+            // Somebody's data, and a unit that has an option of the file's.
+            sh("mkfs.ext4 -q /dev/vg-docker/data");
+            refused("carries ext4");
+            sh("wipefs -qa /dev/vg-docker/data; mkdir -p /etc/systemd/system/docker.service.d");
+            sh("printf '[Service]\\nEnvironment=\"DOCKER_OPTS=-s vfs\"\\n' > /etc/systemd/system/docker.service.d/a.conf");
+            sh("systemctl daemon-reload");
+            refused("given twice");
+            sh(": > /etc/systemd/system/docker.service.d/a.conf && systemctl daemon-reload");
             let (status, value) = json(configure);
             assert_eq!(
                 (status, &value["pool"]),
@@ -91,12 +134,23 @@ fn on_two_volumes() {
             );
             let info = sh("/usr/bin/docker info 2>/dev/null");
             assert!(
-                info.contains("Data file: /dev/mapper/vg--docker-data") && !read().contains("thinpooldev"),
+                info.contains("Data file: /dev/mapper/vg--docker-data") && !read().contains("thinpooldev") && !read().contains("overlay2"),
                 "{info}"
             );
             import_busybox();
             assert_eq!(sh("/usr/bin/docker run --network none busy sh -c 'echo inside'"), "inside");
             assert_eq!(json(configure).1["changed"], false);
+            // With the unit in use, systemd knows its files from before.
+            sh("sleep 1; printf '[Service]\\nLimitCORE=0\\n' > /etc/systemd/system/docker.service.d/a.conf");
+            dmtool(&format!("{configure} --min-free-space 5"))
+                .assert()
+                .code(3)
+                .stderr(contains("systemd has not read that yet").and(contains("systemctl daemon-reload")));
+            let own = sh("/usr/bin/docker info 2>/dev/null | sed -n 's/.*Pool Name: //p'");
+            dmtool(&format!("configure docker {own} --restart --yes"))
+                .assert()
+                .code(3)
+                .stderr(contains("Docker makes itself"));
             sh("systemctl stop docker.socket docker; umount /var/lib/docker");
         });
     });

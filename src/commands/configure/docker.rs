@@ -2,12 +2,15 @@
 
 use crate::commands::{Globals, Verb, activation, drive};
 use crate::exit::Problem;
-use crate::observe::{Host, config, consumers, docker, host};
+use crate::observe::{Host, Unseen, config, consumers, device, docker, host, metadata};
 use crate::plan::Plan;
-use crate::plan::configure::{Facts, Request, Target, edited, plan, target};
+use crate::plan::configure::daemon_json::KNOWN;
+use crate::plan::configure::{Facts, Request, Target, Volumes, edited, plan, target, volumes};
 use crate::plan::preflight::{self, Needs};
 use crate::plan::refusal::Refusal;
 use crate::report::json;
+use crate::sys::block::{self, Node};
+use crate::sys::file;
 use crate::units::{Bytes, parse_size};
 use serde_json::Value;
 use similar::TextDiff;
@@ -56,7 +59,11 @@ fn option(text: &str) -> Result<(String, String), String> {
     if ["thinpooldev", "datadev", "metadatadev"].contains(&name) {
         return Err(format!("dm.{name} is what configure sets by POOL"));
     }
-    Ok((format!("dm.{name}"), value.to_owned()))
+    let key = format!("dm.{name}");
+    if !KNOWN.contains(&key.as_str()) {
+        return Err(format!("Docker's devicemapper driver has no option {key}; it has {}", KNOWN.join(", ")));
+    }
+    Ok((key, value.to_owned()))
 }
 
 /// # Errors
@@ -70,7 +77,8 @@ pub fn run(args: Args, globals: &Globals) -> Result<(), Problem> {
         discard: args.discard,
         options: args.option,
     };
-    drive(&Configure { request, file: args.config, diff: RefCell::default() }, globals)
+    let seen = RefCell::default();
+    drive(&Configure { request, file: args.config, diff: RefCell::default(), seen }, globals)
 }
 
 struct Configure {
@@ -78,6 +86,8 @@ struct Configure {
     file: String,
     /// What this run changes in the file.
     diff: RefCell<Option<String>>,
+    /// The daemon that ran at this run's first look; 0 for none.
+    seen: RefCell<Option<u32>>,
 }
 
 impl Verb for Configure {
@@ -93,14 +103,23 @@ impl Verb for Configure {
     }
 
     fn observe(&self, host: &mut Host) -> Facts {
-        let file = config::look(&self.file);
-        let text = file.as_ref().ok().and_then(|file| file.text.clone());
+        let ground = activation::look(host);
+        let systemd = Path::new("/run/systemd/system").is_dir();
+        let text = config::look(&self.file).ok().and_then(|file| file.text);
+        let docker = docker::look(&consumers::root_by(&text.unwrap_or_default()), systemd);
+        let daemon = docker.daemon.map_or(0, |daemon| daemon.id);
+        let restarted = *self.seen.borrow_mut().get_or_insert(daemon) != daemon;
         let facts = Facts {
-            ground: activation::look(host),
-            docker: docker::look(&consumers::root_by(&text.unwrap_or_default())),
-            file,
+            volumes: volumes(&self.request, &ground).map(|(data, metadata)| look_at(&data, &metadata)),
+            ground,
+            docker,
+            // Last: nothing that takes its time stands between this look and the write.
+            file: config::look(&self.file),
+            age: file::age(Path::new(&self.file)),
+            is_dockers: self.file == FILE,
+            restarted,
             consumers: consumers::consumers(),
-            systemd: Path::new("/run/systemd/system").is_dir(),
+            systemd,
         };
         if let Some(diff) = diff(&self.request, &facts) {
             self.diff.borrow_mut().get_or_insert(diff);
@@ -113,7 +132,7 @@ impl Verb for Configure {
     }
 
     fn same_ground(&self, before: &Facts, now: &Facts) -> bool {
-        before.file == now.file && before.docker.runs == now.docker.runs
+        before.file == now.file && before.docker.daemon.map(|one| one.id) == now.docker.daemon.map(|one| one.id)
     }
 
     fn heading(&self) -> String {
@@ -148,6 +167,15 @@ impl Verb for Configure {
         let start = if facts.systemd { ": systemctl start docker" } else { "" };
         format!("{file} names {pool}, from Docker's next start on{start}")
     }
+}
+
+fn look_at(data: &str, metadata: &str) -> Volumes {
+    let number = match block::node(data) {
+        Ok(Node::Block { major, minor, .. }) => Some(format!("{major}:{minor}")),
+        _ => None,
+    };
+    let signature = device::signature(data).unwrap_or_else(|| Err(Unseen(format!("{data} is no block device"))));
+    Volumes { number, head: metadata::head(Path::new(metadata)), signature }
 }
 
 fn diff(request: &Request, facts: &Facts) -> Option<String> {

@@ -7,6 +7,30 @@ use serde_json::{Map, Value, json};
 const DRIVER: &str = "storage-driver";
 const OPTIONS: &str = "storage-opts";
 
+/// Every option of the driver but those that say which pool (setOptions of Docker's deviceset.go; the driver changes no
+/// more).
+pub const KNOWN: [&str; 14] = [
+    "dm.basesize",
+    "dm.blkdiscard",
+    "dm.blocksize",
+    "dm.fs",
+    "dm.libdm_log_level",
+    "dm.loopdatasize",
+    "dm.loopmetadatasize",
+    "dm.min_free_space",
+    "dm.mkfsarg",
+    "dm.mountopt",
+    "dm.override_udev_sync_check",
+    "dm.use_deferred_deletion",
+    "dm.use_deferred_removal",
+    "dm.xfs_nospace_max_retries",
+];
+
+/// Whether Docker adds up what it is told with this key, where of the others the last counts.
+pub fn adds_up(key: &str) -> bool {
+    ["dm.mountopt", "dm.mkfsarg"].contains(&key)
+}
+
 /// The text with this driver and these of its options, without those that begin with one of `without`; none where it
 /// says all that already.
 ///
@@ -23,6 +47,15 @@ pub fn edited(text: Option<&str>, options: &[(String, String)], without: &[&str]
     };
     if let Some(other) = list.iter().find(|option| !option.is_string()) {
         return Err(format!("its \"{OPTIONS}\" has {other} in it, which is no text"));
+    }
+    let list: Vec<&str> = list.iter().filter_map(Value::as_str).collect();
+    let unknown = |option: &&&str| {
+        let key = option.split_once('=').map_or(**option, |(key, _)| key);
+        let of_pool = ["dm.thinpooldev", "dm.datadev", "dm.metadatadev"].contains(&key);
+        key.starts_with("dm.") && !of_pool && !without.contains(&key) && !KNOWN.contains(&key)
+    };
+    if let Some(option) = list.iter().find(unknown) {
+        return Err(format!("Docker does not know the option \"{option}\" in it, and would not start"));
     }
     after.insert(OPTIONS.to_owned(), Value::Array(with(&list, options, without)));
     if after == before {
@@ -42,29 +75,35 @@ fn object(text: &str) -> Result<Map<String, Value>, String> {
     }
 }
 
-/// An option keeps its place; what is new comes last, and what stands there twice is there once.
-fn with(list: &[Value], options: &[(String, String)], without: &[&str]) -> Vec<Value> {
-    let key_of = |option: &Value| option.as_str().and_then(|text| text.split_once('=')).map(|(key, _)| key.to_owned());
-    let wanted = |key: &str| options.iter().find(|(wanted, _)| wanted == key);
+/// An option keeps its place; what is new comes last, and what stands there twice is there once. Those of another driver
+/// go with it: this one refuses them.
+fn with(list: &[&str], options: &[(String, String)], without: &[&str]) -> Vec<Value> {
     let mut found: Vec<&str> = Vec::new();
-    let mut after = Vec::new();
+    let mut after: Vec<String> = Vec::new();
     for option in list {
-        match key_of(option) {
-            Some(key) if without.contains(&key.as_str()) => {}
-            Some(key) => match wanted(&key) {
-                Some((key, _)) if found.contains(&key.as_str()) => {}
-                Some((key, value)) => {
-                    found.push(key);
-                    after.push(json!(format!("{key}={value}")));
-                }
-                None => after.push(option.clone()),
-            },
-            None => after.push(option.clone()),
+        let key = option.split_once('=').map_or(*option, |(key, _)| key);
+        let wanted = options.iter().find(|(wanted, _)| wanted == key);
+        match wanted {
+            _ if !key.starts_with("dm.") || without.contains(&key) => {}
+            Some((key, _)) if adds_up(key) => after.push((*option).to_owned()),
+            Some((key, _)) if found.contains(&key.as_str()) => {}
+            Some((key, value)) => {
+                found.push(key);
+                after.push(format!("{key}={value}"));
+            }
+            None => after.push((*option).to_owned()),
         }
     }
-    let new = options.iter().filter(|(key, _)| !found.contains(&key.as_str()));
-    after.extend(new.map(|(key, value)| json!(format!("{key}={value}"))));
-    after
+    for (key, value) in options.iter().filter(|(key, _)| !found.contains(&key.as_str())) {
+        let of_key = after.iter().filter_map(|option| option.strip_prefix(&format!("{key}="))).collect::<Vec<_>>();
+        let words = || of_key.iter().flat_map(|words| words.split(','));
+        let there = of_key.contains(&value.as_str())
+            || (key == "dm.mountopt" && value.split(',').all(|word| words().any(|known| known == word)));
+        if !there {
+            after.push(format!("{key}={value}"));
+        }
+    }
+    after.into_iter().map(Value::from).collect()
 }
 
 /// What its first line that is indented is indented by.
@@ -103,6 +142,30 @@ mod tests {
     }
 
     #[test]
+    fn what_adds_up_is_kept_and_what_docker_refuses_goes() {
+        let list = |text: &str, wanted: &[(&str, &str)]| -> Vec<String> {
+            let text = format!("{{\"storage-opts\": {text}}}");
+            let after = edited(Some(&text), &options(wanted), &["dm.thinp_percent"]).expect("json").expect("another");
+            let after: Value = serde_json::from_str(&after).expect("json");
+            after[OPTIONS]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .map(|one| one.as_str().expect("a text").to_owned())
+                .collect()
+        };
+        let discard = [("dm.mountopt", "discard")];
+        let two = r#"["dm.mountopt=noatime", "dm.mountopt=nobarrier"]"#;
+        assert_eq!(list(two, &discard), ["dm.mountopt=noatime", "dm.mountopt=nobarrier", "dm.mountopt=discard"]);
+        assert_eq!(list(r#"["dm.mountopt=noatime,discard"]"#, &discard), ["dm.mountopt=noatime,discard"]);
+        let several = [("dm.mkfsarg", "-a"), ("dm.mkfsarg", "-b")];
+        assert_eq!(list("[]", &several), ["dm.mkfsarg=-a", "dm.mkfsarg=-b"]);
+        let others = r#"["overlay2.override_kernel_check=true", "dm.thinp_percent=95", "dm.fs=xfs"]"#;
+        assert_eq!(list(others, &[]), ["dm.fs=xfs"]);
+        assert!(edited(Some(r#"{"storage-opts": ["dm.base_size=4G"]}"#), &[], &[]).is_err());
+    }
+
+    #[test]
     fn a_file_that_is_not_there_begins_anew() {
         let after = edited(None, &options(&[("dm.thinpooldev", "/dev/mapper/p")]), &[]).expect("json").expect("a text");
         let expected = "{\n  \"storage-driver\": \"devicemapper\",\n  \"storage-opts\": [\n    \"dm.thinpooldev=/dev/mapper/p\"\n  ]\n}\n";
@@ -127,7 +190,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_other_key_or_option_is_lost(keys in prop::collection::vec("[a-z]{1,8}", 0..6), others in prop::collection::vec("[a-z.]{1,8}=[a-z0-9/]{0,8}", 0..6)) {
+        fn no_other_key_or_option_is_lost(keys in prop::collection::vec("[a-z]{1,8}", 0..6), others in prop::collection::vec("dm\\.(fs|mkfsarg|mountopt|blocksize)=[a-z0-9/]{0,8}", 0..6)) {
             let mut before = Map::new();
             for key in &keys {
                 before.insert(key.clone(), json!(key.len()));
