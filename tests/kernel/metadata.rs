@@ -396,7 +396,7 @@ fn fill(kind: Kind) {
 #[test]
 fn metadata_that_is_full_to_the_last_block_and_marked() {
     in_kernel(|| {
-        for kind in [Kind::Lvm, Kind::Loop] {
+        for kind in KINDS {
             kind.make();
             kind.down();
             fill(kind);
@@ -405,7 +405,12 @@ fn metadata_that_is_full_to_the_last_block_and_marked() {
             let (status, value) = repair(kind, "");
             assert_eq!(status, 0, "{kind:?} {value:#}");
             let steps = value["steps"].to_string();
-            assert!(steps.contains("extend-metadata") || steps.contains("grow-file"), "{steps}");
+            let step = match kind {
+                Kind::Lvm => "extend-metadata",
+                Kind::Loop => "grow-file",
+                Kind::Raw => "extend-volume",
+            };
+            assert!(steps.contains(step), "{steps}");
             let status = sh("dmsetup status --target thin-pool");
             assert!(status.contains(" rw ") && status.contains("/2048 "), "{kind:?} {status}");
             assert_eq!(repair(kind, "").1["changed"], false, "{kind:?}");
