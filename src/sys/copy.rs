@@ -184,9 +184,7 @@ fn is_blank(block: &[u8]) -> bool {
 pub fn into_new(path: &Path, write: impl FnOnce(&File) -> Result<bool>) -> Result<bool> {
     let context = || format!("writing {}", path.display());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().with_context(context)?.to_string_lossy();
-    let temporary = folder.join(format!(".{name}.dmtool-{}", std::process::id()));
-    let _ = std::fs::remove_file(&temporary);
+    let temporary = super::file::temporary(folder, path).with_context(context)?;
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).with_context(context)?;
     let written = write(&file).and_then(|whole| {
         if whole {
@@ -246,5 +244,11 @@ mod tests {
         assert!(into_new(&path, |mut file| Ok(file.write_all(b"x").map(|()| true)?)).expect("written"));
         assert!(into_new(&path, |_| Ok(true)).is_err(), "there already");
         assert_eq!(std::fs::read(&path).expect("read"), b"x");
+        // What a killed run left goes; a process of that number there never is (PID_MAX_LIMIT is 4194304).
+        let left = folder.path().join(".other.dmtool-4999999");
+        std::fs::write(&left, b"half").expect("left");
+        crate::sys::file::put(&folder.path().join("other"), "whole", 0o600).expect("put");
+        let names = std::fs::read_dir(folder.path()).expect("entries").count();
+        assert!(!left.exists() && names == 2, "{names}");
     }
 }

@@ -244,6 +244,21 @@ pub fn keep_copy(path: &Path, copy: &Path) -> Result<()> {
     written.with_context(context)
 }
 
+/// A name for what becomes a file in one step. What killed runs left under such names is removed; whoever writes here
+/// then refuses a link that somebody planted.
+pub(super) fn temporary(folder: &Path, path: &Path) -> Result<std::path::PathBuf> {
+    let name = path.file_name().context("a file needs a name")?.to_string_lossy();
+    let prefix = format!(".{name}.dmtool-");
+    for entry in fs::read_dir(folder)?.flatten() {
+        let left = entry.file_name();
+        let of = left.to_string_lossy().strip_prefix(&prefix).and_then(|id| id.parse::<u32>().ok());
+        if of.is_some_and(|id| id == std::process::id() || !Path::new(&format!("/proc/{id}")).exists()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    Ok(folder.join(format!("{prefix}{}", std::process::id())))
+}
+
 /// Whether [`replace`] could do its work here, as far as that can be said before.
 ///
 /// # Errors
@@ -293,10 +308,7 @@ pub fn put(path: &Path, text: &str, mode: u32) -> Result<()> {
         Err(why) if why.kind() == std::io::ErrorKind::NotFound => None,
         Err(why) => return Err(why).with_context(context),
     };
-    let name = path.file_name().with_context(context)?.to_string_lossy();
-    let temporary = folder.join(format!(".{name}.dmtool-{}", std::process::id()));
-    // A left-over of a killed run with our process id; create_new below refuses a planted link.
-    let _ = fs::remove_file(&temporary);
+    let temporary = temporary(folder, path).with_context(context)?;
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
         if let Some(old) = &old {
