@@ -6,7 +6,6 @@ use crate::harness::metadata::Part;
 use crate::harness::*;
 use predicates::prelude::*;
 use predicates::str::contains;
-use std::time::{Duration, Instant};
 
 /// The block of the metadata snapshot that a pool holds.
 fn held(dm_name: &str) -> String {
@@ -76,12 +75,22 @@ fn a_pool_that_is_up_and_one_that_is_down() {
     });
 }
 
-/// A thin_check that takes its time.
-fn slow_thin_check(seconds: u32) {
-    sh(&format!(
-        "mv /usr/sbin/thin_check /run/ && printf '#!/bin/sh\\n[ \"$1\" = -V ] || sleep {seconds}\\nexec /usr/sbin/pdata_tools thin_check \"$@\"\\n' > /usr/sbin/thin_check && chmod +x /usr/sbin/thin_check",
-    ));
+/// A thin_check that takes its time: as long as /run/slow is there.
+fn slow_thin_check() {
+    sh(
+        "mv /usr/sbin/thin_check /run/ && printf '#!/bin/sh\\nwhile [ \"$1\" != -V ] && [ -e /run/slow ]; do sleep 0.1; done\\nexec /usr/sbin/pdata_tools thin_check \"$@\"\\n' > /usr/sbin/thin_check && chmod +x /usr/sbin/thin_check",
+    );
 }
+
+/// Begins a look at metadata that takes its time, and waits until it has its snapshot.
+fn begin_slowly(words: &str) {
+    sh(&format!("touch /run/slow; {} {words} > /run/said 2>&1 & echo $! > /run/pid", env!("CARGO_BIN_EXE_dmtool")));
+    wait_until("a snapshot is held", || held(dm_name(Kind::Lvm)) != "-");
+    // And has it written down.
+    wait_until("thin_check runs", || try_sh("pgrep -f 'thin_chec[k].*metadata-snap'").0);
+}
+
+const UNTIL_IT_IS_GONE: &str = "while [ -e /proc/$(cat /run/pid) ]; do sleep 0.1; done";
 
 #[test]
 fn a_snapshot_of_a_killed_run_is_released_by_the_next() {
@@ -103,15 +112,12 @@ fn a_snapshot_of_a_killed_run_is_released_by_the_next() {
             );
         }
         // A thin_check that takes its time, and a dmtool that is killed meanwhile, or asked to end.
-        slow_thin_check(3);
-        let begin = format!(
-            "{} metadata check vg/pool > /run/said 2>&1 & echo $! > /run/pid; sleep 2",
-            env!("CARGO_BIN_EXE_dmtool")
-        );
-        sh(&begin);
-        assert_ne!(held(name), "-");
+        slow_thin_check();
+        let begin = || begin_slowly("metadata check vg/pool");
+        begin();
         assert!(!found("").1.contains(&"metadata-snapshot-held".to_owned()), "it is at work");
-        sh("kill -9 $(cat /run/pid); sleep 3");
+        sh(&format!("kill -9 $(cat /run/pid); {UNTIL_IT_IS_GONE}; rm /run/slow"));
+        wait_until("thin_check is gone", || !try_sh("pgrep -f 'thin_chec[k].*metadata-snap'").0);
         let ours = held(name);
         assert_ne!(ours, "-", "nobody releases it but the next run");
         dmtool("check").assert().stdout(contains("a dmtool was killed").and(contains("dmtool metadata check vg/pool")));
@@ -130,13 +136,11 @@ fn a_snapshot_of_a_killed_run_is_released_by_the_next() {
         }
         sh("dmsetup message vg-pool-tpool 0 release_metadata_snap; dmsetup message vg-pool-tpool 0 'delete 77'");
         // What is read after somebody released it is nothing.
-        sh(&begin);
-        sh(
-            "dmsetup message vg-pool-tpool 0 release_metadata_snap; while [ -e /proc/$(cat /run/pid) ]; do sleep 0.1; done",
-        );
+        begin();
+        sh(&format!("dmsetup message vg-pool-tpool 0 release_metadata_snap; rm /run/slow; {UNTIL_IT_IS_GONE}"));
         assert!(sh("cat /run/said").contains("somebody released the metadata snapshot"), "{}", sh("cat /run/said"));
-        sh(&begin);
-        sh("kill -TERM $(cat /run/pid); sleep 2");
+        begin();
+        sh(&format!("kill -TERM $(cat /run/pid); {UNTIL_IT_IS_GONE}; rm /run/slow"));
         assert_eq!(
             (held(name).as_str(), sh("cat /run/said")),
             ("-", "error: metadata check was interrupted, nothing was changed".to_owned())
@@ -194,12 +198,9 @@ fn check_has_all_metadata_looked_at_where_that_is_asked() {
         }
         // Asked for an end, it leaves no snapshot behind.
         Kind::Lvm.make();
-        slow_thin_check(100);
-        sh(&format!("{} check --metadata > /run/said 2>&1 & echo $! > /run/pid", env!("CARGO_BIN_EXE_dmtool")));
-        wait_until("a snapshot is held", || held(dm_name(Kind::Lvm)) != "-");
-        let start = Instant::now();
-        sh("kill -TERM $(cat /run/pid); while [ -e /proc/$(cat /run/pid) ]; do sleep 0.1; done");
-        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+        slow_thin_check();
+        begin_slowly("check --metadata");
+        sh(&format!("kill -TERM $(cat /run/pid); {UNTIL_IT_IS_GONE}"));
         assert_eq!(held(dm_name(Kind::Lvm)), "-");
         assert!(sh("cat /run/said").contains("check was interrupted"), "{}", sh("cat /run/said"));
     });
