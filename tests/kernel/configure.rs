@@ -194,6 +194,7 @@ fn a_file_that_is_not_as_it_should_be_is_left_alone() {
         sh("rm -r /etc/docker");
         dmtool(configure).assert().success();
         assert_eq!(sh("stat -c '%a %U' /etc/docker/daemon.json"), "644 root");
+        sh("rm -r /etc/docker");
     });
 }
 
@@ -243,5 +244,6 @@ fn what_docker_would_refuse_is_refused_before() {
         );
         dmtool(configure).assert().code(3).stderr(contains("LVM has volumes in docker/thinpool"));
         assert!(!try_sh("ls /etc/docker/daemon.json").0, "nothing was written");
+        sh("rm -r /var/lib/docker");
     });
 }

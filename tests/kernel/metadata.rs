@@ -82,6 +82,11 @@ fn slow_thin_check() {
     );
 }
 
+/// The guest is for other tests, too.
+fn thin_check_as_it_was() {
+    sh("rm -f /run/slow; mv /run/thin_check /usr/sbin/thin_check");
+}
+
 /// Begins a look at metadata that takes its time, and waits until it has its snapshot.
 fn begin_slowly(words: &str) {
     sh(&format!("touch /run/slow; {} {words} > /run/said 2>&1 & echo $! > /run/pid", env!("CARGO_BIN_EXE_dmtool")));
@@ -145,7 +150,7 @@ fn a_snapshot_of_a_killed_run_is_released_by_the_next() {
             (held(name).as_str(), sh("cat /run/said")),
             ("-", "error: metadata check was interrupted, nothing was changed".to_owned())
         );
-        sh("mv /run/thin_check /usr/sbin/thin_check");
+        thin_check_as_it_was();
         kind.gone();
     });
 }
@@ -203,6 +208,7 @@ fn check_has_all_metadata_looked_at_where_that_is_asked() {
         sh(&format!("kill -TERM $(cat /run/pid); {UNTIL_IT_IS_GONE}"));
         assert_eq!(held(dm_name(Kind::Lvm)), "-");
         assert!(sh("cat /run/said").contains("check was interrupted"), "{}", sh("cat /run/said"));
+        thin_check_as_it_was();
     });
 }
 
