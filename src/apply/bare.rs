@@ -56,10 +56,11 @@ fn device(place: &Place) -> Result<((u32, u32), u64)> {
 
 /// thin_check, as LVM runs it before it activates a pool.
 pub fn check(name: &DmName, place: &Place) -> Result<()> {
-    let file = Path::new(place.path());
     // One that is on no loop device is Docker's, which brings its own.
     let held = match place {
-        Place::File { .. } if loopdev::of(file)?.is_none() => Some(loopdev::hold(file, true)?),
+        Place::File { path, .. } if loopdev::of(Path::new(path))?.is_none() => {
+            Some(loopdev::hold(Path::new(path), true)?)
+        }
         _ => None,
     };
     let node = match &held {

@@ -40,8 +40,8 @@ pub fn consumers() -> Looked<Vec<Consumer>> {
 pub fn running() -> Vec<(&'static str, String)> {
     let configured = consumers().unwrap_or_default();
     let mut found = Vec::new();
-    for (name, process) in [("Docker", "dockerd"), ("containerd", "containerd")] {
-        let Some(words) = exec::words_of(process) else { continue };
+    for (name, processes) in [("Docker", &DAEMONS[..]), ("containerd", &["containerd"])] {
+        let Some(words) = exec::words_of(processes) else { continue };
         found.extend(configured.iter().filter(|one| one.name == name).map(|one| (name, one.pool.clone())));
         found.extend(words.iter().filter_map(|word| Some((name, word.split_once("dm.thinpooldev=")?.1.to_owned()))));
     }
@@ -55,12 +55,12 @@ pub const OPTIONS_FILE: &str = "/etc/default/docker";
 
 /// Whether Docker runs.
 pub fn docker_runs() -> bool {
-    DAEMONS.iter().any(|name| exec::words_of(name).is_some())
+    exec::words_of(&DAEMONS).is_some()
 }
 
 /// The words that Docker was started with.
 pub fn words() -> Vec<String> {
-    DAEMONS.iter().filter_map(|name| exec::words_of(name)).flatten().collect()
+    exec::words_of(&DAEMONS).unwrap_or_default()
 }
 
 /// `dm.thinpooldev` among the storage options of Docker's daemon.json.
@@ -69,6 +69,7 @@ fn docker(text: &str) -> Result<Option<String>, String> {
 }
 
 /// Docker's daemon.json.
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Daemon(serde_json::Value);
 
 fn daemon_json(text: &str) -> Result<Daemon, String> {
@@ -87,6 +88,15 @@ impl Daemon {
     /// `dm.blocksize`: by powers of 1024, as Docker reads it.
     fn chunk(&self) -> Result<Bytes, String> {
         self.option("dm.blocksize=").map_or(Ok(CHUNK), |text| parse_size(&text))
+    }
+
+    fn pool_on(&self, data: String, metadata: String) -> Result<OfDocker, String> {
+        Ok(OfDocker { data, metadata, root: format!("{}/devicemapper", self.root()), chunk: self.chunk()? })
+    }
+
+    fn devices(&self) -> Result<Option<OfDocker>, String> {
+        let both = self.option("dm.datadev=").zip(self.option("dm.metadatadev="));
+        both.map(|(data, metadata)| self.pool_on(data, metadata)).transpose()
     }
 
     /// The last of its storage options with this key counts.
@@ -109,21 +119,22 @@ pub struct OfDocker {
 /// What Docker's pools have where nothing is configured (defaultThinpBlockSize of its devicemapper driver).
 const CHUNK: Bytes = Bytes(64 * KIB);
 
+/// Docker's daemon.json; a file that is not there says nothing.
+fn configured() -> Looked<Daemon> {
+    let text = looked(file::read(Path::new(DOCKER)))?.unwrap_or_default();
+    daemon_json(&text).map_err(|why| of_file(&why))
+}
+
+fn of_file(why: &str) -> Unseen {
+    Unseen(format!("reading {DOCKER}: {why}"))
+}
+
 /// `dm.datadev` and `dm.metadatadev` of Docker's daemon.json.
 ///
 /// # Errors
 /// The file is there and cannot be read or taken apart.
 pub fn docker_devices() -> Looked<Option<OfDocker>> {
-    let Some(text) = looked(file::read(Path::new(DOCKER)))? else { return Ok(None) };
-    devices(&text).map_err(|why| Unseen(format!("reading {DOCKER}: {why}")))
-}
-
-fn devices(text: &str) -> Result<Option<OfDocker>, String> {
-    let daemon = daemon_json(text)?;
-    let root = format!("{}/devicemapper", daemon.root());
-    let both = daemon.option("dm.datadev=").zip(daemon.option("dm.metadatadev="));
-    let chunk = daemon.chunk()?;
-    Ok(both.map(|(data, metadata)| OfDocker { data, metadata, root, chunk }))
+    configured()?.devices().map_err(|why| of_file(&why))
 }
 
 /// The two files that Docker makes its own pool on where it is not configured for anything else.
@@ -131,32 +142,24 @@ fn devices(text: &str) -> Result<Option<OfDocker>, String> {
 /// # Errors
 /// The configuration is there and cannot be read or taken apart.
 pub fn docker_files() -> Looked<Option<OfDocker>> {
-    let text = looked(file::read(Path::new(DOCKER)))?.unwrap_or_default();
-    let daemon = daemon_json(&text).map_err(|why| Unseen(format!("reading {DOCKER}: {why}")))?;
+    let daemon = configured()?;
     if ["dm.thinpooldev=", "dm.datadev=", "dm.metadatadev="].iter().any(|key| daemon.option(key).is_some()) {
         return Ok(None);
     }
     let root = format!("{}/devicemapper", daemon.root());
     // Docker has a folder of that name in it; its documents show the files one level up.
-    let chunk = daemon.chunk().map_err(|why| Unseen(format!("reading {DOCKER}: {why}")))?;
-    let folders = [format!("{root}/devicemapper"), root.clone()];
-    Ok(folders.into_iter().find_map(|folder| {
+    for folder in [format!("{root}/devicemapper"), root] {
         let (data, metadata) = (format!("{folder}/data"), format!("{folder}/metadata"));
-        let both = Path::new(&data).is_file() && Path::new(&metadata).is_file();
-        both.then(|| OfDocker { data, metadata, root: root.clone(), chunk })
-    }))
+        if Path::new(&data).is_file() && Path::new(&metadata).is_file() {
+            return daemon.pool_on(data, metadata).map(Some).map_err(|why| of_file(&why));
+        }
+    }
+    Ok(None)
 }
 
 /// Docker's own folder by the text of its file, as far as that can be taken apart.
 pub fn root_by(text: &str) -> String {
-    daemon_json(text).map_or_else(|_| "/var/lib/docker".to_owned(), |daemon| daemon.root().to_owned())
-}
-
-/// Docker's own folder.
-fn docker_root() -> Looked<String> {
-    let Some(text) = looked(file::read(Path::new(DOCKER)))? else { return Ok("/var/lib/docker".to_owned()) };
-    let daemon = daemon_json(&text).map_err(|why| Unseen(format!("reading {DOCKER}: {why}")))?;
-    Ok(daemon.root().to_owned())
+    daemon_json(text).unwrap_or_default().root().to_owned()
 }
 
 /// A layer or a container, as Docker's devicemapper driver knows it.
@@ -173,7 +176,7 @@ pub struct DockerVolume {
 /// # Errors
 /// A file of Docker's is there and cannot be read or taken apart.
 pub fn docker_volumes() -> Looked<Vec<DockerVolume>> {
-    let folder = format!("{}/devicemapper/metadata", docker_root()?);
+    let folder = format!("{}/devicemapper/metadata", configured()?.root());
     let mut found = Vec::new();
     for name in looked(block::entries(Path::new(&folder)))? {
         // Names that begin with a dot Docker passes over, too.
@@ -200,7 +203,7 @@ pub fn running_containers() -> Vec<String> {
     if !docker_runs() {
         return Vec::new();
     }
-    let folder = docker_root().map(|root| format!("{root}/containers")).unwrap_or_default();
+    let folder = configured().map(|daemon| format!("{}/containers", daemon.root())).unwrap_or_default();
     let config = |id: &String| {
         let text = file::read(&Path::new(&folder).join(id).join("config.v2.json")).ok()??;
         let value: serde_json::Value = serde_json::from_str(&text).ok()?;
@@ -239,6 +242,7 @@ mod tests {
     #[test]
     fn devices_of_docker() {
         let text = r#"{"data-root": "/srv/docker/", "storage-opts": ["dm.datadev=/dev/mapper/vg-data", "dm.metadatadev=/dev/mapper/vg-meta"]}"#;
+        let devices = |text: &str| daemon_json(text).and_then(|daemon| daemon.devices());
         let found = devices(text).expect("json").expect("both");
         assert_eq!((found.data.as_str(), found.root.as_str()), ("/dev/mapper/vg-data", "/srv/docker/devicemapper"));
         assert_eq!(devices(r#"{"storage-opts": ["dm.datadev=/dev/sdb"]}"#), Ok(None));

@@ -52,12 +52,23 @@ pub enum Head {
 /// # Errors
 /// It cannot be read.
 pub fn head(path: &Path) -> Looked<Head> {
-    let block = looked(file::head(path))?;
-    Ok(match superblock(&block) {
+    Ok(head_of(&looked(file::head(path))?))
+}
+
+fn head_of(block: &[u8; 4096]) -> Head {
+    match superblock(block) {
         Some(superblock) => Head::Of(superblock),
         None if block.iter().all(|byte| *byte == 0) => Head::Blank,
         None => Head::Foreign,
-    })
+    }
+}
+
+/// What a first block says; one with a wrong sum is believed nothing.
+pub fn believed(block: &[u8; 4096]) -> Head {
+    match head_of(block) {
+        Head::Of(_) if !trees::is_whole(block) => Head::Foreign,
+        head => head,
+    }
 }
 
 /// The metadata of a pool that is down.

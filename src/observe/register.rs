@@ -189,20 +189,16 @@ impl Record {
     }
 }
 
-/// Whether Docker makes and takes down this pool itself: its name has the form `docker-MAJ:MIN-INODE-pool`.
-pub fn is_dockers(pool: &DmName) -> bool {
-    pool.as_str().starts_with("docker-") && pool.as_str().ends_with("-pool")
-}
-
-/// As [`is_dockers`], of any pool's name.
+/// Whether Docker makes and takes down this pool itself: its name has the form `docker-MAJ:MIN-INODE-pool`. One of LVM's
+/// has a slash in it.
 pub fn is_dockers_own(pool: &str) -> bool {
-    DmName::new(pool).is_ok_and(|name| is_dockers(&name))
+    pool.starts_with("docker-") && pool.ends_with("-pool") && !pool.contains('/')
 }
 
 /// Docker's pool carries nothing but Docker's devices, and containerd names its own (`POOL-snap-N`).
 pub fn is_a_consumers(pool: &DmName, device: &str) -> bool {
     let snap = device.strip_prefix(pool.as_str()).and_then(|rest| rest.strip_prefix("-snap-"));
-    is_dockers(pool) || snap.is_some_and(|number| number.parse::<u64>().is_ok())
+    is_dockers_own(pool.as_str()) || snap.is_some_and(|number| number.parse::<u64>().is_ok())
 }
 
 /// Where the record of a pool stands.

@@ -1,7 +1,6 @@
 //! Records of pools that are not in the register: of one that is up, and of the one that Docker's configuration tells of.
 
-use super::metadata::trees::is_whole;
-use super::metadata::{Head, head};
+use super::metadata::{Head, believed};
 use super::pools::{Kind, Live};
 use super::register::{DOCKERS_LOW_WATER, FORMAT, Line, Place, Record, State, Volume, is_a_consumers};
 use super::standing::{self, There, place_of};
@@ -97,12 +96,11 @@ pub fn of_docker(files: bool) -> Looked<Option<Record>> {
         }
     };
     let (data, metadata) = (place(&devices.data)?, place(&devices.metadata)?);
-    let block = looked(file::head(Path::new(&devices.metadata)))?;
-    // One with a wrong sum is believed nothing: what it lacks Docker's files tell.
-    let superblock = match head(Path::new(&devices.metadata))? {
-        Head::Of(superblock) if is_whole(&block) => Some(superblock),
+    // What it lacks Docker's files tell.
+    let superblock = match believed(&looked(file::head(Path::new(&devices.metadata)))?) {
+        Head::Of(superblock) => Some(superblock),
         Head::Blank if consumers::docker_volumes()?.is_empty() => return Ok(None),
-        Head::Of(_) | Head::Blank | Head::Foreign => None,
+        Head::Blank | Head::Foreign => None,
     };
     let (major, minor) = block::split_device_number(root.device);
     let table = PoolTable {

@@ -93,14 +93,13 @@ pub enum Holder {
     Other,
 }
 
-/// Whose the snapshot at this block is.
+/// Whose the snapshot is that a pool holds.
 ///
 /// # Errors
-/// Our note of it cannot be read.
-pub fn holder(dm_name: &str, block: u64) -> Looked<Holder> {
-    let Some(text) = looked(file::read(&path(dm_name)))? else { return Ok(Holder::Other) };
-    let note: Note = serde_json::from_str(&text).map_err(|why| Unseen(format!("reading {dm_name}'s note: {why}")))?;
-    if note.block.is_some_and(|noted| noted != block) {
+/// Our note of it, or the pool, cannot be looked at.
+pub fn holder(dm_name: &str) -> Looked<Holder> {
+    let Some(left) = noted(dm_name)? else { return Ok(Holder::Other) };
+    if !left.is_of(&state(&looked(Control::open())?, dm_name)?) {
         return Ok(Holder::Other);
     }
     let at_work = looked(lock::take_at(&lock_path(dm_name), Duration::ZERO, "metadata"))?.is_err();
@@ -126,23 +125,31 @@ impl Drop for Snapshot {
 }
 
 fn release_left(dm_name: &str) -> Looked<()> {
-    let path = path(dm_name);
-    let Some(text) = looked(file::read(&path))? else { return Ok(()) };
-    let left: Note = serde_json::from_str(&text)
-        .map_err(|why| Unseen(format!("{} says of no metadata snapshot: {why}", path.display())))?;
+    let Some(left) = noted(dm_name)? else { return Ok(()) };
     let control = looked(Control::open())?;
-    let now = state(&control, dm_name)?;
-    // Another pool of that name, or a snapshot that somebody reserved after ours went.
-    // Killed right at the reservation, a run knows no block: then the pool must not have gone on.
-    let same = match left.block {
-        Some(_) => left.block == now.block,
-        None => left.transaction_id == now.transaction_id,
-    };
-    let ours = now.block.is_some() && now.uuid == left.uuid && same;
-    if ours {
+    if left.is_of(&state(&control, dm_name)?) {
         looked(control.message(dm_name, "release_metadata_snap"))?;
     }
-    looked(file::remove(&path))
+    looked(file::remove(&path(dm_name)))
+}
+
+impl Note {
+    /// Whether it is of the snapshot that the pool holds now: not of another pool of that name, nor of one that somebody
+    /// reserved after ours went. Killed right at the reservation, a run knows no block: then the pool must not have gone on.
+    fn is_of(&self, now: &Note) -> bool {
+        let same = match self.block {
+            Some(_) => self.block == now.block,
+            None => self.transaction_id == now.transaction_id,
+        };
+        now.block.is_some() && now.uuid == self.uuid && same
+    }
+}
+
+fn noted(dm_name: &str) -> Looked<Option<Note>> {
+    let path = path(dm_name);
+    let Some(text) = looked(file::read(&path))? else { return Ok(None) };
+    let note = serde_json::from_str(&text);
+    note.map(Some).map_err(|why| Unseen(format!("{} says of no metadata snapshot: {why}", path.display())))
 }
 
 fn state(control: &Control, dm_name: &str) -> Looked<Note> {

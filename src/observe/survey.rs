@@ -316,8 +316,8 @@ fn around(pool: Pool, (resting, maps): Checked, avoid: &Avoid, old: &Samples) ->
         resting,
         maps,
         snapshot: live
-            .and_then(|live| Some((live, live.figures()?.held_root?)))
-            .map(|(live, block)| avoid.stage(AROUND).and_then(|()| snapshot::holder(&live.dm_name, block))),
+            .filter(|live| live.figures().is_some_and(|figures| figures.held_root.is_some()))
+            .map(|live| reachable.clone().and_then(|()| snapshot::holder(&live.dm_name))),
         standing: if live.is_none() && reachable.is_ok() { pool.recorded().map(standing::look) } else { None },
         above,
         now: live.and_then(sample),

@@ -9,7 +9,7 @@ use crate::observe::Looked;
 use crate::observe::device::Above;
 use crate::observe::metadata::Head;
 use crate::observe::pools::{Live, Pool};
-use crate::observe::register::{Place, Record, State, Volume, is_a_consumers, is_dockers};
+use crate::observe::register::{Place, Record, State, Volume, is_a_consumers, is_dockers_own};
 use crate::observe::standing::{FileThere, Standing, There};
 use crate::observe::thin::Mode;
 use std::collections::BTreeSet;
@@ -149,7 +149,7 @@ pub fn take_down(pool: &Pool, known: Option<&Known>, above: &[&Above], plan: &mu
     let mut reasons = Reasons::default();
     let Some(known) = known else {
         let name = &pool.name;
-        if DmName::new(name).is_ok_and(|name| is_dockers(&name)) {
+        if is_dockers_own(name) {
             let why = format!("{name} is Docker's own pool, which Docker takes down when it ends.");
             reasons.add_with_hint(why, "stop Docker: systemctl stop docker");
         } else {

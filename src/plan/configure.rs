@@ -300,7 +300,7 @@ fn barred(file: &ConfigFile, reasons: &mut Reasons) {
 /// What Docker, or the kernel under it, would refuse about the pool.
 fn pool(target: &Target<'_>, facts: &Facts, reasons: &mut Reasons) {
     let pool = match target {
-        Target::Volumes { data, metadata } => return volumes_fit(data, metadata, facts, reasons),
+        Target::Volumes { data, metadata } => return volumes_fit(target, (data, metadata), facts, reasons),
         Target::Pool(pool) => pool,
     };
     let name = &pool.name;
@@ -330,7 +330,7 @@ fn pool(target: &Target<'_>, facts: &Facts, reasons: &mut Reasons) {
 }
 
 /// Both are up, and nobody's but Docker's.
-fn volumes_fit(data: &str, metadata: &str, facts: &Facts, reasons: &mut Reasons) {
+fn volumes_fit(target: &Target<'_>, (data, metadata): (&str, &str), facts: &Facts, reasons: &mut Reasons) {
     let Ok(names) = &facts.ground.names else {
         return reasons.add("Whether the two volumes are up could not be looked at.");
     };
@@ -358,8 +358,7 @@ fn volumes_fit(data: &str, metadata: &str, facts: &Facts, reasons: &mut Reasons)
         },
     }
     let used = matches!(volumes.head, Ok(Head::Of(_)));
-    let target = Target::Volumes { data: data.to_owned(), metadata: metadata.to_owned() };
-    first_use(data, used, &target, facts, reasons);
+    first_use(data, used, target, facts, reasons);
 }
 
 /// Docker takes a pool for its first use only as it was made: no block used, transaction 0 (deviceset.go of its

@@ -35,17 +35,19 @@ fn command(path: &Path, words: &[&str]) -> Command {
     command
 }
 
-/// The words that a running process of this name was started with; none where there is no such process.
-pub fn words_of(process: &str) -> Option<Vec<String>> {
-    let processes = std::fs::read_dir("/proc").ok()?;
+/// The folders in /proc of the processes that have one of these names.
+fn processes<'a>(names: &'a [&str]) -> impl Iterator<Item = PathBuf> + 'a {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.filter(|entry| std::fs::read_to_string(entry.join("comm")).is_ok_and(|comm| names.contains(&comm.trim())))
+}
+
+/// The words that running processes of these names were started with; none where there is no such process.
+pub fn words_of(names: &[&str]) -> Option<Vec<String>> {
     let mut words = None;
-    for entry in processes.flatten().map(|entry| entry.path()) {
-        let is_it = std::fs::read_to_string(entry.join("comm")).is_ok_and(|comm| comm.trim() == process);
-        if is_it {
-            let text = std::fs::read(entry.join("cmdline")).unwrap_or_default();
-            let found = text.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
-            words.get_or_insert_with(Vec::new).extend(found);
-        }
+    for entry in processes(names) {
+        let text = std::fs::read(entry.join("cmdline")).unwrap_or_default();
+        let found = text.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
+        words.get_or_insert_with(Vec::new).extend(found);
     }
     words
 }
@@ -55,19 +57,15 @@ pub fn oldest(names: &[&str]) -> Option<(u32, Duration)> {
     let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
     let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
     let ticks = rustix::param::clock_ticks_per_second();
-    let processes = std::fs::read_dir("/proc").ok()?;
-    let age = |entry: std::fs::DirEntry| {
-        let id: u32 = entry.file_name().to_string_lossy().parse().ok()?;
-        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+    let age = |entry: PathBuf| {
+        let id: u32 = entry.file_name()?.to_string_lossy().parse().ok()?;
+        let stat = std::fs::read_to_string(entry.join("stat")).ok()?;
         // proc_pid_stat(5): the name in brackets may hold anything; the start is the 20th field behind it, in ticks.
-        let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
-        let start: u64 = rest.split_whitespace().nth(19)?.parse().ok()?;
-        names.contains(&name).then(|| {
-            let started = Duration::from_millis(start.saturating_mul(1000) / ticks.max(1));
-            (id, Duration::from_secs_f64(uptime.max(0.0)).saturating_sub(started))
-        })
+        let start: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+        let started = Duration::from_millis(start.saturating_mul(1000) / ticks.max(1));
+        Some((id, Duration::from_secs_f64(uptime.max(0.0)).saturating_sub(started)))
     };
-    processes.flatten().filter_map(age).max_by_key(|(_, runs)| *runs)
+    processes(names).filter_map(age).max_by_key(|(_, runs)| *runs)
 }
 
 /// How a tool ended, and what it said on both its streams.

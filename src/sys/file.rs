@@ -223,6 +223,12 @@ pub fn age(path: &Path) -> Option<std::time::Duration> {
     at.elapsed().ok()
 }
 
+/// Gives a file the mode and the owner of another.
+fn like(file: &File, old: &fs::Metadata) -> std::io::Result<()> {
+    file.set_permissions(fs::Permissions::from_mode(old.mode()))?;
+    std::os::unix::fs::fchown(file, Some(old.uid()), Some(old.gid()))
+}
+
 /// Keeps a copy of a file under a name that is free, with its owner and mode.
 ///
 /// # Errors
@@ -233,9 +239,8 @@ pub fn keep_copy(path: &Path, copy: &Path) -> Result<()> {
     let old = fs::metadata(path).with_context(context)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(copy).with_context(context)?;
     let written = (|| {
+        like(&file, &old)?;
         file.write_all(&bytes)?;
-        std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()))?;
-        file.set_permissions(fs::Permissions::from_mode(old.mode()))?;
         file.sync_all()
     })();
     if written.is_err() {
@@ -312,8 +317,7 @@ pub fn put(path: &Path, text: &str, mode: u32) -> Result<()> {
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
         if let Some(old) = &old {
-            file.set_permissions(fs::Permissions::from_mode(old.mode()))?;
-            std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()))?;
+            like(&file, old)?;
         } else {
             file.set_permissions(fs::Permissions::from_mode(mode))?;
         }

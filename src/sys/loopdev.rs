@@ -111,9 +111,7 @@ fn info(name: &str) -> Result<Option<Info>> {
 /// # Errors
 /// The file or the loop devices cannot be looked at.
 pub fn of(path: &Path) -> Result<Option<Attached>> {
-    let file = fs::metadata(path).with_context(|| format!("looking at {}", path.display()))?;
-    let is_its = |one: &Attached| (one.device, one.inode) == (file.dev(), file.ino()) && one.whole;
-    Ok(attached()?.into_iter().find(is_its))
+    Ok(all_of(path)?.into_iter().find(|one| one.whole))
 }
 
 /// Every loop device that shows a part of this file.

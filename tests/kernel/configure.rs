@@ -1,5 +1,6 @@
 //! `dmtool configure docker`, with Debian's Docker 20.10.
 
+use super::docker::import_busybox;
 use crate::harness::*;
 use predicates::prelude::*;
 use predicates::str::contains;
@@ -21,11 +22,6 @@ fn read() -> String {
 fn unmask() {
     sh("cd /etc/systemd/system && rm -f docker.service docker.socket containerd.service && systemctl daemon-reload");
     sh("mkfs.ext4 -q /dev/xvdg && mkdir -p /var/lib/docker && mount /dev/xvdg /var/lib/docker");
-}
-
-fn import_busybox() {
-    sh("mkdir -p /run/image/bin && cp /bin/busybox /run/image/bin && ln -sf busybox /run/image/bin/sh && \
-        tar -C /run/image -c . | /usr/bin/docker import - busy >/dev/null");
 }
 
 #[test]
@@ -194,7 +190,7 @@ fn a_file_that_is_not_as_it_should_be_is_left_alone() {
         sh("rm -r /etc/docker");
         dmtool(configure).assert().success();
         assert_eq!(sh("stat -c '%a %U' /etc/docker/daemon.json"), "644 root");
-        sh("rm -r /etc/docker");
+        sh("rm -r /etc/docker /run/d /run/other.json");
     });
 }
 

@@ -26,7 +26,7 @@ fn start_docker(options: &str) {
     });
 }
 
-fn import_busybox() {
+pub fn import_busybox() {
     std::fs::create_dir_all("/run/image/bin").expect("the image's folder");
     std::fs::write("/run/image/bin/work", WORK).expect("the writer's script");
     sh(

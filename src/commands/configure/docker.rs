@@ -105,7 +105,7 @@ impl Verb for Configure {
     fn observe(&self, host: &mut Host) -> Facts {
         let ground = activation::look(host);
         let systemd = Path::new("/run/systemd/system").is_dir();
-        let text = config::look(&self.file).ok().and_then(|file| file.text);
+        let text = file::read(Path::new(&self.file)).ok().flatten();
         let docker = docker::look(&consumers::root_by(&text.unwrap_or_default()), systemd);
         let daemon = docker.daemon.map_or(0, |daemon| daemon.id);
         let restarted = *self.seen.borrow_mut().get_or_insert(daemon) != daemon;
@@ -146,9 +146,9 @@ impl Verb for Configure {
         }
     }
 
-    fn picture(&self, facts: &Facts) -> Option<String> {
+    fn picture(&self, _facts: &Facts) -> Option<String> {
         // A tab is one of the characters that reach no terminal raw.
-        diff(&self.request, facts).map(|diff| diff.replace('\t', "    "))
+        self.diff.borrow().as_ref().map(|diff| diff.replace('\t', "    "))
     }
 
     fn more(&self, _facts: &Facts) -> Option<(&'static str, Value)> {

@@ -161,11 +161,7 @@ fn found(open: &Open, (free, restores): (Bytes, bool), stage: Option<Stage>, mem
     let size = Bytes(looked(copy::size(path))?);
     // To count what it holds takes as long as to copy it.
     let content = if free.0 / 2 > size.0 { size } else { Bytes(looked(copy::content(path))?) };
-    // A superblock with a wrong sum is believed nothing.
-    let head = match metadata::head(path)? {
-        Head::Of(_) if !metadata::trees::is_whole(&block) => Head::Foreign,
-        head => head,
-    };
+    let head = metadata::believed(&block);
     Ok(Found { head, verdict, rest: Some(Rest { contents: volumes::of(path), size, content }) })
 }
 
