@@ -12,7 +12,7 @@ fn dmtool(words: &[&str]) -> Command {
 }
 
 /// Every verb, with words that are complete but for what each test is about.
-const VERBS: [&[&str]; 15] = [
+const VERBS: [&[&str]; 16] = [
     &["setup", "/dev/null"],
     &["resize", "200GB"],
     &["status"],
@@ -24,6 +24,7 @@ const VERBS: [&[&str]; 15] = [
     &["repair", "vg/pool"],
     &["metadata", "check", "vg/pool"],
     &["configure", "docker", "vg/pool"],
+    &["configure", "containerd", "vg/pool"],
     &["metrics"],
     &["watch"],
     &["explain"],

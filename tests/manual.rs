@@ -26,6 +26,9 @@ Held by a dmtool that changes something; it goes with its process.
 \\fI/etc/docker/daemon.json\\fR
 What \\fBdmtool configure docker\\fR changes; as it was before, it stays beside as \\fIdaemon.json.before\\-dmtool\\fR.
 .TP
+\\fI/etc/containerd/config.toml\\fR
+What \\fBdmtool configure containerd\\fR changes, in the same way.
+.TP
 \\fI/run/dmtool/use.json\\fR
 How full the pools were at the last look, for \\fBdmtool check\\fR to say when they will be full.
 ";
@@ -75,11 +78,11 @@ fn codes() -> String {
 }
 
 /// What each page shows, by its verb.
-const EXAMPLES: [(&str, &str); 21] = [
+const EXAMPLES: [(&str, &str); 22] = [
     (
         "setup",
         ".SH EXAMPLES\n.EX\ndmtool setup /dev/xvdf \\-\\-dry\\-run\ndmtool setup /dev/xvdf\n\
-         dmtool setup /dev/sdb /dev/sdc \\-\\-pool fast/pool \\-\\-data 75%VG\ndmtool setup \\-\\-loop\n.EE\n",
+         dmtool setup /dev/sdb /dev/sdc \\-\\-pool fast/pool \\-\\-data 75%VG\ndmtool setup \\-\\-loop\ndmtool setup /dev/xvdf \\-\\-for docker \\-\\-restart\n.EE\n",
     ),
     (
         "resize",
@@ -132,6 +135,11 @@ const EXAMPLES: [(&str, &str); 21] = [
         "configure docker",
         ".SH EXAMPLES\n.EX\ndmtool configure docker docker/thinpool \\-\\-restart\n\
          dmtool configure docker vg\\-docker/data \\-\\-base\\-size 20G\n.EE\n",
+    ),
+    (
+        "configure containerd",
+        ".SH EXAMPLES\n.EX\ndmtool configure containerd docker/thinpool \\-\\-restart\n\
+         dmtool configure containerd docker/thinpool \\-\\-base\\-size 20G \\-\\-default\n.EE\n",
     ),
     ("explain", ".SH EXAMPLES\n.EX\ndmtool explain\ndmtool explain needs\\-check\n.EE\n"),
     (

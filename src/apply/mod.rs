@@ -17,6 +17,7 @@ use crate::sys::{block, exec, file, lock, loopdev};
 use anyhow::Result;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// What became of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -111,13 +112,13 @@ fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, sh
     match step {
         Step::WipeDevice { device, .. } => exec::run("wipefs", &["--all", device]).map(drop),
         Step::WriteProfile { path, text, .. } => file::replace(path, text, 0o644),
-        Step::GrowFile { path, size } => file::grow(std::path::Path::new(path), size.0),
+        Step::GrowFile { path, size } => file::grow(Path::new(path), size.0),
         Step::SetCapacity { device } => block::set_capacity(&format!("/dev/{device}")),
         Step::SwapTable { dm_name, from, to, table } => swap::swap(dm_name, (*from, *to), table),
         Step::Record { record, made } => bare::record(record, *made),
-        Step::MakeFile { path, size } => file::make(std::path::Path::new(path), size.0),
-        Step::Attach { path } => loopdev::attach(std::path::Path::new(path)).map(drop),
-        Step::Detach { path } => loopdev::detach(std::path::Path::new(path)),
+        Step::MakeFile { path, size } => file::make(Path::new(path), size.0),
+        Step::Attach { path } => loopdev::attach(Path::new(path)).map(drop),
+        Step::Detach { path } => loopdev::detach(Path::new(path)),
         Step::CheckMetadata { name, place } => bare::check(name, place),
         Step::MakePool { record, length } => bare::make_pool(record, *length),
         Step::MakeVolume { pool, device, thin_id, size } => bare::make_volume(pool, device, *thin_id, *size),
@@ -137,7 +138,11 @@ fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, sh
         Step::NoteRepair { repair, stage } => metadata::note(repair, *stage),
         Step::EndRepair { repair, keeps_old } => metadata::end(repair, *keeps_old),
         Step::WriteConfig { path, old, text, backup } => config::write(path, (old.as_deref(), text), backup.as_deref()),
-        Step::RestartService { service, back } => config::restart(service, back.as_deref(), stop),
+        Step::StopService { units } => config::stop(units),
+        Step::MoveFolder { from, to } => file::rename(Path::new(from), Path::new(to)),
+        Step::RestartService { service, back, undo } => {
+            config::restart(service, back.as_deref(), undo.as_deref(), stop)
+        }
         Step::CreateGroup { .. }
         | Step::ExtendGroup { .. }
         | Step::ExtendMetadata { .. }

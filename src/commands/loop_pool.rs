@@ -2,11 +2,13 @@
 
 use super::Verb;
 use super::activation::known;
-use crate::observe::pools::{self, Pool};
+use super::setup_for::Makes;
+use crate::observe::pools::{self, Kind, Pool};
 use crate::observe::register::{self, Place};
 use crate::observe::standing::{self, There};
 use crate::observe::{Host, device, host, looked};
 use crate::plan::Plan;
+use crate::plan::configure::Target;
 use crate::plan::loop_pool::{Facts, Request, plan};
 use crate::plan::preflight::{self, Needs};
 use crate::plan::refusal::Refusal;
@@ -96,5 +98,15 @@ impl Verb for LoopPool {
             "{name} is on files: good for testing, slow and easy to overfill in production. There use a disk: \
              dmtool setup DEVICE"
         )]
+    }
+}
+
+impl Makes for LoopPool {
+    fn makes<'a>(&self, facts: &'a Facts) -> Option<Target<'a>> {
+        let name = self.request.name.to_string();
+        match facts.pool.as_ref().ok()? {
+            Some(pool) if pool.live.is_some() => Some(Target::Pool(pool)),
+            _ => Some(Target::NewPool { dm_name: name.clone(), name, kind: Kind::Loop }),
+        }
     }
 }

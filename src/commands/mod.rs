@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod repair;
 pub mod resize;
 pub mod setup;
+mod setup_for;
 pub mod status;
 mod two_volumes;
 pub mod volume;

@@ -1,13 +1,16 @@
 //! `dmtool setup`: a production thin pool on a disk.
 
+use super::configure;
 use super::loop_pool::LoopPool;
+use super::setup_for::{For, Makes};
 use super::two_volumes::TwoVolumes;
 use super::{Globals, Verb, drive};
 use crate::exit::Problem;
 use crate::names::{DmName, LvName, LvmName, VgName, dm_escape};
-use crate::observe::pools::{self, Pool};
+use crate::observe::pools::{self, Kind, Pool};
 use crate::observe::{Host, Looked, device, host, looked, lvm, profile, standing};
 use crate::plan::Plan;
+use crate::plan::configure::Target;
 use crate::plan::halves::metadata_name;
 use crate::plan::preflight::{self, Needs};
 use crate::plan::refusal::Refusal;
@@ -56,6 +59,12 @@ pub struct Args {
     /// A disk for the metadata alone, a faster one
     #[arg(long, value_name = "DEVICE")]
     metadata_device: Option<String>,
+    /// Put it into the configuration of Docker or containerd, too, as dmtool configure does
+    #[arg(long = "for", value_name = "CONSUMER")]
+    consumer: Option<Consumer>,
+    /// Restart Docker or containerd then, and see that it runs on the pool
+    #[arg(long, requires = "consumer")]
+    restart: bool,
     /// Wait this long for the devices to appear
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     wait: u32,
@@ -88,6 +97,30 @@ pub struct Args {
     wipe: bool,
 }
 
+/// Who is to use the pool.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Consumer {
+    Docker,
+    Containerd,
+}
+
+/// A setup by itself, or with the configuration of who is to use it.
+fn drive_for<S: Makes>(
+    setup: S,
+    name: String,
+    consumer: Option<Consumer>,
+    restart: bool,
+    globals: &Globals,
+) -> Result<(), Problem> {
+    match consumer {
+        None => drive(&setup, globals),
+        Some(Consumer::Docker) => drive(&For { setup, configure: configure::Docker::plain(name, restart) }, globals),
+        Some(Consumer::Containerd) => {
+            drive(&For { setup, configure: configure::Containerd::plain(name, restart) }, globals)
+        }
+    }
+}
+
 /// The documented shares of the group.
 const DATA: Amount = Amount::PercentOfGroup(95);
 const METADATA: Amount = Amount::PercentOfGroup(1);
@@ -106,15 +139,18 @@ fn parse_chunk(text: &str) -> Result<Bytes, String> {
 /// # Errors
 /// The problem to report and to end with.
 pub fn run(args: Args, globals: &Globals) -> Result<(), Problem> {
+    let (consumer, restart) = (args.consumer, args.restart);
     let limit = Duration::from_secs(u64::from(args.wait));
     if args.two_volumes {
         let two = two_volumes(args).map_err(|why| super::usage(globals, "setup", why))?;
         device::wait_for(two.devices.iter(), limit);
-        return drive(&two, globals);
+        let data = format!("{}/{}", two.request.vg, two.request.data_lv);
+        return drive_for(two, data, consumer, restart, globals);
     }
     if args.loop_pool {
         let pool = loop_pool(args).map_err(|why| super::usage(globals, "setup", why))?;
-        return drive(&pool, globals);
+        let name = pool.request.name.to_string();
+        return drive_for(pool, name, consumer, restart, globals);
     }
     let pool = pool_name(&args).map_err(|why| super::usage(globals, "setup", why))?;
     let setup = Setup {
@@ -134,7 +170,8 @@ pub fn run(args: Args, globals: &Globals) -> Result<(), Problem> {
         metadata_device: args.metadata_device,
     };
     device::wait_for(setup.devices.iter().chain(&setup.metadata_device), limit);
-    drive(&setup, globals)
+    let name = setup.request.pool.to_string();
+    drive_for(setup, name, consumer, restart, globals)
 }
 
 /// docker/thinpool, or thinpool in the group that is adopted.
@@ -291,5 +328,15 @@ impl Verb for Setup {
              (dmtool resize {name} --add-device DEV), or make it smaller from the start (--data 75%VG)",
             lvm.row.vg_name
         )]
+    }
+}
+
+impl Makes for Setup {
+    fn makes<'a>(&self, facts: &'a Facts) -> Option<Target<'a>> {
+        let name = &self.request.pool;
+        match facts.pool.as_ref().ok()? {
+            Some(pool) if pool.live.is_some() => Some(Target::Pool(pool)),
+            _ => Some(Target::NewPool { name: name.to_string(), dm_name: name.dm_name(), kind: Kind::Lvm }),
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! `dmtool setup --two-volumes`: the two volumes that Docker's own pool stands on, and the options for it.
 
 use super::Verb;
+use super::setup_for::Makes;
 use crate::names::dm_escape;
 use crate::observe::{Host, device, host, lvm};
 use crate::plan::Plan;
+use crate::plan::configure::Target;
 use crate::plan::preflight::{self, Needs};
 use crate::plan::refusal::Refusal;
 use crate::plan::two_volumes::{Facts, Request, plan};
@@ -61,5 +63,16 @@ impl Verb for TwoVolumes {
             device(data_lv.as_str()),
             device(metadata_lv.as_str())
         )
+    }
+}
+
+impl Makes for TwoVolumes {
+    fn makes<'a>(&self, facts: &'a Facts) -> Option<Target<'a>> {
+        let Request { vg, data_lv, metadata_lv, .. } = &self.request;
+        let lvm = facts.lvm.as_ref().ok()?;
+        let volume =
+            |lv: &str| (format!("/dev/mapper/{}", dm_escape(vg.as_str(), lv)), lvm.lv(vg.as_str(), lv).is_some());
+        let (data, metadata) = (volume(data_lv.as_str()), volume(metadata_lv.as_str()));
+        Some(Target::Volumes { new: !data.1 || !metadata.1, data: data.0, metadata: metadata.0 })
     }
 }

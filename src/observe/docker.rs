@@ -22,12 +22,30 @@ pub struct Docker {
     pub unread_unit: bool,
     /// Its folder.
     pub root: String,
+    /// The folder itself.
+    pub folder: Looked<Folder>,
     /// Other drivers that have images there.
     pub left: Looked<Vec<String>>,
     /// The size of its devicemapper driver's base volume there, in whichever pool.
     pub base: Looked<Option<Bytes>>,
     /// What it says of itself, where it runs.
     pub info: Option<Looked<Info>>,
+}
+
+impl Docker {
+    /// Where its folder goes when it is moved aside.
+    pub fn copy(&self) -> String {
+        format!("{}.bk", self.root)
+    }
+}
+
+/// A folder that can be moved aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folder {
+    pub there: bool,
+    pub copy_there: bool,
+    /// Why it cannot be moved.
+    pub barred: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +73,7 @@ pub struct Info {
 
 /// Looks at Docker, with its folder as its file has it.
 pub fn look(root: &str, systemd: bool) -> Docker {
-    let daemon = exec::oldest(&consumers::DAEMONS).map(|(id, runs)| Daemon { id, runs });
+    let daemon = exec::oldest(&consumers::DAEMONS, |_| true).map(|(id, runs)| Daemon { id, runs });
     let info = daemon.map(|_| info());
     let said = info.as_ref().and_then(|info| info.as_ref().ok()?.root.clone());
     let root = said.unwrap_or_else(|| root.to_owned());
@@ -65,6 +83,7 @@ pub fn look(root: &str, systemd: bool) -> Docker {
         daemon,
         told: told(unit.as_ref()),
         unread_unit: unit.as_ref().is_some_and(|unit| unit.as_ref().is_ok_and(|unit| unit.is_stale)),
+        folder: looked(folder(Path::new(&root), Path::new(&format!("{root}.bk")))),
         left: left(&root),
         base: base(&root),
         info,
@@ -153,6 +172,17 @@ fn is_of_storage(word: &str) -> bool {
     let word = assigned.map_or(word, |(_, rest)| rest);
     let short = word.strip_prefix("-s").is_some_and(|rest| !rest.starts_with('-'));
     short || ["--storage-driver", "--storage-opt"].iter().any(|option| word.starts_with(option))
+}
+
+fn folder(root: &Path, copy: &Path) -> anyhow::Result<Folder> {
+    let there = file::folder(root)?;
+    let above = root.parent().map_or(Ok(None), file::folder)?;
+    let barred = match (&there, &above) {
+        (Some(there), _) if there.is_link => Some("it is a symlink"),
+        (Some(there), Some(above)) if there.device != above.device => Some("it is a mount of its own"),
+        _ => None,
+    };
+    Ok(Folder { there: there.is_some(), copy_there: copy.symlink_metadata().is_ok(), barred })
 }
 
 fn left(root: &str) -> Looked<Vec<String>> {

@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod consumers;
+pub mod containerd;
 pub mod device;
 pub mod docker;
 pub mod filter;

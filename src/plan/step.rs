@@ -101,11 +101,29 @@ pub enum Step {
     EndRepair { repair: Box<Repair>, keeps_old: bool },
     /// Replaces a file of configuration, with a copy of the old one beside it.
     WriteConfig { path: String, old: Option<String>, text: String, backup: Option<String> },
-    /// Has systemd restart a service; what brings its old file back.
-    RestartService { service: &'static str, back: Option<String> },
+    /// Has systemd stop units.
+    StopService { units: &'static [&'static str] },
+    /// Gives a folder another name in its file system.
+    MoveFolder { from: String, to: String },
+    /// Has systemd restart a service; what brings its old file back, and what is brought back where it does not come up.
+    RestartService { service: &'static str, back: Option<String>, undo: Option<Box<Undo>> },
     /// Takes a hidden volume of a pool out of the kernel, where a killed command left it active by itself: LVM
     /// activates no pool over one that is.
     DeactivateComponent { vg: VgName, lv: String },
+}
+
+/// What was there before a service got another pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undo {
+    /// Its folder, and where that went.
+    pub folder: String,
+    pub copy: String,
+    /// The file that was written, and the copy of it; no copy where there was no file.
+    pub file: Option<String>,
+    pub backup: Option<String>,
+    pub units: &'static [&'static str],
+    /// The service ran.
+    pub ran: bool,
 }
 
 /// The device of a place, as a shell finds it between double quotes.
@@ -165,6 +183,8 @@ impl Step {
             Step::RemoveVolume { .. } => "remove-volume",
             Step::EndRepair { .. } => "end-repair",
             Step::WriteConfig { .. } => "write-configuration",
+            Step::StopService { .. } => "stop-service",
+            Step::MoveFolder { .. } => "move-folder",
             Step::RestartService { .. } => "restart-service",
         }
     }
@@ -200,6 +220,8 @@ impl Step {
             | Step::NoteRepair { .. }
             | Step::EndRepair { .. }
             | Step::WriteConfig { .. }
+            | Step::StopService { .. }
+            | Step::MoveFolder { .. }
             | Step::RestartService { .. }
             | Step::RemoveDevice { .. } => return None,
             Step::SwapMetadata { pool, with } => words(&[
@@ -344,6 +366,8 @@ impl Step {
             Step::WriteConfig { path, backup: Some(backup), .. } => {
                 format!("cp --archive {0} {1} && write {0}", quoted(path), quoted(backup))
             }
+            Step::StopService { units } => format!("systemctl stop {}", units.join(" ")),
+            Step::MoveFolder { from, to } => format!("mv {} {}", quoted(from), quoted(to)),
             Step::RestartService { service, .. } => format!("systemctl restart {service}"),
             _ => self.of_repair().unwrap_or_else(|| self.lvm_words().unwrap_or_default().join(" ")),
         }

@@ -43,17 +43,21 @@ fn processes<'a>(names: &'a [&str]) -> impl Iterator<Item = PathBuf> + 'a {
 
 /// The words that running processes of these names were started with; none where there is no such process.
 pub fn words_of(names: &[&str]) -> Option<Vec<String>> {
-    let mut words = None;
+    let mut found = None;
     for entry in processes(names) {
-        let text = std::fs::read(entry.join("cmdline")).unwrap_or_default();
-        let found = text.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
-        words.get_or_insert_with(Vec::new).extend(found);
+        found.get_or_insert_with(Vec::new).extend(words(&entry));
     }
-    words
+    found
 }
 
-/// The process of one of these names that runs longest, and for how long by now: containers may have some, too.
-pub fn oldest(names: &[&str]) -> Option<(u32, Duration)> {
+fn words(process: &Path) -> Vec<String> {
+    let text = std::fs::read(process.join("cmdline")).unwrap_or_default();
+    text.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}
+
+/// The process of one of these names, and with such words, that runs longest, and for how long by now: containers may
+/// have some, too.
+pub fn oldest(names: &[&str], is_it: impl Fn(&[String]) -> bool) -> Option<(u32, Duration)> {
     let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
     let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
     let ticks = rustix::param::clock_ticks_per_second();
@@ -65,7 +69,7 @@ pub fn oldest(names: &[&str]) -> Option<(u32, Duration)> {
         let started = Duration::from_millis(start.saturating_mul(1000) / ticks.max(1));
         Some((id, Duration::from_secs_f64(uptime.max(0.0)).saturating_sub(started)))
     };
-    processes(names).filter_map(age).max_by_key(|(_, runs)| *runs)
+    processes(names).filter(|entry| is_it(&words(entry))).filter_map(age).max_by_key(|(_, runs)| *runs)
 }
 
 /// How a tool ended, and what it said on both its streams.

@@ -151,6 +151,27 @@ pub fn identity(path: &Path) -> Result<Option<Identity>> {
     }
 }
 
+/// A folder, as far as it can be moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Folder {
+    /// The number of its file system.
+    pub device: u64,
+    /// It is a symlink.
+    pub is_link: bool,
+}
+
+/// What is at a path where a folder is looked for; none where nothing is.
+///
+/// # Errors
+/// It cannot be looked at.
+pub fn folder(path: &Path) -> Result<Option<Folder>> {
+    match fs::symlink_metadata(path) {
+        Ok(found) => Ok(Some(Folder { device: found.dev(), is_link: found.is_symlink() })),
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(why) => Err(why).with_context(|| format!("looking at {}", path.display())),
+    }
+}
+
 /// The first bytes of a file or a device.
 ///
 /// # Errors
@@ -247,6 +268,27 @@ pub fn keep_copy(path: &Path, copy: &Path) -> Result<()> {
         let _ = fs::remove_file(copy);
     }
     written.with_context(context)
+}
+
+/// Gives a file or a folder a name that is free, in its file system.
+///
+/// # Errors
+/// The name is taken, lies in another file system, or what is to be moved is a mount.
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
+    let context = || format!("moving {} to {}", from.display(), to.display());
+    let here = rustix::fs::CWD;
+    rustix::fs::renameat_with(here, from, here, to, rustix::fs::RenameFlags::NOREPLACE).with_context(context)?;
+    sync(to.parent().with_context(context)?)
+}
+
+/// Has a file take the place of another.
+///
+/// # Errors
+/// It cannot.
+pub fn take_place(from: &Path, to: &Path) -> Result<()> {
+    let context = || format!("moving {} to {}", from.display(), to.display());
+    fs::rename(from, to).with_context(context)?;
+    sync(to.parent().with_context(context)?)
 }
 
 /// A name for what becomes a file in one step. What killed runs left under such names is removed; whoever writes here

@@ -19,8 +19,12 @@ fn read() -> String {
 }
 
 /// Docker and containerd as their packages have them: a guest masks them.
-fn unmask() {
+pub fn unmask_units() {
     sh("cd /etc/systemd/system && rm -f docker.service docker.socket containerd.service && systemctl daemon-reload");
+}
+
+fn unmask() {
+    unmask_units();
     sh("mkfs.ext4 -q /dev/xvdg && mkdir -p /var/lib/docker && mount /dev/xvdg /var/lib/docker");
 }
 
@@ -241,5 +245,120 @@ fn what_docker_would_refuse_is_refused_before() {
         dmtool(configure).assert().code(3).stderr(contains("LVM has volumes in docker/thinpool"));
         assert!(!try_sh("ls /etc/docker/daemon.json").0, "nothing was written");
         sh("rm -r /var/lib/docker");
+    });
+}
+
+#[test]
+fn what_docker_had_goes_aside_and_comes_back_where_it_does_not_start() {
+    boots(|machine| {
+        machine.systemd("", || {
+            unmask_units();
+            sh("mkfs.ext4 -q /dev/xvdg && mkdir -p /srv && mount /dev/xvdg /srv");
+            let before =
+                "{\"bridge\": \"none\", \"iptables\": false, \"data-root\": \"/srv/docker\", \"storage-driver\": \"vfs\"}\n";
+            write(before);
+            sh("systemctl start docker");
+            import_busybox();
+            sh("/usr/bin/docker run --name old --network none busy sh -c 'echo kept > /kept'");
+            dmtool("setup /dev/xvdf --yes").assert().success();
+            let driver = || sh("/usr/bin/docker info --format '{{.Driver}}' 2>/dev/null");
+            let kept = || sh("/usr/bin/docker cp old:/kept - | tar -xO");
+            dmtool("configure docker docker/thinpool --move-data --yes")
+                .assert()
+                .code(3)
+                .stderr(contains("Docker runs").and(contains("--restart")));
+            // Docker does not come up with such an option: all is as it was, and it runs.
+            let configure = "configure docker docker/thinpool --restart --move-data";
+            dmtool(&format!("{configure} --option dm.basesize=huge --yes")).assert().code(1).stderr(
+                contains("did not come up")
+                    .and(contains("/srv/docker is back as it was"))
+                    .and(contains("it runs as before")),
+            );
+            assert_eq!((read().as_str(), driver().as_str(), kept().as_str()), (before, "vfs", "kept"));
+            sh("rm -rf /srv/docker.failed.0");
+            assert_eq!(sh("ls /srv"), "docker\nlost+found");
+            assert_eq!(sh("ls /etc/docker"), "daemon.json\nkey.json");
+            // It does.
+            dmtool(&format!("{configure} --dry-run"))
+                .assert()
+                .success()
+                .stdout(contains("mv /srv/docker /srv/docker.bk").and(contains("systemctl stop docker.socket docker.service")));
+            assert_eq!(driver(), "vfs");
+            dmtool(&format!("{configure} --yes")).assert().success().stdout(contains("rm -r /srv/docker.bk"));
+            assert_eq!(driver(), "devicemapper");
+            assert_eq!(sh("ls /srv /srv/docker.bk/image"), "/srv:\ndocker\ndocker.bk\nlost+found\n\n/srv/docker.bk/image:\nvfs");
+            import_busybox();
+            assert_eq!(sh("/usr/bin/docker run --network none busy sh -c 'echo inside'"), "inside");
+            assert_eq!(json(&format!("{configure} --yes")).1["changed"], false);
+            // Back by hand, as a run that was killed after its first steps leaves it: the next goes on there.
+            sh("systemctl stop docker.socket docker && rm -r /srv/docker");
+            let (status, value) = json(&format!("{configure} --yes"));
+            assert_eq!(status, 3, "the pool was used by now: {value:#}");
+            sh("dmsetup ls | awk '/^docker-.*-/ { print $1 }' | grep -v thinpool | xargs -r -n1 dmsetup remove; true");
+            dmtool("deactivate docker/thinpool").assert().success();
+            sh("lvremove -qq -y docker/thinpool && mv /etc/docker/daemon.json.before-dmtool* /etc/docker/daemon.json");
+            dmtool("setup /dev/xvdf --yes").assert().success();
+            let (status, value) = json(&format!("{configure} --yes"));
+            assert_eq!((status, &value["changed"]), (0, &true.into()), "{value:#}");
+            assert_eq!((driver().as_str(), sh("ls /srv").as_str()), ("devicemapper", "docker\ndocker.bk\nlost+found"));
+            // A name that is taken.
+            sh("systemctl stop docker.socket docker && mkdir -p /srv/docker/image/vfs");
+            sh("mv /etc/docker/daemon.json.before-dmtool /etc/docker/daemon.json");
+            dmtool(&format!("{configure} --yes")).assert().code(3).stderr(contains("/srv/docker.bk is there already"));
+            sh("umount /srv");
+        });
+    });
+}
+
+#[test]
+fn a_pool_is_made_for_docker() {
+    in_kernel(|| {
+        sh("rm -rf /etc/docker /var/lib/docker /etc/containerd.was && cp -a /etc/containerd /etc/containerd.was");
+        write("{\"debug\": true,}");
+        dmtool("setup /dev/xvdf --for docker --yes")
+            .assert()
+            .code(3)
+            .stderr(contains("is left alone").and(contains("no JSON")));
+        assert_eq!(sh("blkid /dev/xvdf || echo blank"), "blank", "refused before the first write");
+        sh("mkfs.ext4 -q /dev/xvdf");
+        dmtool("setup /dev/xvdf --for docker --yes")
+            .assert()
+            .code(3)
+            .stderr(contains("signature: ext4").and(contains("no JSON")));
+        sh("wipefs -qa /dev/xvdf; rm -r /etc/docker");
+        dmtool("setup /dev/xvdf --restart").assert().code(2);
+        dmtool("setup /dev/xvdf --for podman").assert().code(2);
+        dmtool("setup /dev/xvdf --for docker --dry-run")
+            .assert()
+            .success()
+            .stdout(contains("vgcreate docker").and(contains("dm.thinpooldev=/dev/mapper/docker-thinpool")));
+        let (status, value) = json("setup /dev/xvdf --for docker --yes");
+        assert_eq!(
+            (status, &value["changed"], &value["pool"]["name"]),
+            (0, &true.into(), &"docker/thinpool".into()),
+            "{value:#}"
+        );
+        assert!(read().contains("dm.thinpooldev=/dev/mapper/docker-thinpool"));
+        assert_eq!(json("setup /dev/xvdf --for docker --yes").1["changed"], false);
+        // Down: brought up, nothing else.
+        dmtool("deactivate docker/thinpool").assert().success();
+        let value = json("setup /dev/xvdf --for docker --yes").1;
+        assert_eq!((&value["changed"], &value["error"]), (&true.into(), &serde_json::Value::Null), "{value:#}");
+        sh("rm -r /etc/docker");
+        dmtool("setup --loop --data 256M --metadata 8M --for docker --yes").assert().success();
+        assert!(read().contains("dm.thinpooldev=/dev/mapper/loop\""), "{}", read());
+        sh("rm -r /etc/docker");
+        dmtool("setup /dev/xvdg --two-volumes --for docker --yes").assert().success();
+        assert!(read().contains("dm.datadev=/dev/mapper/vg--docker-data"), "{}", read());
+        assert_eq!(json("setup /dev/xvdg --two-volumes --for docker --yes").1["changed"], false);
+        sh("rm -r /etc/docker");
+        // containerd makes no pool itself.
+        dmtool("setup /dev/xvdg --two-volumes --for containerd --yes")
+            .assert()
+            .code(3)
+            .stderr(contains("no pool of two volumes"));
+        dmtool("setup --loop --data 256M --metadata 8M --for containerd --yes").assert().success();
+        assert!(sh("cat /etc/containerd/config.toml").contains("pool_name = \"loop\""));
+        sh("rm -rf /etc/containerd && mv /etc/containerd.was /etc/containerd");
     });
 }

@@ -15,6 +15,7 @@ mod activation;
 mod autoextend;
 mod bare;
 mod configure;
+mod containerd;
 mod docker;
 mod features;
 mod guests;

@@ -1,11 +1,14 @@
 //! `dmtool configure docker`: a pool into daemon.json.
 
-use crate::commands::{Globals, Verb, activation, drive};
+use super::{Configures, Memory, around, has_systemd};
+use crate::commands::{Globals, Verb, drive};
 use crate::exit::Problem;
-use crate::observe::{Host, Unseen, config, consumers, device, docker, host, metadata};
+use crate::names::quoted;
+use crate::observe::{Host, Unseen, consumers, device, docker, host, metadata};
 use crate::plan::Plan;
+use crate::plan::configure::Target;
 use crate::plan::configure::daemon_json::KNOWN;
-use crate::plan::configure::{Facts, Request, Target, Volumes, edited, plan, target, volumes};
+use crate::plan::configure::docker::{Facts, Request, Volumes, plan_on, target, volumes};
 use crate::plan::preflight::{self, Needs};
 use crate::plan::refusal::Refusal;
 use crate::report::json;
@@ -13,8 +16,6 @@ use crate::sys::block::{self, Node};
 use crate::sys::file;
 use crate::units::{Bytes, parse_size};
 use serde_json::Value;
-use similar::TextDiff;
-use std::cell::RefCell;
 use std::path::Path;
 
 const FILE: &str = "/etc/docker/daemon.json";
@@ -36,6 +37,9 @@ pub struct Args {
     /// Restart Docker, and see that it runs on the pool
     #[arg(long)]
     restart: bool,
+    /// Move what Docker has of another pool or driver aside (/var/lib/docker.bk), and back if Docker does not come up
+    #[arg(long)]
+    move_data: bool,
     /// Size of the volume that each container gets (dm.basesize)
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     base_size: Option<Bytes>,
@@ -72,22 +76,43 @@ pub fn run(args: Args, globals: &Globals) -> Result<(), Problem> {
     let request = Request {
         pool: args.pool,
         restart: args.restart,
+        move_data: args.move_data,
         base_size: args.base_size,
         min_free_space: args.min_free_space,
         discard: args.discard,
         options: args.option,
     };
-    let seen = RefCell::default();
-    drive(&Configure { request, file: args.config, diff: RefCell::default(), seen }, globals)
+    drive(&Configure { request, file: args.config, memory: Memory::default() }, globals)
 }
 
-struct Configure {
+pub struct Configure {
     request: Request,
     file: String,
-    /// What this run changes in the file.
-    diff: RefCell<Option<String>>,
-    /// The daemon that ran at this run's first look; 0 for none.
-    seen: RefCell<Option<u32>>,
+    memory: Memory,
+}
+
+impl Configure {
+    /// Docker's own file, with nothing but the pool.
+    pub fn plain(pool: String, restart: bool) -> Configure {
+        let request = Request {
+            pool,
+            restart,
+            move_data: false,
+            base_size: None,
+            min_free_space: None,
+            discard: false,
+            options: Vec::new(),
+        };
+        Configure { request, file: FILE.to_owned(), memory: Memory::default() }
+    }
+}
+
+impl Configures for Configure {
+    fn plan_on(&self, target: &Target<'_>, facts: &Facts) -> Result<Plan, Refusal> {
+        let plan = plan_on(&self.request, target, facts)?;
+        self.memory.keep(&plan);
+        Ok(plan)
+    }
 }
 
 impl Verb for Configure {
@@ -103,36 +128,24 @@ impl Verb for Configure {
     }
 
     fn observe(&self, host: &mut Host) -> Facts {
-        let ground = activation::look(host);
-        let systemd = Path::new("/run/systemd/system").is_dir();
         let text = file::read(Path::new(&self.file)).ok().flatten();
-        let docker = docker::look(&consumers::root_by(&text.unwrap_or_default()), systemd);
-        let daemon = docker.daemon.map_or(0, |daemon| daemon.id);
-        let restarted = *self.seen.borrow_mut().get_or_insert(daemon) != daemon;
-        let facts = Facts {
-            volumes: volumes(&self.request, &ground).map(|(data, metadata)| look_at(&data, &metadata)),
-            ground,
+        let docker = docker::look(&consumers::root_by(&text.unwrap_or_default()), has_systemd());
+        let restarted = self.memory.restarted(docker.daemon.map(|daemon| daemon.id));
+        let around = around(host, &self.file, FILE, restarted);
+        Facts {
+            volumes: volumes(&self.request.pool, &around.ground).map(|(data, metadata)| look_at(&data, &metadata)),
             docker,
-            // Last: nothing that takes its time stands between this look and the write.
-            file: config::look(&self.file),
-            age: file::age(Path::new(&self.file)),
-            is_dockers: self.file == FILE,
-            restarted,
-            consumers: consumers::consumers(),
-            systemd,
-        };
-        if let Some(diff) = diff(&self.request, &facts) {
-            self.diff.borrow_mut().get_or_insert(diff);
+            around,
         }
-        facts
     }
 
     fn plan(&self, facts: &Facts) -> Result<Plan, Refusal> {
-        plan(&self.request, facts)
+        self.plan_on(&target(&self.request, facts)?, facts)
     }
 
     fn same_ground(&self, before: &Facts, now: &Facts) -> bool {
-        before.file == now.file && before.docker.daemon.map(|one| one.id) == now.docker.daemon.map(|one| one.id)
+        before.around.file == now.around.file
+            && before.docker.daemon.map(|one| one.id) == now.docker.daemon.map(|one| one.id)
     }
 
     fn heading(&self) -> String {
@@ -147,12 +160,11 @@ impl Verb for Configure {
     }
 
     fn picture(&self, _facts: &Facts) -> Option<String> {
-        // A tab is one of the characters that reach no terminal raw.
-        self.diff.borrow().as_ref().map(|diff| diff.replace('\t', "    "))
+        self.memory.picture()
     }
 
     fn more(&self, _facts: &Facts) -> Option<(&'static str, Value)> {
-        Some(("diff", self.diff.borrow().clone().map_or(Value::Null, Value::from)))
+        Some(self.memory.json())
     }
 
     fn success(&self, facts: &Facts, changed: bool) -> String {
@@ -161,11 +173,20 @@ impl Verb for Configure {
         if !changed {
             return format!("{file} names {pool} already.");
         }
+        let folder = facts.docker.folder.as_ref().ok();
+        let moved = folder.filter(|folder| self.request.move_data && folder.copy_there).map(|_| facts.docker.copy());
         if self.request.restart {
-            return format!("Docker runs on {pool}, as {file} says.");
+            let gone = moved.map_or(String::new(), |copy| {
+                format!("\nWhat it had before is in {copy}; once nobody needs that: rm -r {}", quoted(&copy))
+            });
+            return format!("Docker runs on {pool}, as {file} says.{gone}");
         }
-        let start = if facts.systemd { ": systemctl start docker" } else { "" };
-        format!("{file} names {pool}, from Docker's next start on{start}")
+        let start = if facts.around.systemd { ": systemctl start docker" } else { "" };
+        let gone = moved.map_or(String::new(), |copy| {
+            let (root, copy) = (quoted(&facts.docker.root), quoted(&copy));
+            format!("\nWhat it had before is in {copy}; if it does not come up, stop it, and mv {copy} {root}")
+        });
+        format!("{file} names {pool}, from Docker's next start on{start}{gone}")
     }
 }
 
@@ -176,13 +197,4 @@ fn look_at(data: &str, metadata: &str) -> Volumes {
     };
     let signature = device::signature(data).unwrap_or_else(|| Err(Unseen(format!("{data} is no block device"))));
     Volumes { number, head: metadata::head(Path::new(metadata)), signature }
-}
-
-fn diff(request: &Request, facts: &Facts) -> Option<String> {
-    let file = facts.file.as_ref().ok()?;
-    let after = edited(request, &target(request, facts).ok()?, file, facts).ok()??;
-    let before = file.text.clone().unwrap_or_default();
-    let diff = TextDiff::from_lines(before.as_str(), after.as_str());
-    let header = (format!("{} as it is", file.path), format!("{} as it will be", file.path));
-    Some(diff.unified_diff().header(&header.0, &header.1).to_string().trim_end().to_owned())
 }
