@@ -2,7 +2,7 @@
 
 use crate::commands::{
     Globals, activate, autoextend, check, completions, configure, deactivate, explain, metadata, metrics, repair,
-    resize, setup, status, volume, watch,
+    resize, setup, status, teardown, volume, watch,
 };
 use crate::exit::{DONE, Problem, USAGE};
 use crate::health::Status;
@@ -27,7 +27,7 @@ struct Entry {
     read: fn(&ArgMatches) -> Result<Verb, clap::Error>,
 }
 
-const VERBS: [Entry; 15] = [
+const VERBS: [Entry; 16] = [
     Entry {
         name: "setup",
         about: "Make a thin pool on one or more disks",
@@ -90,9 +90,15 @@ const VERBS: [Entry; 15] = [
     },
     Entry {
         name: "configure",
-        about: "Put a pool into Docker's configuration",
+        about: "Put a pool into the configuration of Docker or containerd",
         arguments: configure::Args::augment_args,
         read: |matches| configure::Args::from_arg_matches(matches).map(Verb::Configure),
+    },
+    Entry {
+        name: "teardown",
+        about: "Remove a pool for good, with all that is in it",
+        arguments: teardown::Args::augment_args,
+        read: |matches| teardown::Args::from_arg_matches(matches).map(Verb::Teardown),
     },
     Entry {
         name: "metrics",
@@ -166,6 +172,7 @@ enum Verb {
     Repair(repair::Args),
     Metadata(metadata::Args),
     Configure(configure::Args),
+    Teardown(teardown::Args),
     Metrics(metrics::Args),
     Watch(watch::Args),
     Explain(explain::Args),
@@ -262,6 +269,7 @@ impl Cli {
             Verb::Repair(args) => repair::run(args, &globals)?,
             Verb::Metadata(args) => return metadata::run(args, &globals),
             Verb::Configure(args) => configure::run(args, &globals)?,
+            Verb::Teardown(args) => teardown::run(args, &globals)?,
             Verb::Metrics(args) => metrics::run(&args, &globals)?,
             Verb::Watch(args) => watch::run(&args, &globals)?,
             Verb::Explain(args) => explain::run(&args, &globals)?,

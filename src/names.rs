@@ -140,6 +140,12 @@ impl<'de> Deserialize<'de> for LvName {
     }
 }
 
+impl<'de> Deserialize<'de> for LvmName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<LvmName, D::Error> {
+        LvmName::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
 impl Serialize for LvmName {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)

@@ -12,7 +12,7 @@ fn dmtool(words: &[&str]) -> Command {
 }
 
 /// Every verb, with words that are complete but for what each test is about.
-const VERBS: [&[&str]; 16] = [
+const VERBS: [&[&str]; 17] = [
     &["setup", "/dev/null"],
     &["resize", "200GB"],
     &["status"],
@@ -25,6 +25,7 @@ const VERBS: [&[&str]; 16] = [
     &["metadata", "check", "vg/pool"],
     &["configure", "docker", "vg/pool"],
     &["configure", "containerd", "vg/pool"],
+    &["teardown", "vg/pool"],
     &["metrics"],
     &["watch"],
     &["explain"],

@@ -20,6 +20,9 @@ The register: what a loop pool or a bare table stands on, and its volumes, for \
 \\fI/var/lib/dmtool/NAME\\fR
 The files of a loop pool, with a copy of its register.
 .TP
+\\fI/var/lib/dmtool/teardown/*.json\\fR
+A teardown that was begun, with the disks of its group, until it is done.
+.TP
 \\fI/run/dmtool.lock\\fR
 Held by a dmtool that changes something; it goes with its process.
 .TP
@@ -78,7 +81,7 @@ fn codes() -> String {
 }
 
 /// What each page shows, by its verb.
-const EXAMPLES: [(&str, &str); 22] = [
+const EXAMPLES: [(&str, &str); 23] = [
     (
         "setup",
         ".SH EXAMPLES\n.EX\ndmtool setup /dev/xvdf \\-\\-dry\\-run\ndmtool setup /dev/xvdf\n\
@@ -140,6 +143,11 @@ const EXAMPLES: [(&str, &str); 22] = [
         "configure containerd",
         ".SH EXAMPLES\n.EX\ndmtool configure containerd docker/thinpool \\-\\-restart\n\
          dmtool configure containerd docker/thinpool \\-\\-base\\-size 20G \\-\\-default\n.EE\n",
+    ),
+    (
+        "teardown",
+        ".SH EXAMPLES\n.EX\ndmtool teardown docker/thinpool \\-\\-dry\\-run\n\
+         dmtool teardown docker/thinpool \\-\\-wipe\\-devices\n.EE\n",
     ),
     ("explain", ".SH EXAMPLES\n.EX\ndmtool explain\ndmtool explain needs\\-check\n.EE\n"),
     (

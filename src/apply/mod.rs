@@ -4,6 +4,7 @@ mod bare;
 mod config;
 mod metadata;
 mod swap;
+mod teardown;
 
 use crate::exit::{Kind, Problem};
 use crate::observe::{Host, filter, profile};
@@ -143,7 +144,9 @@ fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, sh
         Step::RestartService { service, back, undo } => {
             config::restart(service, back.as_deref(), undo.as_deref(), stop)
         }
-        Step::CreateGroup { .. }
+        Step::Teardown(part) if part.lvm_words().is_none() => teardown::run(part, host),
+        Step::Teardown(_)
+        | Step::CreateGroup { .. }
         | Step::ExtendGroup { .. }
         | Step::ExtendMetadata { .. }
         | Step::ExtendData { .. }

@@ -18,6 +18,8 @@ pub mod resize;
 pub mod setup;
 mod setup_for;
 pub mod status;
+pub mod teardown;
+
 mod two_volumes;
 pub mod volume;
 pub mod watch;

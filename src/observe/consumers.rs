@@ -7,8 +7,8 @@ use serde::Serialize;
 use std::path::Path;
 use toml_edit::{DocumentMut, TableLike};
 
-const DOCKER: &str = "/etc/docker/daemon.json";
-const CONTAINERD: &str = "/etc/containerd/config.toml";
+pub const DOCKER: &str = "/etc/docker/daemon.json";
+pub const CONTAINERD: &str = "/etc/containerd/config.toml";
 
 /// A consumer that needs a device with the thin-pool target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -56,6 +56,11 @@ pub const OPTIONS_FILE: &str = "/etc/default/docker";
 /// Whether Docker runs.
 pub fn docker_runs() -> bool {
     exec::words_of(&DAEMONS).is_some()
+}
+
+/// Whether containerd runs, or one that Docker has started for itself.
+pub fn containerd_runs() -> bool {
+    exec::words_of(&["containerd"]).is_some()
 }
 
 /// The words that Docker was started with.

@@ -22,6 +22,7 @@ pub mod snapshot;
 pub mod stack;
 pub mod standing;
 pub mod survey;
+pub mod teardown;
 pub mod thin;
 pub mod volumes;
 

@@ -25,7 +25,7 @@ pub struct Known {
 }
 
 /// What the register says of a pool, with what stands there; none with a reason where that could not be looked at.
-fn looked_at<'a>(known: &'a Known, reasons: &mut Reasons) -> Option<(&'a Record, &'a Standing)> {
+pub fn looked_at<'a>(known: &'a Known, reasons: &mut Reasons) -> Option<(&'a Record, &'a Standing)> {
     match (&known.record, &known.standing) {
         (Ok(record), Some(standing)) => return Some((record, standing)),
         (Err(why), _) => reasons.add(format!("Could not look: {why}.")),

@@ -15,6 +15,7 @@ pub mod resize;
 pub mod setup;
 pub mod sizing;
 pub mod step;
+pub mod teardown;
 pub mod two_volumes;
 pub mod volume;
 

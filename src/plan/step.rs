@@ -1,6 +1,7 @@
 //! The steps that verbs are made of: plain data that says which command it stands for.
 
 mod repair;
+mod teardown;
 
 use crate::names::{DmName, LvName, LvmName, VgName, quoted};
 use crate::observe::register::{Place, Record, Volume};
@@ -9,8 +10,12 @@ use crate::observe::thin::PoolTable;
 use crate::units::{Bytes, Extents, KIB, Sectors};
 use std::path::PathBuf;
 
+pub use teardown::Teardown;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
+    /// One of a teardown.
+    Teardown(Teardown),
     /// Takes every signature off a device, a partition table among them.
     WipeDevice { device: String, found: Vec<String> },
     /// Makes a volume group, and physical volumes of its devices.
@@ -138,6 +143,7 @@ impl Step {
     /// What it is called in JSON.
     pub fn word(&self) -> &'static str {
         match self {
+            Step::Teardown(step) => step.word(),
             Step::WipeDevice { .. } => "wipe-device",
             Step::CreateGroup { .. } => "create-volume-group",
             Step::WriteProfile { .. } => "write-profile",
@@ -224,6 +230,7 @@ impl Step {
             | Step::MoveFolder { .. }
             | Step::RestartService { .. }
             | Step::RemoveDevice { .. } => return None,
+            Step::Teardown(step) => return step.lvm_words(),
             Step::SwapMetadata { pool, with } => words(&[
                 // Yes to the swap: both are inactive, and the pool keeps what it had as that volume.
                 "lvconvert",
@@ -320,6 +327,7 @@ impl Step {
     /// The command it stands for, as an operator would type it.
     pub fn command(&self) -> String {
         match self {
+            Step::Teardown(step) => step.command(),
             Step::WipeDevice { device, .. } => format!("wipefs --all {device}"),
             Step::WriteProfile { path, threshold, percent, .. } => {
                 format!("write {} (extend at {threshold}% by {percent}%)", path.display())
@@ -381,6 +389,7 @@ impl Step {
     /// What is lost by it, for the question.
     pub fn destroys(&self) -> Option<String> {
         match self {
+            Step::Teardown(step) => step.destroys(),
             Step::WipeDevice { device, found } => Some(format!("{} on {device}", found.join(", "))),
             Step::CreateGroup { devices, .. } | Step::ExtendGroup { devices, .. } => {
                 Some(format!("everything on {}", devices.join(", ")))

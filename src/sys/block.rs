@@ -129,6 +129,51 @@ pub fn size(path: &str) -> Result<u64> {
     device.seek(SeekFrom::End(0)).with_context(context)
 }
 
+/// The first and the last bytes of a device, so many of each; of a smaller one all, and nothing.
+///
+/// # Errors
+/// It cannot be read.
+pub fn edges(path: &Path, length: usize) -> Result<(Vec<u8>, Vec<u8>)> {
+    let context = || format!("reading {}", path.display());
+    let file = OpenOptions::new().read(true).open(path).with_context(context)?;
+    let (size, length) = (super::copy::size(path)?, length as u64);
+    let part = |from: u64, count: u64| -> Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(count).with_context(context)?];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, from).with_context(context)?;
+        Ok(bytes)
+    };
+    let tail = if size > length { length.min(size - length) } else { 0 };
+    Ok((part(0, length.min(size))?, part(size - tail, tail)?))
+}
+
+/// Writes zeros over the first and the last bytes of a device that nobody else has, the first ones last.
+///
+/// # Errors
+/// Something holds it, or it cannot be written.
+pub fn blank_edges(path: &Path, length: usize) -> Result<()> {
+    let context = || format!("blanking {}", path.display());
+    let flag = i32::try_from(rustix::fs::OFlags::EXCL.bits()).context("the flag O_EXCL")?;
+    let file = OpenOptions::new().write(true).custom_flags(flag).open(path).with_context(context)?;
+    let (size, length) = (super::copy::size(path)?, length as u64);
+    let zero = |from: u64, count: u64| -> Result<()> {
+        let bytes = vec![0; usize::try_from(count).with_context(context)?];
+        std::os::unix::fs::FileExt::write_all_at(&file, &bytes, from).with_context(context)?;
+        file.sync_all().with_context(context)
+    };
+    let tail = if size > length { length.min(size - length) } else { 0 };
+    zero(size - tail, tail)?;
+    zero(0, length.min(size))
+}
+
+/// Whether LVM's label stands on a device, in one of its first four sectors (LABEL_SCAN_SECTORS of LVM's label.h).
+///
+/// # Errors
+/// It cannot be read.
+pub fn has_label(path: &Path) -> Result<bool> {
+    let (head, _) = edges(path, 4 * 512)?;
+    Ok(head.chunks(512).any(|sector| sector.starts_with(b"LABELONE")))
+}
+
 /// A device, for ourselves alone for as long as this is kept.
 ///
 /// # Errors

@@ -40,6 +40,19 @@ pub fn remove(path: &Path) -> Result<()> {
     }
 }
 
+/// Removes a folder where nothing is in it.
+///
+/// # Errors
+/// It cannot be removed, for another reason than that something is in it or that it is gone.
+pub fn remove_empty_folder(path: &Path) -> Result<()> {
+    match fs::remove_dir(path) {
+        Err(why) if ![std::io::ErrorKind::NotFound, std::io::ErrorKind::DirectoryNotEmpty].contains(&why.kind()) => {
+            Err(why).with_context(|| format!("removing {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A file's own size, and its file system's room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {

@@ -32,6 +32,12 @@ ctr images import --snapshotter devmapper /run/busy.tar >/dev/null
 const RUN: &str = "ctr run --snapshotter devmapper";
 const BUSY: &str = "docker.io/library/busy:latest";
 
+/// Imports the image and runs a container that stays.
+pub fn run_one() {
+    sh(IMAGE);
+    assert_eq!(sh(&format!("{RUN} {BUSY} stays sh -c 'echo inside'")), "inside");
+}
+
 #[test]
 fn from_a_blank_disk_to_a_container_that_keeps_its_data() {
     boots(|machine| {

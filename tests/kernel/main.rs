@@ -35,3 +35,4 @@ mod resize;
 mod setup;
 mod sizes;
 mod status;
+mod teardown;

@@ -48,6 +48,26 @@ pub fn edited(text: Option<&str>, settings: &[Setting], default: bool) -> Result
     Ok((after != before).then_some(after))
 }
 
+/// The text without the snapshotter's table, and without it as the one of the CRI plugin; none where it has neither.
+///
+/// # Errors
+/// What is wrong with the text, in words.
+pub fn without_pool(text: &str) -> Result<Option<String>, String> {
+    let mut document = parsed(text)?;
+    if let Some(plugins) = document.get_mut("plugins").and_then(Item::as_table_like_mut) {
+        plugins.remove(PLUGIN);
+        let containerd =
+            plugins.get_mut(CRI).and_then(|cri| cri.get_mut("containerd")).and_then(Item::as_table_like_mut);
+        if let Some(containerd) = containerd
+            && containerd.get("snapshotter").and_then(Item::as_str) == Some("devmapper")
+        {
+            containerd.remove("snapshotter");
+        }
+    }
+    let after = document.to_string();
+    Ok((after != text).then_some(after))
+}
+
 /// A setting of the snapshotter as the text has it; none where it has none, or cannot be taken apart.
 pub fn setting(text: &str, key: &str) -> Option<String> {
     let document: DocumentMut = text.parse().ok()?;
@@ -159,6 +179,8 @@ mod tests {
                     root_path = \"/var/lib/containerd/devmapper\"\nbase_image_size = \"10G\"\ndiscard_blocks = true\n";
         assert_eq!(after, format!("{text}{ours}"));
         assert_eq!(edited(Some(&after), &settings(&WANTED), false), Ok(None), "the second time there is nothing to do");
+        assert_eq!(without_pool(&after), Ok(Some(text.to_owned())), "and it goes out again");
+        assert_eq!(without_pool(text), Ok(None));
         let default = edited(Some(&after), &[], true).expect("toml").expect("another text");
         assert!(
             default.contains("[plugins.\"io.containerd.grpc.v1.cri\".containerd]\nsnapshotter = \"devmapper\"\n"),

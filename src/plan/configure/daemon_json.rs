@@ -64,6 +64,28 @@ pub fn edited(text: Option<&str>, options: &[(String, String)], without: &[&str]
     Ok(Some(printed(&after, indent(text.unwrap_or_default()))?))
 }
 
+/// The text without the driver and its options; none where it has neither. All that is another's stays.
+///
+/// # Errors
+/// What is wrong with the text, in words.
+pub fn without_pool(text: &str) -> Result<Option<String>, String> {
+    let before = object(text)?;
+    let mut after = before.clone();
+    if after.get(DRIVER).and_then(Value::as_str) == Some("devicemapper") {
+        after.shift_remove(DRIVER);
+    }
+    if let Some(Value::Array(list)) = after.get_mut(OPTIONS) {
+        list.retain(|option| !option.as_str().is_some_and(|option| option.starts_with("dm.")));
+        if list.is_empty() {
+            after.shift_remove(OPTIONS);
+        }
+    }
+    if after == before {
+        return Ok(None);
+    }
+    Ok(Some(printed(&after, indent(text))?))
+}
+
 fn object(text: &str) -> Result<Map<String, Value>, String> {
     if text.starts_with('\u{feff}') {
         return Err("it begins with a byte order mark, which Docker does not take".to_owned());
@@ -163,6 +185,22 @@ mod tests {
         let others = r#"["overlay2.override_kernel_check=true", "dm.thinp_percent=95", "dm.fs=xfs"]"#;
         assert_eq!(list(others, &[]), ["dm.fs=xfs"]);
         assert!(edited(Some(r#"{"storage-opts": ["dm.base_size=4G"]}"#), &[], &[]).is_err());
+    }
+
+    #[test]
+    fn a_pool_goes_out_and_all_else_stays() {
+        let text = "{\n  \"debug\": true,\n  \"log-level\": \"warn\"\n}\n";
+        let wanted = options(&[("dm.thinpooldev", "/dev/mapper/p"), ("dm.basesize", "4G")]);
+        let with = edited(Some(text), &wanted, &[]).expect("json").expect("another text");
+        assert_eq!(without_pool(&with), Ok(Some(text.to_owned())));
+        assert_eq!(without_pool(text), Ok(None));
+        let others = r#"{"storage-driver": "overlay2", "storage-opts": ["overlay2.size=1G", "dm.fs=xfs"]}"#;
+        let after = without_pool(others).expect("json").expect("another text");
+        assert!(
+            after.contains("overlay2.size=1G") && after.contains("\"overlay2\"") && !after.contains("dm."),
+            "{after}"
+        );
+        assert!(without_pool("{").is_err());
     }
 
     #[test]

@@ -1,0 +1,123 @@
+//! `dmtool teardown`: a pool taken down for good.
+
+use super::activation::{is_bare, look};
+use super::{Globals, Verb, drive};
+use crate::exit::Problem;
+use crate::names::{LvmName, means};
+use crate::observe::{Host, config, consumers, host, profile, repair, teardown};
+use crate::plan::Plan;
+use crate::plan::activation::Chosen;
+use crate::plan::preflight::{self, Needs};
+use crate::plan::refusal::Refusal;
+use crate::plan::teardown::{Config, Facts, Meant, Request, meant, plan};
+use crate::report::json;
+use crate::sys::block::{self, Node};
+use serde_json::Value;
+
+/// Remove a pool for good, with all that is in it
+///
+/// Takes down what stands on the pool, removes it, its volume group where nothing else is in it, the files of a loop
+/// pool, its profile and its place in the register, and takes it out of the configuration of Docker and containerd.
+/// Refused, by name, while something uses it. The data volume of the two-volume layout (vg-docker/data) stands for both.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The pool; or the data volume of the two-volume layout, as vg-docker/data
+    #[arg(value_name = "POOL")]
+    pool: String,
+    /// Make its disks blank: LVM's label, and the first and the last MiB
+    #[arg(long)]
+    wipe_devices: bool,
+}
+
+/// # Errors
+/// The problem to report and to end with.
+pub fn run(args: Args, globals: &Globals) -> Result<(), Problem> {
+    drive(&Down { request: Request { pool: args.pool, wipe: args.wipe_devices } }, globals)
+}
+
+struct Down {
+    request: Request,
+}
+
+impl Verb for Down {
+    type Facts = Facts;
+    const NAME: &'static str = "teardown";
+
+    fn asks(&self) -> bool {
+        true
+    }
+
+    fn preflight(&self) -> Result<(), Refusal> {
+        let bare = is_bare(&Chosen::One(self.request.pool.clone()));
+        preflight::check(Self::NAME, &host::abilities(), Needs { lvm2: !bare, ..Needs::default() })
+    }
+
+    fn observe(&self, host: &mut Host) -> Facts {
+        let given = &self.request.pool;
+        let ground = look(host);
+        let pool = ground.pools.iter().flatten().find(|pool| means(given, &pool.name, &pool.dm_names()));
+        let name = pool.map_or(given.as_str(), |pool| pool.name.as_str()).to_owned();
+        let journal = teardown::read_named(&name);
+        let of_lvm = journal.as_ref().ok().and_then(|journal| Some(journal.as_ref()?.pool.clone()));
+        let of_lvm = of_lvm.or_else(|| LvmName::parse(&name).ok());
+        let disks = journal.iter().flatten().flat_map(|journal| &journal.disks);
+        let number = |lv: &str| match block::node(&format!("/dev/{}/{lv}", of_lvm.as_ref()?.vg)) {
+            Ok(Node::Block { major, minor, .. }) => Some(format!("{major}:{minor}")),
+            _ => None,
+        };
+        Facts {
+            configs: configs(),
+            profile: of_lvm.as_ref().map_or(Ok(None), |name| profile::read(&name.dm_name())),
+            disks: disks.map(|disk| (disk.clone(), teardown::edges(disk))).collect(),
+            numbers: ["data", "metadata"].into_iter().filter_map(number).collect(),
+            repair: repair::read(&name).map(|repair| repair.is_some()),
+            journal,
+            ground,
+        }
+    }
+
+    fn plan(&self, facts: &Facts) -> Result<Plan, Refusal> {
+        plan(&self.request, facts)
+    }
+
+    fn same_ground(&self, before: &Facts, now: &Facts) -> bool {
+        before.configs == now.configs && before.ground.above == now.ground.above
+    }
+
+    fn heading(&self) -> String {
+        format!("Teardown of {}:", self.request.pool)
+    }
+
+    fn pool(&self, facts: &Facts) -> Value {
+        match meant(&self.request, facts) {
+            Ok(Meant::Pool(pool)) => json::pool(pool),
+            _ => Value::Null,
+        }
+    }
+
+    fn success(&self, _facts: &Facts, changed: bool) -> String {
+        let pool = &self.request.pool;
+        if changed { format!("{pool} is gone.") } else { format!("There is no {pool}: nothing to do.") }
+    }
+}
+
+/// Docker and containerd, with what they are configured for.
+fn configs() -> Vec<Config> {
+    let dockers = consumers::docker_devices().map(|devices| devices.map(|devices| devices.data));
+    let found = consumers::consumers();
+    let one = |who: &'static str, path: &str, runs: bool| {
+        let named =
+            |found: &Vec<consumers::Consumer>| found.iter().find(|one| one.name == who).map(|one| one.pool.clone());
+        let pool = found.as_ref().map(named).map_err(Clone::clone);
+        let data = if who == "Docker" { dockers.clone() } else { Ok(None) };
+        let file = config::look(path);
+        match (pool, data, file) {
+            (Ok(pool), Ok(data), file) => Config { who, runs, pool: pool.or(data), file },
+            (Err(why), _, _) | (_, Err(why), _) => Config { who, runs, pool: None, file: Err(why) },
+        }
+    };
+    vec![
+        one("Docker", consumers::DOCKER, consumers::docker_runs()),
+        one("containerd", consumers::CONTAINERD, consumers::containerd_runs()),
+    ]
+}

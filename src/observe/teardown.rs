@@ -1,0 +1,96 @@
+//! A teardown of what stands on LVM, written down before it begins: once the group is gone, nothing else says which disks
+//! it had.
+
+use super::{Looked, Unseen, looked};
+use crate::names::{LvmName, means};
+use crate::sys::{block, file};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+pub const FORMAT: u64 = 1;
+const FOLDER: &str = "/var/lib/dmtool/teardown";
+/// LVM's label and the text of its metadata lie in there (pvcreate(8): the first extent begins at 1 MiB).
+pub const EDGE: usize = 1 << 20;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Journal {
+    pub dmtool: u64,
+    pub pool: LvmName,
+    /// Nothing else is in the group, so that it goes too.
+    pub group_goes: bool,
+    /// The disks are to be blank.
+    pub wipe: bool,
+    pub disks: Vec<Disk>,
+}
+
+/// A physical volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    pub path: String,
+    pub uuid: String,
+}
+
+/// What the first and the last MiB of a disk are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edges {
+    Blank,
+    /// LVM's label or metadata with its uuid is still there.
+    Ours,
+    Other,
+}
+
+impl Journal {
+    pub fn path(&self) -> PathBuf {
+        path_of(&self.pool)
+    }
+
+    /// The text of its file.
+    ///
+    /// # Errors
+    /// None that it can have.
+    pub fn text(&self) -> anyhow::Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+}
+
+fn path_of(pool: &LvmName) -> PathBuf {
+    Path::new(FOLDER).join(format!("{}.json", pool.dm_name()))
+}
+
+/// The teardown of a pool, by one of its names, that was begun and did not come to its end.
+///
+/// # Errors
+/// What is written of it cannot be read.
+pub fn read_named(given: &str) -> Looked<Option<Journal>> {
+    for name in looked(block::entries(Path::new(FOLDER)))? {
+        let path = Path::new(FOLDER).join(&name);
+        let Some(stem) = name.strip_suffix(".json").filter(|stem| !stem.starts_with('.')) else { continue };
+        let Some(text) = looked(file::read(&path))? else { continue };
+        let wrong = |why: String| Unseen(format!("{} tells of no teardown: {why}", path.display()));
+        let journal: Journal = serde_json::from_str(&text).map_err(|why| wrong(why.to_string()))?;
+        if journal.dmtool != FORMAT || journal.pool.dm_name() != stem {
+            return Err(wrong(format!("it is of {} in the format {}", journal.pool, journal.dmtool)));
+        }
+        if means(given, &journal.pool.to_string(), &[stem]) {
+            return Ok(Some(journal));
+        }
+    }
+    Ok(None)
+}
+
+/// Looks at a disk that was a physical volume with that uuid.
+///
+/// # Errors
+/// It cannot be read.
+pub fn edges(disk: &Disk) -> Looked<Edges> {
+    let (head, tail) = looked(block::edges(Path::new(&disk.path), EDGE))?;
+    let plain = disk.uuid.replace('-', "");
+    let has = |text: &str| !text.is_empty() && head.windows(text.len()).any(|found| found == text.as_bytes());
+    Ok(if head.iter().chain(&tail).all(|byte| *byte == 0) {
+        Edges::Blank
+    } else if has(&disk.uuid) || has(&plain) {
+        Edges::Ours
+    } else {
+        Edges::Other
+    })
+}
