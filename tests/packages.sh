@@ -5,7 +5,7 @@ set -e
 build="gcc libc6-dev libdevmapper-dev libblkid-dev clang libclang-dev pkg-config"
 kernel="user-mode-linux kmod udev lvm2 dmeventd thin-provisioning-tools e2fsprogs xfsprogs btrfs-progs
     cryptsetup-bin mdadm parted fdisk iproute2 procps util-linux bsdutils systemd dbus jq
-    busybox-static docker.io containerd runc strace"
+    busybox-static docker.io containerd runc strace ansible-core"
 lint="shellcheck"
 
 wanted=""

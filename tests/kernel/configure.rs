@@ -7,14 +7,14 @@ use predicates::str::contains;
 
 const FILE: &str = "/etc/docker/daemon.json";
 /// What a guest without a network needs, and what must stay.
-const OTHERS: &str = "{\n\t\"bridge\": \"none\",\n\t\"iptables\": false,\n\t\"storage-opts\": [\"dm.basesize=2G\"],\n\t\"log-level\": \"warn\"\n}\n";
+pub const OTHERS: &str = "{\n\t\"bridge\": \"none\",\n\t\"iptables\": false,\n\t\"storage-opts\": [\"dm.basesize=2G\"],\n\t\"log-level\": \"warn\"\n}\n";
 
-fn write(text: &str) {
+pub fn write(text: &str) {
     sh("mkdir -p /etc/docker");
     std::fs::write(FILE, text).expect("daemon.json");
 }
 
-fn read() -> String {
+pub fn read() -> String {
     std::fs::read_to_string(FILE).expect("daemon.json")
 }
 
@@ -23,7 +23,7 @@ pub fn unmask_units() {
     sh("cd /etc/systemd/system && rm -f docker.service docker.socket containerd.service && systemctl daemon-reload");
 }
 
-fn unmask() {
+pub fn unmask() {
     unmask_units();
     sh("mkfs.ext4 -q /dev/xvdg && mkdir -p /var/lib/docker && mount /dev/xvdg /var/lib/docker");
 }

@@ -12,6 +12,7 @@
 mod harness;
 
 mod activation;
+mod ansible;
 mod autoextend;
 mod bare;
 mod configure;
