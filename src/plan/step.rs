@@ -2,6 +2,7 @@
 
 mod repair;
 mod teardown;
+mod undo;
 
 use crate::names::{DmName, LvName, LvmName, VgName, quoted};
 use crate::observe::register::{Place, Record, Volume};
@@ -11,6 +12,7 @@ use crate::units::{Bytes, Extents, KIB, Sectors};
 use std::path::PathBuf;
 
 pub use teardown::Teardown;
+pub use undo::Undo;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -115,20 +117,6 @@ pub enum Step {
     /// Takes a hidden volume of a pool out of the kernel, where a killed command left it active by itself: LVM
     /// activates no pool over one that is.
     DeactivateComponent { vg: VgName, lv: String },
-}
-
-/// What was there before a service got another pool.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Undo {
-    /// Its folder, and where that went.
-    pub folder: String,
-    pub copy: String,
-    /// The file that was written, and the copy of it; no copy where there was no file.
-    pub file: Option<String>,
-    pub backup: Option<String>,
-    pub units: &'static [&'static str],
-    /// The service ran.
-    pub ran: bool,
 }
 
 /// The device of a place, as a shell finds it between double quotes.

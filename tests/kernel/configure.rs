@@ -63,6 +63,9 @@ fn from_a_blank_disk_to_a_container_in_two_commands() {
             assert_eq!((status, &value["changed"]), (0, &false.into()), "{value:#}");
             assert_eq!(sh("ls /etc/docker | grep -c before-dmtool"), "1");
             dockers_restart_that_fails_is_made_up_for();
+            sh("/usr/bin/docker run --name keep --network none busy sh -c 'echo kept > /kept'");
+            dmtool("resize +10% docker/thinpool --add-device /dev/xvdh --yes").assert().success();
+            assert_eq!(kept(), "kept");
             // Another value is another run of Docker.
             dmtool("configure docker docker/thinpool --min-free-space 5 --yes")
                 .assert()
@@ -70,7 +73,31 @@ fn from_a_blank_disk_to_a_container_in_two_commands() {
                 .stderr(contains("Docker runs").and(contains("--restart")));
             sh("systemctl stop docker.socket docker; umount /var/lib/docker");
         });
+        machine.systemd("", || {
+            comes_back("activate docker/thinpool", "configure docker docker/thinpool --restart --base-size 4G --yes");
+        });
     });
+}
+
+/// What the container wrote that was kept.
+fn kept() -> String {
+    sh("/usr/bin/docker cp keep:/kept - | tar -xO")
+}
+
+/// A guest's root is blank at each boot: Docker's folder lies on a disk, its configuration is made again.
+fn comes_back(activate: &str, configure: &str) {
+    unmask_units();
+    sh("mkdir -p /var/lib/docker && mount /dev/xvdg /var/lib/docker");
+    write(OTHERS);
+    if !activate.is_empty() {
+        dmtool(activate).assert().success();
+    }
+    let (status, value) = json(configure);
+    assert_eq!((status, &value["changed"]), (0, &true.into()), "{value:#}");
+    assert_eq!(kept(), "kept");
+    assert_eq!(sh("/usr/bin/docker run --network none busy sh -c 'echo inside'"), "inside");
+    assert_eq!(json(configure).1["changed"], false);
+    sh("systemctl stop docker.socket docker; umount /var/lib/docker");
 }
 
 /// The file is written, and then systemd does not do its part: the next run does.
@@ -139,6 +166,7 @@ fn on_two_volumes() {
             );
             import_busybox();
             assert_eq!(sh("/usr/bin/docker run --network none busy sh -c 'echo inside'"), "inside");
+            sh("/usr/bin/docker run --name keep --network none busy sh -c 'echo kept > /kept'");
             assert_eq!(json(configure).1["changed"], false);
             // With the unit in use, systemd knows its files from before.
             sh("sleep 1; printf '[Service]\\nLimitCORE=0\\n' > /etc/systemd/system/docker.service.d/a.conf");
@@ -152,6 +180,18 @@ fn on_two_volumes() {
                 .code(3)
                 .stderr(contains("Docker makes itself"));
             sh("systemctl stop docker.socket docker; umount /var/lib/docker");
+        });
+        machine.systemd("", || {
+            unmask_units();
+            sh("mkdir -p /var/lib/docker && mount /dev/xvdg /var/lib/docker");
+            write(OTHERS);
+            // What the file says by itself counts as well.
+            dmtool("configure docker vg-docker/data --restart --yes")
+                .assert()
+                .code(3)
+                .stderr(contains("base volume has 10 GiB").and(contains("--base-size 10G")));
+            sh("umount /var/lib/docker");
+            comes_back("", "configure docker vg-docker/data --restart --base-size 10G --yes");
         });
     });
 }

@@ -86,6 +86,14 @@ pub fn without_pool(text: &str) -> Result<Option<String>, String> {
     Ok(Some(printed(&after, indent(text))?))
 }
 
+/// An option as the text has it: of several with the key, the last counts.
+pub fn option(text: &str, key: &str) -> Option<String> {
+    let object = object(text).ok()?;
+    let list = object.get(OPTIONS)?.as_array()?;
+    let value = |option: &Value| option.as_str()?.strip_prefix(key)?.strip_prefix('=').map(str::to_owned);
+    list.iter().filter_map(value).next_back()
+}
+
 fn object(text: &str) -> Result<Map<String, Value>, String> {
     if text.starts_with('\u{feff}') {
         return Err("it begins with a byte order mark, which Docker does not take".to_owned());

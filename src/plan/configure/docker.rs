@@ -1,7 +1,7 @@
 //! The plan of `dmtool configure docker`.
 
 use super::options::edited;
-use super::{Around, Target, back, file, fits, forgotten, pool_named, restartable};
+use super::{Around, Target, back, daemon_json, file, fits, forgotten, pool_named, restartable, short};
 use crate::names::{dm_escape, means, quoted};
 use crate::observe::Looked;
 use crate::observe::docker::Docker;
@@ -10,7 +10,7 @@ use crate::observe::metadata::Head;
 use crate::plan::refusal::{Reasons, Refusal};
 use crate::plan::step::{Step, Undo};
 use crate::plan::{Plan, activation};
-use crate::units::Bytes;
+use crate::units::{Bytes, parse_size};
 
 /// Docker dropped its devicemapper driver in this version (its release notes of 25.0).
 const DROPPED_IN: u32 = 25;
@@ -313,14 +313,29 @@ fn daemon(request: &Request, target: &Target<'_>, moved: bool, facts: &Facts, pl
         Ok(_) => {}
         Err(why) => reasons.add(format!("What Docker has in {} could not be looked at: {why}.", docker.root)),
     }
-    if let (Some(asked), Ok(Some(base))) = (request.base_size, &docker.base)
+    let size = base_size(plan);
+    if let (Some(asked), Ok(Some(base))) = (size, &docker.base)
         && asked < *base
         && !moved
     {
-        let why = format!("Docker's base volume has {base} already, and Docker does not start with a smaller size.");
-        reasons.add_with_hint(why, "leave --base-size out");
+        let why = format!(
+            "Docker's base volume has {base} already, and Docker does not start with a smaller size, as {asked} is."
+        );
+        let hint = match request.base_size {
+            Some(_) => "leave --base-size out".to_owned(),
+            None => format!("give it that size: --base-size {}", short(*base)),
+        };
+        reasons.add_with_hint(why, hint);
     }
     plan.warnings.extend(forgotten(target));
+}
+
+/// The size of the base volume that the file is to name; none where it names none.
+fn base_size(plan: &Plan) -> Option<Bytes> {
+    plan.steps.iter().find_map(|planned| match &planned.step {
+        Step::WriteConfig { text, .. } => parse_size(&daemon_json::option(text, "dm.basesize")?).ok(),
+        _ => None,
+    })
 }
 
 /// Docker says that it runs on this. Of a pool of its own it repeats what it was told, so the pool's table is looked at.
