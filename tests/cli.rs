@@ -161,11 +161,61 @@ fn wrong_usage_of_check_is_unknown_to_monitoring() {
         &["check", "--warn", "95"],
         &["check", "--warn", "90", "--crit", "80"],
         &["check", "--nagios", "--json"],
+        &["check", "--last", "--metadata"],
+        &["check", "--last", "--warn", "70"],
+        &["check", "--last", "--crit", "95"],
+        &["check", "--last", "--output", "x"],
+        &["check", "--last", "--max-age", "0"],
+        &["check", "--max-age", "60"],
+        &["check", "--output", "x", "docker/thinpool"],
+        &["check", "--output", "x", "--nagios"],
         &["--color", "never", "-q", "check", "--frob"],
     ] {
         dmtool(words).assert().code(3).stderr(contains("error:"));
     }
     dmtool(&["status", "check", "--frob"]).assert().code(2);
+}
+
+#[test]
+fn a_look_in_a_file_and_no_look_at_all() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("check.json");
+    let output = |path: &std::path::Path| dmtool(&["check", "--output", path.to_str().expect("a path")]);
+    output(&file).arg("--dry-run").assert().stdout(contains("This would replace"));
+    assert!(!file.exists());
+    // Whether well or not, and unknown where there is no device-mapper: the exit status and the file agree.
+    let status = output(&file).assert().stdout("").get_output().status.code();
+    let value: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&file).expect("a file")).expect("an object");
+    let word = value["status"].as_str().expect("a status");
+    assert_eq!(
+        ["ok", "warning", "critical", "unknown"].iter().position(|is| *is == word),
+        status.and_then(|code| code.try_into().ok())
+    );
+    assert!(value["looked_at"].as_u64() > Some(1_000_000_000), "{value}");
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&file).expect("a file"));
+    assert_eq!(mode & 0o7777, 0o644);
+    assert_eq!(std::fs::read_dir(&folder).expect("a folder").count(), 1, "nothing is left beside it");
+    output(&folder.path().join("none/check.json"))
+        .assert()
+        .code(3)
+        .stderr(contains("cannot be written").and(contains("hint:")));
+    if std::path::Path::new("/run/dmtool/check.json").exists() {
+        return;
+    }
+    let hint = "hint: systemctl enable --now dmtool-check.timer";
+    dmtool(&["check", "--last"])
+        .assert()
+        .code(3)
+        .stdout("")
+        .stderr(contains("error: no look was kept since the boot").and(contains("caused by: ")).and(contains(hint)));
+    dmtool(&["check", "--last", "--nagios"])
+        .assert()
+        .code(3)
+        .stdout("DMTOOL UNKNOWN - no look was kept since the boot\n");
+    let output = dmtool(&["check", "--last", "--json"]).assert().code(3).get_output().stdout.clone();
+    let value: serde_json::Value = serde_json::from_slice(&output).expect("JSON");
+    assert_eq!((&value["command"], &value["error"]["kind"]), (&"check".into(), &"refused".into()));
 }
 
 #[test]

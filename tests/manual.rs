@@ -34,6 +34,9 @@ What \\fBdmtool configure containerd\\fR changes, in the same way.
 .TP
 \\fI/run/dmtool/use.json\\fR
 How full the pools were at the last look, for \\fBdmtool check\\fR to say when they will be full.
+.TP
+\\fI/run/dmtool/check.json\\fR
+What \\fIdmtool\\-check.timer\\fR found last, which \\fBdmtool check \\-\\-last\\fR tells.
 ";
 const EXIT: &str = "\
 .SH EXIT STATUS
@@ -67,7 +70,8 @@ Warning.
 Critical.
 .TP
 \\fB3\\fR
-Unknown: a check could not look, or a named pool is not there; and wrong usage.
+Unknown: a check could not look, or a named pool is not there, or there is no look to be told by \\fB\\-\\-last\\fR; and
+wrong usage.
 ";
 
 /// Every code of check, with its title.
@@ -96,7 +100,7 @@ const EXAMPLES: [(&str, &str); 23] = [
     (
         "check",
         ".SH EXAMPLES\n.EX\ndmtool check\ndmtool check docker/thinpool \\-\\-warn 70 \\-\\-crit 85\n\
-         dmtool check \\-\\-nagios\ndmtool check \\-\\-metadata\ndmtool explain data\\-nearly\\-full\n.EE\n",
+         dmtool check \\-\\-nagios\ndmtool check \\-\\-last \\-\\-nagios\ndmtool check \\-\\-metadata\ndmtool explain data\\-nearly\\-full\n.EE\n",
     ),
     (
         "autoextend",

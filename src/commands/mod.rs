@@ -10,6 +10,7 @@ pub mod completions;
 pub mod configure;
 pub mod deactivate;
 pub mod explain;
+mod last;
 mod loop_pool;
 pub mod metadata;
 pub mod metrics;

@@ -5,6 +5,7 @@ use crate::exit::{Kind, Problem};
 use crate::health::{self, Finding, Thresholds};
 use crate::observe::pools::Pool;
 use crate::observe::survey::{Depth, Survey};
+use crate::report::told::Told;
 use crate::report::{Voice, health as report, json, page};
 use crate::sys::signal::Stop;
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,6 @@ pub fn run(args: &Args, globals: &Globals) -> Result<(), Problem> {
 fn draw(survey: &Survey, findings: &[Finding], thresholds: Thresholds, voice: Voice) -> Picture {
     let pools: Vec<Pool> = survey.pools.iter().map(|seen| seen.pool.clone()).collect();
     let mut text = if pools.is_empty() { String::new() } else { page::list(&pools) + "\n\n" };
-    text.push_str(&report::text(survey, findings, thresholds, voice));
+    text.push_str(&report::text(&Told::of(survey, findings, thresholds), voice));
     Picture { text, json: json::check(survey, findings, health::status(findings)) }
 }

@@ -1,9 +1,10 @@
 //! What a finding is called. Scripts and runbooks rely on these words; each has its page in `pages`.
 
-use serde::{Serialize, Serializer};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Worth knowing; leaves the result ok.
@@ -92,5 +93,12 @@ impl Code {
 impl Serialize for Code {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.word())
+    }
+}
+
+impl<'a> Deserialize<'a> for Code {
+    fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Code, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        Code::find(&word).ok_or_else(|| D::Error::custom(format!("there is no code {word}")))
     }
 }

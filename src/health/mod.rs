@@ -15,10 +15,10 @@ use crate::observe::pools::{Live, LvmSide};
 use crate::observe::survey::{Seen, Survey};
 use crate::observe::thin::{PoolFigures, PoolTable};
 use code::{Code, Severity};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// From which use on data and metadata are a finding, in percent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Thresholds {
     pub warn: u64,
     pub crit: u64,
@@ -31,7 +31,7 @@ impl Default for Thresholds {
 }
 
 /// Something that is not as it should be, or could not be looked at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     pub code: Code,
     pub severity: Severity,
@@ -44,7 +44,7 @@ pub struct Finding {
 }
 
 /// The worst of all findings, as the monitoring plugins count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     Ok,

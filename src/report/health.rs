@@ -1,19 +1,19 @@
 //! Findings as people read them.
 
+use super::told::{Told, ToldPool};
 use super::{Voice, clean, page as pool_page};
 use crate::health::code::{Code, Severity};
 use crate::health::pages::{Page, of};
-use crate::health::proof::{self, Point};
-use crate::health::{Finding, Look, Thresholds, space, status};
-use crate::observe::metadata::Verdict;
-use crate::observe::survey::{Seen, Survey};
-use crate::units::percent;
+use crate::health::proof::Point;
+use crate::health::{Finding, status};
+use crate::observe::survey::Survey;
 use std::fmt::Write;
 
 const WIDTH: usize = 78;
 
 /// The findings of `check`, the pools that have none, and what it comes to.
-pub fn text(survey: &Survey, findings: &[Finding], thresholds: Thresholds, voice: Voice) -> String {
+pub fn text(told: &Told, voice: Voice) -> String {
+    let findings = &told.findings;
     let mut text = String::new();
     for finding in findings {
         let of = clean(finding.pool.as_deref().unwrap_or("this host"));
@@ -24,17 +24,17 @@ pub fn text(survey: &Survey, findings: &[Finding], thresholds: Thresholds, voice
             let _ = writeln!(text, "    hint: {}", clean(hint));
         }
     }
-    for seen in &survey.pools {
-        let mine = |finding: &&Finding| finding.pool.as_deref() == Some(&seen.pool.name);
+    for pool in &told.pools {
+        let mine = |finding: &&Finding| finding.pool.as_deref() == Some(&pool.name);
         if findings.iter().filter(mine).all(|finding| finding.severity == Severity::Info) {
             let word = voice.paint("32", "ok      ", false);
-            let _ = writeln!(text, "{word}  {}  {}", clean(&seen.pool.name), pool_line(survey, seen, thresholds));
+            let _ = writeln!(text, "{word}  {}  {}", clean(&pool.name), pool_line(pool));
         }
     }
     let count = |severity: Severity| findings.iter().filter(|finding| finding.severity == severity).count();
-    let well = survey.pools.len();
+    let well = told.pools.len();
     if status(findings).exit() == 0 {
-        text.push_str(&all_well(survey));
+        text.push_str(&all_well(told));
     } else {
         let counts: Vec<String> = [Severity::Critical, Severity::Unknown, Severity::Warning]
             .iter()
@@ -63,8 +63,8 @@ fn color(severity: Severity) -> &'static str {
 }
 
 /// All is well, or there is nothing.
-pub fn all_well(survey: &Survey) -> String {
-    match survey.pools.as_slice() {
+pub fn all_well(told: &Told) -> String {
+    match told.pools.as_slice() {
         [] => "no pools here".to_owned(),
         [_] => "1 pool is healthy".to_owned(),
         pools => format!("{} pools are healthy", pools.len()),
@@ -72,21 +72,12 @@ pub fn all_well(survey: &Survey) -> String {
 }
 
 /// How full a pool is, and whether it will extend itself.
-fn pool_line(survey: &Survey, seen: &Seen, thresholds: Thresholds) -> String {
-    let look = Look { survey, seen, thresholds };
+fn pool_line(pool: &ToldPool) -> String {
     let mut parts = Vec::new();
-    if let Some(figures) = seen.pool.figures() {
-        let (data, metadata) = (
-            percent(figures.data_used.0, figures.data_total.0),
-            percent(figures.metadata_used.0, figures.metadata_total.0),
-        );
+    if let (Some(data), Some(metadata)) = (pool.data.percent, pool.metadata.percent) {
         parts.push(format!("data {data:.1}%, metadata {metadata:.1}%"));
     }
-    parts.extend(proof::sentence(&look));
-    parts.extend(space::soon(&look));
-    if seen.maps == Some(Ok(Verdict::Clean)) {
-        parts.push("thin_check finds its maps whole".to_owned());
-    }
+    parts.extend(pool.notes.iter().map(|note| clean(note)));
     parts.join(&format!("\n{:10}", ""))
 }
 

@@ -9,6 +9,7 @@ pub mod nagios;
 pub mod page;
 pub mod repair;
 pub mod table;
+pub mod told;
 pub mod volumes;
 
 use crate::apply::{Event, Status};

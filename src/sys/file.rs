@@ -18,6 +18,39 @@ pub fn read(path: &Path) -> Result<Option<String>> {
     }
 }
 
+/// More than anybody keeps in a file that is read whole on somebody's word.
+const LARGEST: u64 = 16 << 20;
+
+/// As [`read`], of a file that only root can have written.
+///
+/// # Errors
+/// It is there and cannot be read, is a symlink or no file, or somebody else could have written it.
+pub fn read_roots(path: &Path) -> Result<Option<String>> {
+    use std::io::Read;
+    let context = || format!("reading {}", path.display());
+    // Without the second a pipe would hold whoever opens it.
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).with_context(context)?;
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(why) => return Err(why).with_context(context),
+    };
+    let metadata = file.metadata().with_context(context)?;
+    if !metadata.is_file() {
+        bail!("{} is no plain file", path.display());
+    }
+    if metadata.uid() != 0 || metadata.mode() & 0o022 != 0 {
+        bail!("somebody else than root could have written {}", path.display());
+    }
+    if metadata.len() > LARGEST {
+        bail!("{} has {} bytes, more than anybody writes there", path.display(), metadata.len());
+    }
+    let mut text = String::new();
+    file.take(LARGEST).read_to_string(&mut text).with_context(context)?;
+    Ok(Some(text))
+}
+
 /// A file to be read, piece by piece.
 ///
 /// # Errors
