@@ -2,8 +2,16 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
+BUILT = target/release/dmtool
+BINARY ?= $(BUILT)
+CARGO_DEB_VERSION = 3.8.0
+CARGO_DEB = target/tools/cargo-deb-$(CARGO_DEB_VERSION)/bin/cargo-deb
+MAN = $(DESTDIR)$(PREFIX)/share/man/man8
+UNITS = $(DESTDIR)$(PREFIX)/lib/systemd/system
+SHARE = $(DESTDIR)$(PREFIX)/share
+DOC = $(SHARE)/doc/dmtool
 
-.PHONY: all build demo test test-host lint bench man install
+.PHONY: all build demo test test-host lint bench man install uninstall deb
 
 all: build
 
@@ -16,8 +24,9 @@ demo:
 	@tests/packages.sh build kernel
 	$(CARGO) test --quiet --locked --test demo
 
-test:
-	@tests/packages.sh build kernel
+# The package is made by a test, for another test; the tool for it is best had before.
+test: $(CARGO_DEB)
+	@tests/packages.sh build kernel deb
 	$(CARGO) test --locked --no-fail-fast
 
 # The kernel tests on this machine itself, as root, on loop devices: for a host with device-mapper.
@@ -25,12 +34,17 @@ test-host:
 	@tests/packages.sh build kernel
 	tests/host.sh $(CARGO) test --locked --no-fail-fast --test kernel -- --test-threads=1
 
+# SC2207: clap's script takes compgen's words as they come, and they are dmtool's own.
 lint:
 	@tests/packages.sh build lint
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) test --quiet --locked --test walls
-	shellcheck -s sh tests/*.sh tests/harness/*.sh
+	shellcheck -s sh tests/*.sh tests/harness/*.sh packaging/debian/postrm
+	@mkdir -p target/completions
+	for shell in bash zsh fish; do target/debug/dmtool completions $$shell > target/completions/$$shell && \
+	    $$shell -n target/completions/$$shell || exit 1; done
+	shellcheck -s bash -e SC2207 target/completions/bash
 
 bench:
 	@tests/packages.sh build kernel
@@ -41,14 +55,41 @@ man:
 	@tests/packages.sh build
 	DMTOOL_WRITE_MAN=1 $(CARGO) test --quiet --locked --test manual
 
-install: build
-	install -D -m 0755 target/release/dmtool $(DESTDIR)$(PREFIX)/sbin/dmtool
-	for page in man/*.8; do install -D -m 0644 $$page $(DESTDIR)$(PREFIX)/share/man/man8/$${page##*/} || exit 1; done
-	mkdir -p $(DESTDIR)$(PREFIX)/lib/systemd/system
-	sed 's|/usr/local/sbin|$(PREFIX)/sbin|' systemd/dmtool-activate.service \
-	    > $(DESTDIR)$(PREFIX)/lib/systemd/system/dmtool-activate.service
-	mkdir -p $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
-	    $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
-	target/release/dmtool completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/dmtool
-	target/release/dmtool completions zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_dmtool
-	target/release/dmtool completions fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/dmtool.fish
+# Everything below DESTDIR and PREFIX, as packagers expect it. Given a BINARY, none is built.
+install: $(if $(filter $(BUILT),$(BINARY)),build)
+	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/sbin/dmtool
+	mkdir -p $(UNITS) $(MAN) $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions \
+	    $(SHARE)/fish/vendor_completions.d $(DOC)
+	install -m 0644 man/*.8 $(MAN)
+	for unit in $(notdir $(wildcard systemd/*)); do \
+	    sed 's|/usr/local/sbin|$(PREFIX)/sbin|' systemd/$$unit > $(UNITS)/$$unit || exit 1; done
+	$(BINARY) completions bash > $(SHARE)/bash-completion/completions/dmtool
+	$(BINARY) completions zsh > $(SHARE)/zsh/site-functions/_dmtool
+	$(BINARY) completions fish > $(SHARE)/fish/vendor_completions.d/dmtool.fish
+	install -m 0644 README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE $(DOC)
+	for file in $$(find examples -type f); do install -D -m 0644 $$file $(DOC)/$$file || exit 1; done
+
+# What install put there. Units are stopped and disabled by whoever enabled them; pools, and what dmtool knows of them,
+# stay.
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/sbin/dmtool $(addprefix $(MAN)/,$(notdir $(wildcard man/*.8))) \
+	    $(addprefix $(UNITS)/,$(notdir $(wildcard systemd/*))) $(SHARE)/bash-completion/completions/dmtool \
+	    $(SHARE)/zsh/site-functions/_dmtool $(SHARE)/fish/vendor_completions.d/dmtool.fish
+	rm -rf $(DOC)
+
+# A Debian package of what install installs below /usr: target/debian/dmtool_*.deb.
+deb: $(CARGO_DEB)
+	rm -rf target/package target/debian
+	$(MAKE) install DESTDIR=target/package PREFIX=/usr
+	printf 'dmtool (%s-1) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- %s  %s\n' \
+	    "$$(sed -n '/^version = "\(.*\)"/ { s//\1/p; q }' Cargo.toml)" \
+	    "$$(sed -n 's/^maintainer = "\(.*\)"/\1/p' Cargo.toml)" \
+	    "$$(LC_ALL=C date -u -R -r CHANGELOG.md)" > target/package/changelog.Debian
+	$(CARGO_DEB) --no-build --no-strip --locked --offline
+
+# The tool that packs it, without its own compression: dpkg's tools have that.
+$(CARGO_DEB):
+	@tests/packages.sh build deb
+	$(CARGO) install --quiet --locked --debug --no-default-features --root target/tools/cargo-deb-$(CARGO_DEB_VERSION) \
+	    --target-dir target/tools/build --version $(CARGO_DEB_VERSION) cargo-deb
+	rm -rf target/tools/build

@@ -1,18 +1,21 @@
 #!/bin/sh
-# Installs the Debian packages that are missing for what is named: build, kernel (tests in a booted kernel), lint.
+# Installs the Debian packages that are missing for what is named: build, kernel (tests in a booted kernel), deb
+# (the package and its test), lint.
 # As root with apt-get; otherwise it names them and fails.
 set -e
 build="gcc libc6-dev libdevmapper-dev libblkid-dev clang libclang-dev pkg-config"
 kernel="user-mode-linux kmod udev lvm2 dmeventd thin-provisioning-tools e2fsprogs xfsprogs btrfs-progs
     cryptsetup-bin mdadm parted fdisk iproute2 procps util-linux bsdutils systemd dbus jq
     busybox-static docker.io containerd runc strace ansible-core"
-lint="shellcheck"
+deb="make dpkg-dev sudo"
+lint="shellcheck zsh fish"
 
 wanted=""
 for what in "$@"; do
     case $what in
         build) wanted="$wanted $build" ;;
         kernel) wanted="$wanted $kernel" ;;
+        deb) wanted="$wanted $deb" ;;
         lint) wanted="$wanted $lint" ;;
         *) echo "packages.sh: no such group: $what" >&2; exit 2 ;;
     esac
