@@ -3,7 +3,8 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
 BUILT = target/release/dmtool
-BINARY ?= $(BUILT)
+BINARY = $(BUILT)
+DEBS = target/debian
 CARGO_DEB_VERSION = 3.8.0
 CARGO_DEB = target/tools/cargo-deb-$(CARGO_DEB_VERSION)/bin/cargo-deb
 MAN = $(DESTDIR)$(PREFIX)/share/man/man8
@@ -79,13 +80,13 @@ uninstall:
 
 # A Debian package of what install installs below /usr: target/debian/dmtool_*.deb.
 deb: $(CARGO_DEB)
-	rm -rf target/package target/debian
+	rm -rf target/package $(DEBS)
 	$(MAKE) install DESTDIR=target/package PREFIX=/usr
 	printf 'dmtool (%s-1) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- %s  %s\n' \
 	    "$$(sed -n '/^version = "\(.*\)"/ { s//\1/p; q }' Cargo.toml)" \
 	    "$$(sed -n 's/^maintainer = "\(.*\)"/\1/p' Cargo.toml)" \
 	    "$$(LC_ALL=C date -u -R -r CHANGELOG.md)" > target/package/changelog.Debian
-	$(CARGO_DEB) --no-build --no-strip --locked --offline
+	$(CARGO_DEB) --no-build --no-strip --locked --offline --output $(DEBS)/
 
 # The tool that packs it, without its own compression: dpkg's tools have that.
 $(CARGO_DEB):

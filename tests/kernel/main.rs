@@ -28,6 +28,7 @@ mod loop_pool;
 mod metadata;
 mod monitoring;
 mod options;
+mod package;
 mod refusals;
 mod register;
 mod repair;
