@@ -1,12 +1,14 @@
 //! What `make install` and `make deb` make: the files, and the package on a machine with systemd, from `dpkg -i` to
 //! `dpkg -P`, with its timer, and what anybody is told by `check --last`.
 
+use super::health::small_pool;
 use super::register::{no_var, var};
 use crate::harness::*;
 use assert_cmd::Command as AssertCommand;
 use predicates::prelude::*;
 use predicates::str::{contains, is_match, starts_with};
 use std::path::Path;
+use std::time::Instant;
 
 const KEPT: &str = "/run/dmtool/check.json";
 const HINT: &str = "hint: systemctl enable --now dmtool-check.timer";
@@ -110,6 +112,38 @@ fn the_debian_package_from_its_installation_to_its_purge() {
             removed();
             dmtool("deactivate --all").assert().success();
             no_var();
+        });
+    });
+}
+
+#[test]
+fn the_unit_does_not_wait_for_what_hangs_in_the_kernel() {
+    boots(|machine| {
+        machine.systemd("", || {
+            sh(&format!(
+                "sed 's|/usr/local/sbin/dmtool|{}|' {}/systemd/dmtool-check.service > /etc/systemd/system/dmtool-check.service; systemctl daemon-reload",
+                env!("CARGO_BIN_EXE_dmtool"),
+                env!("CARGO_MANIFEST_DIR")
+            ));
+            small_pool();
+            look();
+            dmtool("check --last").assert().stdout(contains("in 1 pool;").or(contains("1 pool is healthy")));
+            sh("dmsetup suspend --noflush vg-pool_tmeta");
+            sh("(dd if=/dev/zero of=/dev/vg/v bs=64k count=4 oflag=direct,sync >/dev/null 2>&1 &) ; sleep 1");
+            // Twice: what the first one left in the kernel keeps no second one waiting.
+            for _ in 0..2 {
+                let start = Instant::now();
+                assert!(!try_sh("systemctl start dmtool-check.service").0);
+                assert!(start.elapsed().as_secs() < 50, "{:?}", start.elapsed());
+                assert_eq!(unit("dmtool-check.service", "Result"), "exit-code", "it came to its end by itself");
+                dmtool("check --last --max-age 50").assert().code(3).stdout(contains("could-not-look"));
+            }
+            let left = "find /sys/fs/cgroup -path '*/dmtool-check.service/cgroup.procs' -exec cat {} +";
+            assert_ne!(sh(left), "", "what hangs is still there");
+            sh("dmsetup resume vg-pool_tmeta");
+            wait_until("all can be seen again", || {
+                try_sh("systemctl start dmtool-check.service").0 && json("check --last").1["status"] != "unknown"
+            });
         });
     });
 }
