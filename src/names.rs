@@ -211,9 +211,9 @@ pub fn layer_over(dm_name: &str) -> Option<&str> {
 
 /// Whether what the operator typed for POOL means the pool with this name and these device names: `VG/LV`, a
 /// device-mapper name, `/dev/VG/LV` or `/dev/mapper/NAME`.
-pub fn means(typed: &str, name: &str, dm_names: &[&str]) -> bool {
+pub fn means<N: AsRef<str>>(typed: &str, name: &str, dm_names: &[N]) -> bool {
     let bare = typed.strip_prefix("/dev/mapper/").or(typed.strip_prefix("/dev/")).unwrap_or(typed);
-    bare == name || dm_names.contains(&bare)
+    bare == name || dm_names.iter().any(|known| known.as_ref() == bare)
 }
 
 /// A word for a shell.

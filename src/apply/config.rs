@@ -1,10 +1,11 @@
 //! What configures others: their files, and their services.
 
+use crate::observe::docker;
 use crate::plan::step::Undo;
 use crate::sys::exec::{self, Ended, Task};
 use crate::sys::file;
 use crate::sys::signal::Stop;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -36,26 +37,52 @@ pub fn restart(service: &str, back: Option<&str>, undo: Option<&Undo>, stop: &St
         let back = back.map_or(String::new(), |back| format!("; to go back: {back} && systemctl restart {service}"));
         bail!("{why}{back}");
     };
-    let said = match bring_back(undo) {
-        Ok(said) => said,
-        Err(error) => bail!("{why}; and what was there before could not be brought back: {error:#}"),
-    };
-    bail!("{why}; {said}")
+    bail!("{why}; {}", bring_back(undo))
 }
 
-/// The old folder and the old file, and the service as it was. What the service has made in the meantime is kept apart.
-fn bring_back(undo: &Undo) -> Result<String> {
-    stop(undo.units)?;
-    let folder = Path::new(&undo.folder);
-    let mut said = format!("{} is back as it was", undo.folder);
-    if folder.exists() {
-        let free = |name: &String| Path::new(name).symlink_metadata().is_err();
-        let names = (0..1000).map(|number| format!("{}.failed.{number}", undo.folder));
-        let apart = names.into_iter().find(free).context("every name for what is new is taken")?;
-        file::rename(folder, Path::new(&apart))?;
-        let _ = write!(said, " (what was made in its place is {apart})");
+/// Moves a folder aside that nothing is mounted in; where that fails, what was there before is brought back.
+pub fn move_aside(from: &Path, to: &Path, undo: &Undo) -> Result<()> {
+    let mounted = consumers_mount(from)?;
+    let moved = match mounted {
+        Some(place) => Err(anyhow!("{place} is a mount of its own")),
+        None => file::rename(from, to),
+    };
+    moved.map_err(|why| anyhow!("{why:#}; {}", bring_back(undo)))
+}
+
+/// A mount at a folder or below it.
+fn consumers_mount(folder: &Path) -> Result<Option<String>> {
+    let text = file::read(Path::new("/proc/self/mountinfo"))?.unwrap_or_default();
+    Ok(docker::mounted(&text, folder))
+}
+
+/// The old folder and the old file, and the service as it was; says how that went.
+fn bring_back(undo: &Undo) -> String {
+    match brought_back(undo) {
+        Err(why) => format!("and what was there before could not be brought back: {why:#}"),
+        Ok(said) if !undo.ran => said,
+        Ok(said) => match started(undo.units) {
+            Ok(()) => format!("{said}, and it runs as before"),
+            Err(why) => format!("{said}, but it could not be started again: {why:#}"),
+        },
     }
-    file::rename(Path::new(&undo.copy), folder)?;
+}
+
+/// What the service has made in the meantime is kept apart.
+fn brought_back(undo: &Undo) -> Result<String> {
+    stop(undo.units)?;
+    let (folder, copy) = (Path::new(&undo.folder), Path::new(&undo.copy));
+    let mut said = format!("{} is back as it was", undo.folder);
+    if copy.exists() {
+        if folder.exists() {
+            let free = |name: &String| Path::new(name).symlink_metadata().is_err();
+            let mut names = (0..1000).map(|number| format!("{}.failed.{number}", undo.folder));
+            let apart = names.find(free).context("every name for what is new is taken")?;
+            file::rename(folder, Path::new(&apart))?;
+            let _ = write!(said, " (what was made in its place is {apart})");
+        }
+        file::rename(copy, folder)?;
+    }
     match (&undo.file, &undo.backup) {
         (Some(path), Some(backup)) => {
             file::take_place(Path::new(backup), Path::new(path))?;
@@ -67,23 +94,33 @@ fn bring_back(undo: &Undo) -> Result<String> {
         }
         (None, _) => {}
     }
-    if undo.ran {
-        // systemd counts starts that failed, and starts no more after some.
-        let mut words = vec!["reset-failed"];
-        words.extend(undo.units);
-        let _ = systemctl(&words, None);
-        let mut words = vec!["start"];
-        words.extend(undo.units);
-        run(&words).context("it could not be started again")?;
-        said.push_str(", and it runs as before");
-    }
     Ok(said)
+}
+
+fn started(units: &[&str]) -> Result<()> {
+    let units = loaded(units)?;
+    // systemd counts starts that failed, and starts no more after some.
+    let words = |verb| std::iter::once(verb).chain(units.iter().copied()).collect::<Vec<_>>();
+    let _ = systemctl(&words("reset-failed"), None);
+    run(&words("start"))
+}
+
+/// Those of the units that this host has.
+fn loaded<'a>(units: &[&'a str]) -> Result<Vec<&'a str>> {
+    let mut found = Vec::new();
+    for unit in units {
+        let said = systemctl(&["show", "--property", "LoadState", "--value", unit], None)?;
+        if said.is_some_and(|ended| ended.said == "loaded") {
+            found.push(*unit);
+        }
+    }
+    Ok(found)
 }
 
 /// Has systemd stop units and waits for that.
 pub fn stop(units: &[&str]) -> Result<()> {
     let mut words = vec!["stop"];
-    words.extend(units);
+    words.extend(loaded(units)?);
     run(&words)
 }
 

@@ -140,7 +140,7 @@ fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, sh
         Step::EndRepair { repair, keeps_old } => metadata::end(repair, *keeps_old),
         Step::WriteConfig { path, old, text, backup } => config::write(path, (old.as_deref(), text), backup.as_deref()),
         Step::StopService { units } => config::stop(units),
-        Step::MoveFolder { from, to } => file::rename(Path::new(from), Path::new(to)),
+        Step::MoveFolder { from, to, undo } => config::move_aside(Path::new(from), Path::new(to), undo),
         Step::RestartService { service, back, undo } => {
             config::restart(service, back.as_deref(), undo.as_deref(), stop)
         }

@@ -18,12 +18,14 @@ pub fn run(step: &Teardown, host: &mut Host) -> Result<()> {
         Teardown::BlankEdges { path } => block::blank_edges(Path::new(path), EDGE),
         Teardown::BlankDisk { disk } => blank(disk, host),
         Teardown::Forget { record } => {
-            if let Some(copy) = record.copy() {
-                file::remove(&copy)?;
-                // Where somebody keeps more there, it stays.
-                copy.parent().map_or(Ok(()), file::remove_empty_folder)?;
+            let copy = record.copy();
+            copy.as_deref().map_or(Ok(()), file::remove)?;
+            file::remove(&record.path())?;
+            // Where somebody keeps more there, or it is a mount, it stays.
+            if let Some(folder) = copy.as_deref().and_then(Path::parent) {
+                file::remove_empty_folder(folder);
             }
-            file::remove(&record.path())
+            Ok(())
         }
         Teardown::RemoveVolumes { .. } | Teardown::RemoveGroup { .. } => bail!("LVM's own step came here"),
     }

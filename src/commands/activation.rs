@@ -66,7 +66,7 @@ pub fn remembered(chosen: &Chosen, facts: &Facts) -> Looked<Record> {
 pub fn is_bare(chosen: &Chosen) -> bool {
     match chosen {
         Chosen::One(name) => {
-            register::read().is_ok_and(|known| known.iter().any(|entry| means(name, &entry.name, &[])))
+            register::read().is_ok_and(|known| known.iter().any(|entry| means(name, &entry.name, &[""; 0])))
         }
         Chosen::Only | Chosen::All => !lvm::is_installed() && register::read().is_ok_and(|known| !known.is_empty()),
     }

@@ -105,8 +105,8 @@ impl Makes for LoopPool {
     fn makes<'a>(&self, facts: &'a Facts) -> Option<Target<'a>> {
         let name = self.request.name.to_string();
         match facts.pool.as_ref().ok()? {
-            Some(pool) if pool.live.is_some() => Some(Target::Pool(pool)),
-            _ => Some(Target::NewPool { dm_name: name.clone(), name, kind: Kind::Loop }),
+            Some(pool) => Some(Target::Pool(pool)),
+            None => Some(Target::NewPool { dm_name: name.clone(), name, kind: Kind::Loop }),
         }
     }
 }

@@ -335,8 +335,8 @@ impl Makes for Setup {
     fn makes<'a>(&self, facts: &'a Facts) -> Option<Target<'a>> {
         let name = &self.request.pool;
         match facts.pool.as_ref().ok()? {
-            Some(pool) if pool.live.is_some() => Some(Target::Pool(pool)),
-            _ => Some(Target::NewPool { name: name.to_string(), dm_name: name.dm_name(), kind: Kind::Lvm }),
+            Some(pool) => Some(Target::Pool(pool)),
+            None => Some(Target::NewPool { name: name.to_string(), dm_name: name.dm_name(), kind: Kind::Lvm }),
         }
     }
 }

@@ -4,15 +4,17 @@ use super::activation::{is_bare, look};
 use super::{Globals, Verb, drive};
 use crate::exit::Problem;
 use crate::names::{LvmName, means};
-use crate::observe::{Host, config, consumers, host, profile, repair, teardown};
+use crate::observe::{Host, Looked, Unseen, config, consumers, device, host, metadata, profile, repair, teardown};
 use crate::plan::Plan;
 use crate::plan::activation::Chosen;
 use crate::plan::preflight::{self, Needs};
 use crate::plan::refusal::Refusal;
+use crate::plan::teardown::lvm::two_volumes;
 use crate::plan::teardown::{Config, Facts, Meant, Request, meant, plan};
 use crate::report::json;
 use crate::sys::block::{self, Node};
 use serde_json::Value;
+use std::path::Path;
 
 /// Remove a pool for good, with all that is in it
 ///
@@ -57,19 +59,27 @@ impl Verb for Down {
         let ground = look(host);
         let pool = ground.pools.iter().flatten().find(|pool| means(given, &pool.name, &pool.dm_names()));
         let name = pool.map_or(given.as_str(), |pool| pool.name.as_str()).to_owned();
+        let both = ground.lvm.as_ref().ok().and_then(|lvm| two_volumes(given, lvm));
         let journal = teardown::read_named(&name);
-        let of_lvm = journal.as_ref().ok().and_then(|journal| Some(journal.as_ref()?.pool.clone()));
-        let of_lvm = of_lvm.or_else(|| LvmName::parse(&name).ok());
+        let begun = journal.as_ref().ok().and_then(|journal| Some(journal.as_ref()?.pool.clone()));
+        let of_lvm = both.as_ref().map(|(data, _)| data.clone()).or(begun).or_else(|| LvmName::parse(&name).ok());
         let disks = journal.iter().flatten().flat_map(|journal| &journal.disks);
-        let number = |lv: &str| match block::node(&format!("/dev/{}/{lv}", of_lvm.as_ref()?.vg)) {
-            Ok(Node::Block { major, minor, .. }) => Some(format!("{major}:{minor}")),
+        let device = |volume: &LvmName| format!("/dev/mapper/{}", volume.dm_name());
+        let number = |volume: &LvmName| match block::node(&device(volume)) {
+            Ok(Node::Block { major, minor, .. }) => Some((volume.lv.to_string(), format!("{major}:{minor}"))),
             _ => None,
         };
+        let content = both.as_ref().map(|(data, metadata)| {
+            let unseen = || Err(Unseen(format!("{} is down", device(data))));
+            let signature = device::signature(&device(data)).unwrap_or_else(unseen);
+            (metadata::head(Path::new(&device(metadata))), signature)
+        });
         Facts {
             configs: configs(),
             profile: of_lvm.as_ref().map_or(Ok(None), |name| profile::read(&name.dm_name())),
             disks: disks.map(|disk| (disk.clone(), teardown::edges(disk))).collect(),
-            numbers: ["data", "metadata"].into_iter().filter_map(number).collect(),
+            numbers: both.iter().flat_map(|(data, metadata)| [data, metadata]).filter_map(number).collect(),
+            content,
             repair: repair::read(&name).map(|repair| repair.is_some()),
             journal,
             ground,
@@ -103,21 +113,16 @@ impl Verb for Down {
 
 /// Docker and containerd, with what they are configured for.
 fn configs() -> Vec<Config> {
-    let dockers = consumers::docker_devices().map(|devices| devices.map(|devices| devices.data));
-    let found = consumers::consumers();
-    let one = |who: &'static str, path: &str, runs: bool| {
-        let named =
-            |found: &Vec<consumers::Consumer>| found.iter().find(|one| one.name == who).map(|one| one.pool.clone());
-        let pool = found.as_ref().map(named).map_err(Clone::clone);
-        let data = if who == "Docker" { dockers.clone() } else { Ok(None) };
-        let file = config::look(path);
-        match (pool, data, file) {
-            (Ok(pool), Ok(data), file) => Config { who, runs, pool: pool.or(data), file },
-            (Err(why), _, _) | (_, Err(why), _) => Config { who, runs, pool: None, file: Err(why) },
-        }
+    let one = |who, path, runs, pool: Looked<Option<String>>| match pool {
+        Ok(pool) => Config { who, runs, pool, file: config::look(path) },
+        Err(why) => Config { who, runs, pool: None, file: Err(why) },
+    };
+    let dockers = || {
+        let data = || Ok(consumers::docker_devices()?.map(|devices| devices.data));
+        consumers::docker_pool()?.map_or_else(data, |pool| Ok(Some(pool)))
     };
     vec![
-        one("Docker", consumers::DOCKER, consumers::docker_runs()),
-        one("containerd", consumers::CONTAINERD, consumers::containerd_runs()),
+        one("Docker", consumers::DOCKER, consumers::docker_runs(), dockers()),
+        one("containerd", consumers::CONTAINERD, consumers::containerd_runs(), consumers::containerd_pool()),
     ]
 }

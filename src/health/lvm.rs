@@ -165,7 +165,7 @@ pub(super) fn half_built(survey: &Survey) -> Outcome {
     let mut found = Vec::new();
     for data in lvm.lvs.iter().filter(plain) {
         let name = format!("{}/{}", data.vg_name, data.lv_name);
-        if !survey.all && !survey.unknown.iter().any(|asked| means(asked, &name, &[])) {
+        if !survey.all && !survey.unknown.iter().any(|asked| means(asked, &name, &[""; 0])) {
             continue;
         }
         let is_half = |row: &&LvRow| {

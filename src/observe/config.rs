@@ -12,6 +12,8 @@ pub struct ConfigFile {
     pub text: Option<String>,
     /// Why it cannot be replaced, as a sentence.
     pub barred: Option<String>,
+    /// The last copy of it that there is.
+    pub last_backup: Option<String>,
     /// A name for a copy of it that nobody has.
     pub backup: String,
 }
@@ -21,15 +23,14 @@ pub struct ConfigFile {
 /// # Errors
 /// It cannot be looked at, or every name for its copy is taken.
 pub fn look(path: &str) -> Looked<ConfigFile> {
-    let backup = (0..1000)
-        .map(
-            |number| {
-                if number == 0 { format!("{path}.before-dmtool") } else { format!("{path}.before-dmtool.{number}") }
-            },
-        )
-        .find(|backup| Path::new(backup).symlink_metadata().is_err())
-        .ok_or_else(|| Unseen(format!("every name for a copy of {path} is taken")))?;
-    let found = ConfigFile { path: path.to_owned(), text: None, barred: None, backup };
+    let name = |number: u32| match number {
+        0 => format!("{path}.before-dmtool"),
+        number => format!("{path}.before-dmtool.{number}"),
+    };
+    let is_free = |number: &u32| Path::new(&name(*number)).symlink_metadata().is_err();
+    let free = (0..1000).find(is_free).ok_or_else(|| Unseen(format!("every name for a copy of {path} is taken")))?;
+    let (backup, last_backup) = (name(free), free.checked_sub(1).map(name));
+    let found = ConfigFile { path: path.to_owned(), text: None, barred: None, last_backup, backup };
     let barred = match file::replaceable(Path::new(path)) {
         Ok(()) => None,
         Err(why) => Some(format!("{why:#}.")),

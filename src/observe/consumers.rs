@@ -24,16 +24,27 @@ pub struct Consumer {
 /// # Errors
 /// A file is there and cannot be read or taken apart.
 pub fn consumers() -> Looked<Vec<Consumer>> {
-    let mut found = Vec::new();
-    if let Some(text) = looked(file::read(Path::new(DOCKER)))? {
-        let pool = docker(&text).map_err(|why| Unseen(format!("reading {DOCKER}: {why}")))?;
-        found.extend(pool.map(|pool| Consumer { name: "Docker", file: DOCKER, pool }));
-    }
-    if let Some(text) = looked(file::read(Path::new(CONTAINERD)))? {
-        let pool = containerd(&text).map_err(|why| Unseen(format!("reading {CONTAINERD}: {why}")))?;
-        found.extend(pool.map(|pool| Consumer { name: "containerd", file: CONTAINERD, pool }));
-    }
-    Ok(found)
+    let docker = docker_pool()?.map(|pool| Consumer { name: "Docker", file: DOCKER, pool });
+    let containerd = containerd_pool()?.map(|pool| Consumer { name: "containerd", file: CONTAINERD, pool });
+    Ok(docker.into_iter().chain(containerd).collect())
+}
+
+/// The pool in Docker's daemon.json.
+///
+/// # Errors
+/// The file is there and cannot be read or taken apart.
+pub fn docker_pool() -> Looked<Option<String>> {
+    let text = looked(file::read(Path::new(DOCKER)))?;
+    text.map_or(Ok(None), |text| docker(&text)).map_err(|why| Unseen(format!("reading {DOCKER}: {why}")))
+}
+
+/// The pool in containerd's config.toml.
+///
+/// # Errors
+/// The file is there and cannot be read or taken apart.
+pub fn containerd_pool() -> Looked<Option<String>> {
+    let text = looked(file::read(Path::new(CONTAINERD)))?;
+    text.map_or(Ok(None), |text| containerd(&text)).map_err(|why| Unseen(format!("reading {CONTAINERD}: {why}")))
 }
 
 /// Those of them that run: who, and the pool as it is configured. Docker may have it on its command line, too.

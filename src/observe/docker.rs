@@ -174,12 +174,25 @@ fn is_of_storage(word: &str) -> bool {
     short || ["--storage-driver", "--storage-opt"].iter().any(|option| word.starts_with(option))
 }
 
+/// A mount at a folder or below it, by /proc/self/mountinfo (proc_pid_mountinfo(5): its fifth word is the place).
+pub fn mounted(mountinfo: &str, folder: &Path) -> Option<String> {
+    let places = mountinfo.lines().filter_map(|line| line.split(' ').nth(4));
+    // A blank in a name stands there as \040.
+    let mut places = places.map(|place| place.replace("\\040", " "));
+    places.find(|place| Path::new(place).starts_with(folder))
+}
+
 fn folder(root: &Path, copy: &Path) -> anyhow::Result<Folder> {
     let there = file::folder(root)?;
+    let mountinfo = file::read(Path::new("/proc/self/mountinfo"))?.unwrap_or_default();
     let above = root.parent().map_or(Ok(None), file::folder)?;
     let barred = match (&there, &above) {
         (Some(there), _) if there.is_link => Some("it is a symlink"),
         (Some(there), Some(above)) if there.device != above.device => Some("it is a mount of its own"),
+        // Below it Docker has its own while it runs; those are looked at again before the move.
+        (Some(_), _) if mounted(&mountinfo, root).is_some_and(|place| Path::new(&place) == root) => {
+            Some("it is a mount of its own")
+        }
         _ => None,
     };
     Ok(Folder { there: there.is_some(), copy_there: copy.symlink_metadata().is_ok(), barred })
@@ -221,6 +234,14 @@ fn info() -> Looked<Info> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mounts_at_and_below_a_folder() {
+        let text = "24 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 24 8:2 / /var/lib/docker/volumes rw - ext4 /dev/sdb rw\n31 24 8:3 / /var/lib/docker2 rw - ext4 /dev/sdc rw\n";
+        assert_eq!(mounted(text, Path::new("/var/lib/docker")).as_deref(), Some("/var/lib/docker/volumes"));
+        assert_eq!(mounted(text, Path::new("/srv")), None);
+        assert_eq!(mounted(&text[38..], Path::new("/var/lib/docker/volumes/x")), None);
+    }
 
     #[test]
     fn options_of_the_storage_among_words() {

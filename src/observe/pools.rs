@@ -9,7 +9,7 @@ use super::profile;
 use super::register::{self, Record};
 use super::thin::{Mode, PoolFigures, PoolStatus, PoolTable, parse_pool_status, parse_pool_table};
 use super::{Looked, Unseen, looked};
-use crate::names::{layer_over, means};
+use crate::names::{LvmName, layer_over, means};
 use crate::sys::dm::{Ask, Control, Device, Entry};
 use crate::sys::{block, file};
 use crate::units::{Bytes, Sectors};
@@ -136,10 +136,14 @@ impl Pool {
     }
 
     /// The device-mapper names that the operator may use for it.
-    pub fn dm_names(&self) -> Vec<&str> {
+    pub fn dm_names(&self) -> Vec<String> {
         let live = self.live.as_ref().map(|live| live.dm_name.as_str());
         let broken = self.broken.as_ref().map(|broken| broken.dm_name.as_str());
-        live.or(broken).into_iter().flat_map(|name| [name, layer_over(name).unwrap_or(name)]).collect()
+        let up = live.or(broken).into_iter().flat_map(|name| [name, layer_over(name).unwrap_or(name)]);
+        let mut names: Vec<String> = up.map(str::to_owned).collect();
+        // One of LVM's has its name while it is down, too.
+        names.extend(LvmName::parse(&self.name).ok().map(|name| name.dm_name()));
+        names
     }
 }
 

@@ -2,8 +2,8 @@
 //! it had.
 
 use super::{Looked, Unseen, looked};
-use crate::names::{LvmName, means};
-use crate::sys::{block, file};
+use crate::names::LvmName;
+use crate::sys::{blkid, block, file};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,8 @@ pub const EDGE: usize = 1 << 20;
 pub struct Journal {
     pub dmtool: u64,
     pub pool: LvmName,
+    /// Its volumes, and their LVM uuids.
+    pub volumes: Vec<(LvmName, String)>,
     /// Nothing else is in the group, so that it goes too.
     pub group_goes: bool,
     /// The disks are to be blank.
@@ -65,15 +67,17 @@ pub fn read_named(given: &str) -> Looked<Option<Journal>> {
     for name in looked(block::entries(Path::new(FOLDER)))? {
         let path = Path::new(FOLDER).join(&name);
         let Some(stem) = name.strip_suffix(".json").filter(|stem| !stem.starts_with('.')) else { continue };
+        let parsed = LvmName::parse(given).map(|name| name.dm_name());
+        if given.strip_prefix("/dev/mapper/").unwrap_or(given) != stem && parsed.as_deref() != Ok(stem) {
+            continue;
+        }
         let Some(text) = looked(file::read(&path))? else { continue };
         let wrong = |why: String| Unseen(format!("{} tells of no teardown: {why}", path.display()));
         let journal: Journal = serde_json::from_str(&text).map_err(|why| wrong(why.to_string()))?;
         if journal.dmtool != FORMAT || journal.pool.dm_name() != stem {
             return Err(wrong(format!("it is of {} in the format {}", journal.pool, journal.dmtool)));
         }
-        if means(given, &journal.pool.to_string(), &[stem]) {
-            return Ok(Some(journal));
-        }
+        return Ok(Some(journal));
     }
     Ok(None)
 }
@@ -86,6 +90,10 @@ pub fn edges(disk: &Disk) -> Looked<Edges> {
     let (head, tail) = looked(block::edges(Path::new(&disk.path), EDGE))?;
     let plain = disk.uuid.replace('-', "");
     let has = |text: &str| !text.is_empty() && head.windows(text.len()).any(|found| found == text.as_bytes());
+    // What LVM left in the first MiB outlives its label, and a new owner's own signature does not write over all of it.
+    if !looked(block::has_label(Path::new(&disk.path)))? && !looked(blkid::signatures(&disk.path))?.is_empty() {
+        return Ok(Edges::Other);
+    }
     Ok(if head.iter().chain(&tail).all(|byte| *byte == 0) {
         Edges::Blank
     } else if has(&disk.uuid) || has(&plain) {

@@ -57,10 +57,13 @@ pub enum Target<'a> {
 
 impl Target<'_> {
     /// The device-mapper name of the pool; none for two volumes.
-    pub fn dm_name(&self) -> Option<&str> {
+    pub fn dm_name(&self) -> Option<String> {
         match self {
-            Target::Pool(pool) => Some(pool.live.as_ref().map_or(pool.name.as_str(), |live| live.dm_name.as_str())),
-            Target::NewPool { dm_name, .. } => Some(dm_name),
+            Target::Pool(pool) => {
+                let down = || LvmName::parse(&pool.name).map_or_else(|_| pool.name.clone(), |name| name.dm_name());
+                Some(pool.live.as_ref().map_or_else(down, |live| live.dm_name.clone()))
+            }
+            Target::NewPool { dm_name, .. } => Some(dm_name.clone()),
             Target::Volumes { .. } => None,
         }
     }
@@ -151,7 +154,7 @@ fn restartable(who: &str, unread_unit: bool, around: &Around, reasons: &mut Reas
 }
 
 /// What a consumer, or the kernel under it, would refuse about a pool that is there.
-fn fits(who: &str, pool: &Pool, around: &Around, reasons: &mut Reasons) {
+fn fits(who: &str, pool: &Pool, reasons: &mut Reasons) {
     let name = &pool.name;
     if is_dockers_own(name) {
         let why = format!("{name} is a pool that Docker makes itself, and takes down when it ends.");
@@ -171,21 +174,33 @@ fn fits(who: &str, pool: &Pool, around: &Around, reasons: &mut Reasons) {
         let hint = format!("see what mends it: dmtool check {}", quoted(name));
         reasons.add_with_hint(format!("{name} is not well."), hint);
     }
-    others(who, pool, around, reasons);
+}
+
+/// What a consumer would refuse about what it gets, whoever makes that.
+fn target_fits(who: &str, target: &Target<'_>, around: &Around, reasons: &mut Reasons) {
+    match target {
+        Target::Pool(pool) => {
+            fits(who, pool, reasons);
+            others(who, &pool.name, &pool.dm_names(), around, reasons);
+        }
+        Target::NewPool { name, dm_name, .. } => {
+            others(who, name, std::slice::from_ref(dm_name), around, reasons);
+        }
+        Target::Volumes { .. } => {}
+    }
 }
 
 /// Two that hand out thin ids of one pool destroy each other's volumes.
-fn others(who: &str, pool: &Pool, around: &Around, reasons: &mut Reasons) {
+fn others(who: &str, pool: &str, dm_names: &[String], around: &Around, reasons: &mut Reasons) {
     let consumers = match &around.consumers {
         Ok(consumers) => consumers,
         Err(why) => {
-            return reasons.add(format!("Who else is configured for {} could not be looked at: {why}.", pool.name));
+            return reasons.add(format!("Who else is configured for {pool} could not be looked at: {why}."));
         }
     };
-    let names = pool.dm_names();
-    for other in consumers.iter().filter(|one| one.name != who && means(&one.pool, &pool.name, &names)) {
+    for other in consumers.iter().filter(|one| one.name != who && means(&one.pool, pool, dm_names)) {
         reasons.add_with_hint(
-            format!("{} is configured for {} ({}): two cannot share a pool.", other.name, pool.name, other.file),
+            format!("{} is configured for {pool} ({}): two cannot share a pool.", other.name, other.file),
             format!("give {who} a pool of its own: dmtool setup DEVICE"),
         );
     }

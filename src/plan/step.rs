@@ -111,7 +111,7 @@ pub enum Step {
     /// Has systemd stop units.
     StopService { units: &'static [&'static str] },
     /// Gives a folder another name in its file system.
-    MoveFolder { from: String, to: String },
+    MoveFolder { from: String, to: String, undo: Box<Undo> },
     /// Has systemd restart a service; what brings its old file back, and what is brought back where it does not come up.
     RestartService { service: &'static str, back: Option<String>, undo: Option<Box<Undo>> },
     /// Takes a hidden volume of a pool out of the kernel, where a killed command left it active by itself: LVM
@@ -363,7 +363,7 @@ impl Step {
                 format!("cp --archive {0} {1} && write {0}", quoted(path), quoted(backup))
             }
             Step::StopService { units } => format!("systemctl stop {}", units.join(" ")),
-            Step::MoveFolder { from, to } => format!("mv {} {}", quoted(from), quoted(to)),
+            Step::MoveFolder { from, to, .. } => format!("mv {} {}", quoted(from), quoted(to)),
             Step::RestartService { service, .. } => format!("systemctl restart {service}"),
             _ => self.of_repair().unwrap_or_else(|| self.lvm_words().unwrap_or_default().join(" ")),
         }

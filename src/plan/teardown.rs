@@ -2,7 +2,7 @@
 //! it, the pool, what it lies on, and what is written of it.
 
 mod bare;
-mod lvm;
+pub mod lvm;
 
 use super::Plan;
 use super::activation;
@@ -10,13 +10,14 @@ use super::configure::{config_toml, daemon_json};
 use super::refusal::{Reasons, Refusal};
 use super::step::Step;
 use crate::names::{LvmName, means};
-use crate::observe::Looked;
 use crate::observe::config::ConfigFile;
 use crate::observe::device::Above;
+use crate::observe::metadata::Head;
 use crate::observe::pools::{Kind, Pool};
 use crate::observe::profile::Profile;
 use crate::observe::register::is_dockers_own;
 use crate::observe::teardown::{Disk, Edges, Journal};
+use crate::observe::{Looked, Unseen};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
@@ -35,7 +36,9 @@ pub struct Facts {
     /// What the disks of that are like.
     pub disks: Vec<(Disk, Looked<Edges>)>,
     /// The numbers of the two volumes, as tables have them, where those are meant.
-    pub numbers: Vec<String>,
+    pub numbers: Vec<(String, String)>,
+    /// What the metadata volume of the two begins with, and the first signature on the data volume.
+    pub content: Option<(Looked<Head>, Looked<Option<String>>)>,
     /// A repair of the pool was begun, and is not accepted.
     pub repair: Looked<bool>,
 }
@@ -55,7 +58,7 @@ pub struct Config {
 pub enum Meant<'a> {
     Pool(&'a Pool),
     /// The two volumes of a pool of Docker's own, by the name of the first.
-    Volumes(LvmName),
+    Volumes(LvmName, LvmName),
     /// What a teardown that was cut off left.
     Rest(&'a Journal),
     Nothing,
@@ -69,11 +72,18 @@ pub fn meant<'a>(request: &Request, facts: &'a Facts) -> Looked<Meant<'a>> {
     let ground = &facts.ground;
     let pools = ground.pools.as_ref().map_err(Clone::clone)?;
     let lvm = ground.lvm.as_ref().map_err(Clone::clone)?;
-    if let Some((data, _)) = lvm::two_volumes(request, lvm) {
-        return Ok(Meant::Volumes(data));
-    }
-    if let Some(pool) = pools.iter().find(|pool| means(&request.pool, &pool.name, &pool.dm_names())) {
-        return Ok(Meant::Pool(pool));
+    let named = |pool: &&Pool| means(&request.pool, &pool.name, &pool.dm_names());
+    let found: Vec<&Pool> = pools.iter().filter(named).collect();
+    let both = lvm::two_volumes(&request.pool, lvm);
+    match (found.as_slice(), both) {
+        ([], Some((data, metadata))) => return Ok(Meant::Volumes(data, metadata)),
+        ([pool], None) => return Ok(Meant::Pool(pool)),
+        ([], None) => {}
+        (several, both) => {
+            let mut names: Vec<String> = several.iter().map(|pool| pool.name.clone()).collect();
+            names.extend(both.map(|(data, _)| data.to_string()));
+            return Err(Unseen(format!("{} may be each of {}", request.pool, names.join(", "))));
+        }
     }
     let journal = facts.journal.as_ref().map_err(Clone::clone)?;
     Ok(journal.as_ref().map_or(Meant::Nothing, Meant::Rest))
@@ -88,6 +98,7 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
         Err(why) => reasons.add_with_hint(format!("Could not look: {why}."), "look at the pools: dmtool status"),
         Ok(Meant::Pool(pool)) => {
             of_pool(pool, facts, &mut reasons);
+            running(pool, facts, &mut reasons);
             configuration(&pool.name, &pool.dm_names(), facts, &mut plan, &mut reasons);
             let above = above(&pool.name, facts, &mut plan, &mut reasons);
             match (pool.kind, LvmName::parse(&pool.name)) {
@@ -95,14 +106,13 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
                 _ => bare::pool(request, pool, &above, facts, &mut plan, &mut reasons),
             }
         }
-        Ok(Meant::Volumes(data)) => {
-            let dm_name = data.dm_name();
-            configuration(&data.to_string(), &[&dm_name], facts, &mut plan, &mut reasons);
-            lvm::volumes(request, &data, facts, &mut plan, &mut reasons);
+        Ok(Meant::Volumes(data, metadata)) => {
+            configuration(&data.to_string(), &[data.dm_name()], facts, &mut plan, &mut reasons);
+            lvm::volumes(request, (&data, &metadata), facts, &mut plan, &mut reasons);
         }
         Ok(Meant::Rest(journal)) => {
             let (name, dm_name) = (journal.pool.to_string(), journal.pool.dm_name());
-            configuration(&name, &[&dm_name], facts, &mut plan, &mut reasons);
+            configuration(&name, &[dm_name], facts, &mut plan, &mut reasons);
             lvm::rest(request, journal, facts, &mut plan, &mut reasons);
         }
         Ok(Meant::Nothing) => no_other(request, facts, &mut reasons),
@@ -138,6 +148,10 @@ fn of_pool(pool: &Pool, facts: &Facts, reasons: &mut Reasons) {
     if pool.live.as_ref().is_some_and(|live| live.suspended) {
         reasons.add_with_hint(format!("{name} is suspended."), format!("see what brings it back: dmtool check {name}"));
     }
+    if pool.broken.is_some() {
+        let hint = format!("see what mends it: dmtool check {name}");
+        reasons.add_with_hint(format!("{name} is no working pool, and what stands on it is not known."), hint);
+    }
     match &facts.repair {
         Ok(false) => {}
         Ok(true) => reasons.add_with_hint(
@@ -148,8 +162,20 @@ fn of_pool(pool: &Pool, facts: &Facts, reasons: &mut Reasons) {
     }
 }
 
+/// A consumer holds no device of its pool while it has nothing to do, and may have the pool on its command line.
+fn running(pool: &Pool, facts: &Facts, reasons: &mut Reasons) {
+    let names = pool.dm_names();
+    for (who, wants) in facts.ground.running.iter().filter(|(_, wants)| means(wants, &pool.name, &names)) {
+        let units = if *who == "Docker" { "docker.socket docker" } else { "containerd" };
+        reasons.add_with_hint(
+            format!("{who} runs and is configured for {wants}."),
+            format!("stop it: systemctl stop {units}"),
+        );
+    }
+}
+
 /// Who is configured for the pool, and runs, uses it; of the others its name is taken out of their files.
-fn configuration(name: &str, dm_names: &[&str], facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) {
+fn configuration(name: &str, dm_names: &[String], facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) {
     for config in &facts.configs {
         let file = match &config.file {
             Ok(file) => file,
@@ -166,13 +192,16 @@ fn configuration(name: &str, dm_names: &[&str], facts: &Facts, plan: &mut Plan, 
             let units = if config.who == "Docker" { "docker.socket docker" } else { "containerd" };
             reasons.add_with_hint(why, format!("stop it: systemctl stop {units}"));
         }
+        if let Some(why) = &file.barred {
+            reasons.add(why.clone());
+            continue;
+        }
         let text = file.text.as_deref().unwrap_or_default();
         let without =
             if config.who == "Docker" { daemon_json::without_pool(text) } else { config_toml::without_pool(text) };
-        match (without, &file.barred) {
-            (Ok(None), _) => {}
-            (Ok(Some(_)), Some(why)) => reasons.add(why.clone()),
-            (Ok(Some(after)), None) => {
+        match without {
+            Ok(None) => {}
+            Ok(Some(after)) => {
                 plan.warnings.push(format!("what {} keeps of {name} in its own folder stays there", config.who));
                 plan.todo(Step::WriteConfig {
                     path: file.path.clone(),
@@ -181,7 +210,7 @@ fn configuration(name: &str, dm_names: &[&str], facts: &Facts, plan: &mut Plan, 
                     backup: Some(file.backup.clone()),
                 });
             }
-            (Err(why), _) => reasons.add(format!("{} is left alone: {why}.", file.path)),
+            Err(why) => reasons.add(format!("{} is left alone: {why}.", file.path)),
         }
     }
 }

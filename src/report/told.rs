@@ -69,14 +69,17 @@ impl Told {
     pub fn only(&mut self, names: &[String]) -> Vec<String> {
         let known = |name: &&String| {
             self.pools.iter().any(|pool| pool.answers_to(name))
-                || self.findings.iter().any(|finding| finding.pool.as_deref().is_some_and(|of| means(name, of, &[])))
+                || self
+                    .findings
+                    .iter()
+                    .any(|finding| finding.pool.as_deref().is_some_and(|of| means(name, of, &[""; 0])))
         };
         let unknown = names.iter().filter(|name| !known(name)).cloned().collect();
         self.pools.retain(|pool| names.iter().any(|name| pool.answers_to(name)));
         let kept = &self.pools;
         self.findings.retain(|finding| match &finding.pool {
             None => true,
-            Some(of) => names.iter().any(|name| means(name, of, &[])) || kept.iter().any(|pool| pool.name == *of),
+            Some(of) => names.iter().any(|name| means(name, of, &[""; 0])) || kept.iter().any(|pool| pool.name == *of),
         });
         unknown
     }

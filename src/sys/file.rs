@@ -73,17 +73,9 @@ pub fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Removes a folder where nothing is in it.
-///
-/// # Errors
-/// It cannot be removed, for another reason than that something is in it or that it is gone.
-pub fn remove_empty_folder(path: &Path) -> Result<()> {
-    match fs::remove_dir(path) {
-        Err(why) if ![std::io::ErrorKind::NotFound, std::io::ErrorKind::DirectoryNotEmpty].contains(&why.kind()) => {
-            Err(why).with_context(|| format!("removing {}", path.display()))
-        }
-        _ => Ok(()),
-    }
+/// Removes a folder, where nothing is in it and nothing is in the way.
+pub fn remove_empty_folder(path: &Path) {
+    let _ = fs::remove_dir(path);
 }
 
 /// A file's own size, and its file system's room.

@@ -24,7 +24,6 @@ fn assert_nothing_left() {
 #[test]
 fn a_pool_of_lvm_goes_with_its_group() {
     in_kernel(|| {
-        let pool = "docker/thinpool";
         dmtool("setup /dev/xvdf /dev/xvdg --data 50%VG --yes").assert().success();
         sh(
             "lvcreate -qq -V 64M -T docker/thinpool -n web 2>/dev/null && mkfs.ext4 -q /dev/docker/web && mkdir -p /run/web && mount /dev/docker/web /run/web && touch /run/web/x",
@@ -38,7 +37,7 @@ fn a_pool_of_lvm_goes_with_its_group() {
         dmtool("teardown docker/web --yes").assert().code(3).stderr(contains("docker/web is no thin pool"));
         dmtool("teardown docker-thinpool --dry-run").assert().success().stdout(
             contains("lvremove --yes docker/thinpool")
-                .and(contains("vgremove --yes docker"))
+                .and(contains("vgremove docker"))
                 .and(contains("rm /etc/lvm/profile/docker-thinpool.profile")),
         );
         assert_eq!(sh("vgs --noheadings -o lv_count docker"), "2");
@@ -56,7 +55,7 @@ fn a_pool_of_lvm_goes_with_its_group() {
         // What is left is a setup that was begun.
         dmtool("setup /dev/xvdf /dev/xvdg --data 50%VG --yes").assert().success();
         dmtool("deactivate").assert().success();
-        let (status, value) = json(&format!("teardown {pool} --wipe-devices --yes"));
+        let (status, value) = json("teardown docker-thinpool --wipe-devices --yes");
         assert_eq!((status, &value["changed"]), (0, &true.into()), "one that is down, {value:#}");
         assert_nothing_left();
         assert_blank("xvdf");
@@ -112,6 +111,39 @@ fn what_is_somebody_elses_stays() {
 }
 
 #[test]
+fn a_disk_that_is_somebodys_by_now_is_left_alone() {
+    in_kernel(|| {
+        // Two volumes of the names, and no pool of Docker's.
+        sh(
+            "vgcreate -qq vg /dev/xvdg && lvcreate -qq -y -n data -L 64M vg && lvcreate -qq -y -n metadata -L 8M vg && mkfs.ext4 -q /dev/vg/data",
+        );
+        dmtool("teardown vg/data --yes")
+            .assert()
+            .code(3)
+            .stderr(contains("carries ext4").and(contains("not Docker's")));
+        sh("mkfs.ext4 -q /dev/vg/metadata");
+        dmtool("teardown vg/data --yes").assert().code(3).stderr(contains("no metadata of a pool"));
+        sh("lvremove -qq -y vg/metadata");
+        dmtool("teardown vg/data --yes").assert().code(3).stderr(contains("vg/data is no thin pool"));
+        // A teardown that was cut off before its disk was blank; then somebody has put partitions on it.
+        sh("vgcreate -qq docker /dev/xvdf && for i in $(seq 24); do vgchange -qq --addtag t$i docker; done");
+        let uuid = sh("pvs --noheadings -o pv_uuid /dev/xvdf");
+        sh(
+            "vgremove -qq docker && pvremove -qq /dev/xvdf && printf 'label: gpt\\n,,L\\n' | sfdisk -q /dev/xvdf && mkdir -p /var/lib/dmtool/teardown",
+        );
+        let journal = format!(
+            "{{\"dmtool\": 1, \"pool\": \"docker/thinpool\", \"volumes\": [], \"group_goes\": true, \"wipe\": true, \
+             \"disks\": [{{\"path\": \"/dev/xvdf\", \"uuid\": \"{uuid}\"}}]}}"
+        );
+        std::fs::write("/var/lib/dmtool/teardown/docker-thinpool.json", journal).expect("the journal");
+        assert!(try_sh(&format!("head -c 1M /dev/xvdf | grep -aq {uuid}")).0, "LVM's text outlives its label");
+        let (status, value) = json("teardown docker/thinpool --wipe-devices --yes");
+        assert!(status == 0 && value["warnings"].to_string().contains("no longer the disk"), "{value:#}");
+        assert_eq!(sh("sfdisk -l /dev/xvdf | grep -c 'Linux filesystem'"), "1");
+    });
+}
+
+#[test]
 fn a_loop_pool_goes_with_its_files() {
     in_kernel(|| {
         dmtool("setup --loop --data 256M --metadata 8M --yes").assert().success();
@@ -130,7 +162,7 @@ fn a_loop_pool_goes_with_its_files() {
         sh(
             "mv /var/lib/dmtool/loop/data /var/lib/dmtool/loop/was && cp --sparse=always /var/lib/dmtool/loop/was /var/lib/dmtool/loop/data",
         );
-        dmtool("teardown loop --yes").assert().code(3).stderr(contains("another file than the register says"));
+        dmtool("teardown loop --yes").assert().code(3).stderr(contains("another file than the one in the register"));
         sh("mv /var/lib/dmtool/loop/was /var/lib/dmtool/loop/data");
         dmtool("teardown loop --yes").assert().success();
         assert_nothing_left();
@@ -145,7 +177,7 @@ fn a_bare_table_on_volumes() {
     in_kernel(|| {
         sh("vgcreate -qq vg /dev/xvdf && lvcreate -qq -y -n d -L 128M vg && lvcreate -qq -y -n m -L 8M vg");
         sh("dmsetup create rawpool --table '0 262144 thin-pool /dev/vg/m /dev/vg/d 128 0'");
-        dmtool("teardown rawpool --yes")
+        dmtool("teardown rawpool --wipe-devices --yes")
             .assert()
             .code(3)
             .stderr(contains("in no register").and(contains("--remember")));

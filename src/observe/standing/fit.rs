@@ -40,6 +40,18 @@ impl Standing {
         reasons
     }
 
+    /// Why what stands at a place is not what the register says; nothing where it is, or where nothing stands there.
+    pub fn another(place: &Place, there: &There) -> Option<String> {
+        match (place, there) {
+            (_, There::Missing) => None,
+            // Made, and not known yet: nothing was ever written to it.
+            (Place::File { inode: None, path, .. }, There::File(there)) => {
+                (there.allocated.0 > 0).then(|| format!("{path} is in the register without its inode, and is no hole."))
+            }
+            _ => misfit("place", place, there),
+        }
+    }
+
     /// How long the pool was: as recorded, or as its metadata says where it grew since and the register missed it. The
     /// kernel refuses a table that is shorter than the pool.
     pub fn length(&self, record: &Record) -> Sectors {

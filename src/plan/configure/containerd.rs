@@ -1,7 +1,7 @@
 //! The plan of `dmtool configure containerd`.
 
 use super::config_toml::{self, Setting};
-use super::{Around, Target, back, file, fits, forgotten, pool_named, restartable, short};
+use super::{Around, Target, back, file, forgotten, pool_named, restartable, short, target_fits};
 use crate::observe::config::ConfigFile;
 use crate::observe::containerd::Containerd;
 use crate::plan::Plan;
@@ -50,15 +50,13 @@ pub fn plan_on(request: &Request, target: &Target<'_>, facts: &Facts) -> Result<
             "containerd makes no pool of two volumes itself.",
             "give it a thin pool: dmtool setup DEVICE",
         ),
-        (Ok(found), Some(pool)) => file(edited(request, pool, found), found, &mut plan, &mut reasons),
+        (Ok(found), Some(pool)) => file(edited(request, &pool, found), found, &mut plan, &mut reasons),
     }
     if request.restart {
         restart(facts, &mut plan, &mut reasons);
     }
     if !plan.nothing_to_do() {
-        if let Target::Pool(pool) = target {
-            fits("containerd", pool, &facts.around, &mut reasons);
-        }
+        target_fits("containerd", target, &facts.around, &mut reasons);
         if reasons.is_empty() {
             first_use(target, facts, &mut plan, &mut reasons);
         }

@@ -1,7 +1,7 @@
 //! The plan of `dmtool configure docker`.
 
 use super::options::edited;
-use super::{Around, Target, back, daemon_json, file, fits, forgotten, pool_named, restartable, short};
+use super::{Around, Target, back, daemon_json, file, forgotten, pool_named, restartable, short, target_fits};
 use crate::names::{dm_escape, means, quoted};
 use crate::observe::Looked;
 use crate::observe::docker::Docker;
@@ -61,19 +61,19 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
 pub fn plan_on(request: &Request, target: &Target<'_>, facts: &Facts) -> Result<Plan, Refusal> {
     let mut reasons = Reasons::default();
     let mut plan = Plan::default();
-    let moved = if request.move_data { aside(request, target, facts, &mut plan, &mut reasons) } else { None };
     match facts.around.file.as_ref() {
         Err(why) => reasons.add(format!("Could not look: {why}.")),
         Ok(found) => file(edited(request, target, found, facts), found, &mut plan, &mut reasons),
     }
+    // The file first: where a boot comes between, Docker starts anew beside what it has, and nothing is out of its place.
+    let moved = if request.move_data { aside(request, target, facts, &mut plan, &mut reasons) } else { None };
     if request.restart {
-        restart(target, moved.as_ref(), facts, &mut plan, &mut reasons);
+        restart(target, moved.clone(), facts, &mut plan, &mut reasons);
     }
     if !plan.nothing_to_do() {
-        match target {
-            Target::Pool(pool) => fits("Docker", pool, &facts.around, &mut reasons),
-            Target::Volumes { data, metadata, new: false } => volumes_fit(data, metadata, facts, &mut reasons),
-            Target::NewPool { .. } | Target::Volumes { .. } => {}
+        target_fits("Docker", target, &facts.around, &mut reasons);
+        if let Target::Volumes { data, metadata, new: false } = target {
+            volumes_fit(data, metadata, facts, &mut reasons);
         }
         if reasons.is_empty() {
             first_use(target, moved.is_some(), facts, &mut reasons);
@@ -84,15 +84,14 @@ pub fn plan_on(request: &Request, target: &Target<'_>, facts: &Facts) -> Result<
     Ok(plan)
 }
 
-/// What Docker has goes aside where the pool makes it unreachable: the folder, and where it goes. None where nothing
-/// needs to.
+/// What Docker has goes aside where the pool makes it unreachable; what brings it back. None where nothing needs to.
 fn aside(
     request: &Request,
     target: &Target<'_>,
     facts: &Facts,
     plan: &mut Plan,
     reasons: &mut Reasons,
-) -> Option<(String, String)> {
+) -> Option<Undo> {
     let docker = &facts.docker;
     let (from, to) = (docker.root.clone(), docker.copy());
     let folder = match &docker.folder {
@@ -102,10 +101,12 @@ fn aside(
             return None;
         }
     };
-    let step = Step::MoveFolder { from: from.clone(), to: to.clone() };
-    if !folder.there && folder.copy_there {
+    let resumed = !folder.there && folder.copy_there;
+    let undo = undo(facts, plan, resumed);
+    let step = Step::MoveFolder { from: from.clone(), to: to.clone(), undo: Box::new(undo.clone()) };
+    if resumed {
         plan.already(step);
-        return Some((from, to));
+        return Some(undo);
     }
     let of_another = docker.left.as_ref().is_ok_and(|left| !left.is_empty())
         || (docker.base.as_ref().is_ok_and(Option::is_some) && !used(target, facts));
@@ -118,7 +119,7 @@ fn aside(
     if folder.copy_there {
         reasons.add_with_hint(
             format!("{to} is there already, so {from} cannot become that."),
-            format!("look at it, and if nobody needs it: rm -r {}", quoted(&to)),
+            format!("give it another name: mv {0} {0}.old", quoted(&to)),
         );
     }
     if docker.daemon.is_some() && request.restart {
@@ -126,20 +127,32 @@ fn aside(
     }
     plan.warnings.push(format!("what Docker has in {from} goes to {to}, volumes of containers with it"));
     plan.todo(step);
-    Some((from, to))
+    Some(undo)
+}
+
+/// What brings the folder and the file back; of a run that was cut off, the last copy of the file is its.
+fn undo(facts: &Facts, plan: &Plan, resumed: bool) -> Undo {
+    let docker = &facts.docker;
+    let file = facts.around.file.as_ref().ok();
+    let writes = plan.steps.iter().any(|planned| !planned.already && matches!(planned.step, Step::WriteConfig { .. }));
+    let fresh = file.and_then(|file| file.text.as_ref().map(|_| file.backup.clone()));
+    let backup = if resumed && !writes { file.and_then(|file| file.last_backup.clone()) } else { fresh };
+    let has_file = writes || (resumed && backup.is_some());
+    Undo {
+        folder: docker.root.clone(),
+        copy: docker.copy(),
+        file: file.filter(|_| has_file).map(|file| file.path.clone()),
+        backup,
+        units: &UNITS,
+        ran: docker.daemon.is_some() || resumed,
+    }
 }
 
 /// The socket first: it would start Docker anew.
 const UNITS: [&str; 2] = ["docker.socket", "docker.service"];
 
 /// Docker is restarted where it does not run on the pool, or was started before its file was changed.
-fn restart(
-    target: &Target<'_>,
-    moved: Option<&(String, String)>,
-    facts: &Facts,
-    plan: &mut Plan,
-    reasons: &mut Reasons,
-) {
+fn restart(target: &Target<'_>, undo: Option<Undo>, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) {
     let (docker, around) = (&facts.docker, &facts.around);
     let is_older = docker.daemon.zip(around.age).is_some_and(|(daemon, age)| daemon.runs > age);
     let done = runs_on(target, facts) && !is_older && plan.nothing_to_do();
@@ -164,15 +177,6 @@ fn restart(
         }
         restartable("Docker", docker.unread_unit, around, reasons);
     }
-    let writes = plan.steps.iter().any(|planned| !planned.already && matches!(planned.step, Step::WriteConfig { .. }));
-    let undo = moved.map(|(from, to)| Undo {
-        folder: from.clone(),
-        copy: to.clone(),
-        file: around.file.as_ref().ok().filter(|_| writes).map(|file| file.path.clone()),
-        backup: around.file.as_ref().ok().and_then(|file| file.text.as_ref().map(|_| file.backup.clone())),
-        units: &UNITS,
-        ran: docker.daemon.is_some(),
-    });
     let back = back(around, plan);
     plan.put(Step::RestartService { service: "docker", back, undo: undo.map(Box::new) }, done);
 }
@@ -250,10 +254,12 @@ fn first_use(target: &Target<'_>, moved: bool, facts: &Facts, reasons: &mut Reas
         Target::Pool(pool) => &pool.name,
         Target::NewPool { name, .. } | Target::Volumes { data: name, .. } => name,
     };
-    match (&facts.docker.base, used(target, facts)) {
+    // What has gone aside is of no pool here.
+    let base = if moved { &Ok(None) } else { &facts.docker.base };
+    match (base, used(target, facts)) {
         _ if runs_on(target, facts) => {}
         (Err(why), _) => reasons.add(format!("What Docker has in {root} could not be looked at: {why}.")),
-        (Ok(Some(_)), false) if !moved => reasons.add_with_hint(
+        (Ok(Some(_)), false) => reasons.add_with_hint(
             format!(
                 "{root}/devicemapper is of another pool: Docker would look for its volumes in {name}, which is new."
             ),
@@ -344,7 +350,7 @@ fn runs_on(target: &Target<'_>, facts: &Facts) -> bool {
     info.driver == "devicemapper"
         && match target {
             Target::NewPool { .. } | Target::Volumes { new: true, .. } => false,
-            Target::Pool(_) => info.pool.as_deref() == target.dm_name() && info.data.is_none(),
+            Target::Pool(_) => info.pool == target.dm_name() && info.data.is_none(),
             Target::Volumes { .. } => {
                 let number = facts.volumes.as_ref().and_then(|volumes| volumes.number.as_ref());
                 let pools = facts.around.ground.pools.iter().flatten();

@@ -62,18 +62,14 @@ impl Teardown {
 
     /// The words of the LVM command that it is, where it is one.
     pub fn lvm_words(&self) -> Option<Vec<String>> {
-        let line = |verb: &str| vec![verb.to_owned(), "--yes".to_owned()];
         match self {
             Teardown::RemoveVolumes { volumes, .. } => {
-                let mut line = line("lvremove");
+                let mut line = vec!["lvremove".to_owned(), "--yes".to_owned()];
                 line.extend(volumes.iter().map(ToString::to_string));
                 Some(line)
             }
-            Teardown::RemoveGroup { vg } => {
-                let mut line = line("vgremove");
-                line.push(vg.to_string());
-                Some(line)
-            }
+            // Without --yes: where somebody has made a volume in it by now, LVM asks, and is answered no.
+            Teardown::RemoveGroup { vg } => Some(vec!["vgremove".to_owned(), vg.to_string()]),
             _ => None,
         }
     }

@@ -4,7 +4,8 @@
 use super::{Facts, Request};
 use crate::names::DmName;
 use crate::observe::device::Above;
-use crate::observe::pools::Pool;
+use crate::observe::metadata::Head;
+use crate::observe::pools::{Kind, Pool};
 use crate::observe::register::{Place, Record};
 use crate::observe::standing::{Standing, There};
 use crate::plan::Plan;
@@ -15,64 +16,104 @@ use crate::plan::step::{Step, Teardown};
 pub fn pool(request: &Request, pool: &Pool, above: &[&Above], facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) {
     let name = &pool.name;
     let Some(known) = facts.ground.known(pool) else {
-        return reasons.add_with_hint(
-            format!("{name} is in no register, so a run that is cut off could not be finished."),
-            format!("have it remembered: dmtool activate {name} --remember"),
-        );
+        return unknown(request, pool, plan, reasons);
     };
     let Some((record, standing)) = looked_at(known, reasons) else { return };
     if let Some(live) = &pool.live
         && !standing.carries(live)
     {
-        reasons.add(format!("{name} is active on other devices than the register says."));
+        let hint = format!("see what became of it; the register is {}", record.path().display());
+        reasons.add_with_hint(format!("{name} is active on other devices than the register says."), hint);
     }
     let up = |device: &DmName| above.iter().any(|above| above.dm_name == device.as_str());
     // Those that are up are among the steps already.
-    let down: Vec<&DmName> = record.volumes.iter().map(|volume| &volume.device).filter(|device| !up(device)).collect();
-    plan.steps.extend(down.into_iter().map(|device| {
-        let mut part = Plan::default();
-        part.already(Step::RemoveDevice { device: device.clone() });
-        part.steps.remove(0)
-    }));
+    for volume in record.volumes.iter().filter(|volume| !up(&volume.device)) {
+        gone(&volume.device, facts, reasons);
+        plan.already(Step::RemoveDevice { device: volume.device.clone() });
+    }
+    if pool.live.is_none() {
+        gone(&record.name, facts, reasons);
+    }
     plan.put(Step::RemoveDevice { device: record.name.clone() }, pool.live.is_none());
-    places(request, record, standing, pool.live.is_some(), plan, reasons);
+    // The metadata last: it is the proof that the data is the pool's.
+    for (place, there) in [(&record.data, &standing.data), (&record.metadata, &standing.metadata)] {
+        match there {
+            Ok(there) => one_place(request, place, there, (pool, record, standing), plan, reasons),
+            Err(why) => reasons.add(format!("Could not look: {why}.")),
+        }
+    }
     plan.todo(Step::Teardown(Teardown::Forget { record: Box::new(record.clone()) }));
 }
 
-fn places(request: &Request, record: &Record, standing: &Standing, live: bool, plan: &mut Plan, reasons: &mut Reasons) {
-    for (place, there) in [(&record.metadata, &standing.metadata), (&record.data, &standing.data)] {
-        let path = place.path().to_owned();
-        match (place, there) {
-            (_, Err(why)) => reasons.add(format!("Could not look: {why}.")),
-            (Place::File { .. }, Ok(There::Missing)) => {
-                plan.already(Step::Teardown(Teardown::RemoveFile { path }));
-            }
-            (Place::File { inode, .. }, Ok(There::File(file))) => {
-                if inode.is_some_and(|inode| inode != file.inode) {
-                    let why = format!("{path} is another file than the register says.");
-                    reasons.add_with_hint(why, format!("look at it: ls -li {path}"));
-                }
-                if let Some(device) = &file.loop_device {
-                    if !live && !device.free {
-                        reasons.add(format!("{path} is in use: something else holds its loop device."));
-                    }
-                    plan.todo(Step::Detach { path: path.clone() });
-                }
-                plan.todo(Step::Teardown(Teardown::RemoveFile { path }));
-            }
-            (Place::Device { .. }, Ok(There::Device(_))) if request.wipe => {
-                plan.todo(Step::Teardown(Teardown::BlankEdges { path }));
-            }
-            (Place::Device { .. }, Ok(There::Device(_))) => {}
-            (Place::Device { .. }, Ok(There::Missing)) => {
-                plan.warnings.push(format!("{path} is not there, and stays as it is"));
-            }
-            (_, Ok(_)) => reasons.add(format!("{path} is not what the register says.")),
-        }
+/// One in no register: nothing but its node is ours to remove.
+fn unknown(request: &Request, pool: &Pool, plan: &mut Plan, reasons: &mut Reasons) {
+    let name = &pool.name;
+    if pool.kind != Kind::Raw || request.wipe || pool.live.is_none() {
+        return reasons.add_with_hint(
+            format!("{name} is in no register, so a run that is cut off could not be finished."),
+            format!("have it remembered: dmtool activate {name} --remember"),
+        );
     }
-    // A device that is another by now would be blanked.
-    let devices = matches!((&record.metadata, &record.data), (Place::Device { .. }, Place::Device { .. }));
-    if request.wipe && devices && !live {
-        standing.misplaced(record).into_iter().for_each(|why| reasons.add(why));
+    match DmName::new(name) {
+        Ok(device) => plan.todo(Step::RemoveDevice { device }),
+        Err(why) => reasons.add(format!("{why}.")),
+    }
+}
+
+/// What is said to be down must be.
+fn gone(device: &DmName, facts: &Facts, reasons: &mut Reasons) {
+    match &facts.ground.names {
+        Ok(names) if names.contains(device.as_str()) => reasons.add_with_hint(
+            format!("A device of the name {device} is there, and is not what the register says."),
+            format!("look at it: dmsetup info {device}"),
+        ),
+        Ok(_) => {}
+        Err(why) => reasons.add(format!("Could not look: {why}.")),
+    }
+}
+
+fn one_place(
+    request: &Request,
+    place: &Place,
+    there: &There,
+    (pool, record, standing): (&Pool, &Record, &Standing),
+    plan: &mut Plan,
+    reasons: &mut Reasons,
+) {
+    let path = place.path().to_owned();
+    if let Some(why) = Standing::another(place, there) {
+        return reasons
+            .add_with_hint(why, format!("see what became of it; the register is {}", record.path().display()));
+    }
+    match (place, there) {
+        (Place::File { .. }, There::Missing) => plan.already(Step::Teardown(Teardown::RemoveFile { path })),
+        (Place::File { .. }, There::File(file)) => {
+            if let Some(device) = &file.loop_device {
+                if pool.live.is_none() && !device.free {
+                    reasons.add(format!("{path} is in use: something else holds its loop device."));
+                }
+                plan.todo(Step::Detach { path: path.clone() });
+            }
+            plan.todo(Step::Teardown(Teardown::RemoveFile { path }));
+        }
+        (Place::Device { .. }, There::Device(device)) if request.wipe => {
+            if pool.live.is_none() && !device.free {
+                reasons.add(format!("{path} is in use: something holds it."));
+            }
+            match &standing.head {
+                // Blanked by a run that was cut off, the data before it.
+                Ok(Head::Blank) if pool.live.is_none() => plan.already(Step::Teardown(Teardown::BlankEdges { path })),
+                _ => {
+                    if pool.live.is_none() {
+                        standing.misfits(record).into_iter().for_each(|why| reasons.add(why));
+                    }
+                    plan.todo(Step::Teardown(Teardown::BlankEdges { path }));
+                }
+            }
+        }
+        (Place::Device { .. }, There::Missing) => {
+            plan.warnings.push(format!("{path} is not there, and stays as it is"));
+        }
+        _ => {}
     }
 }
