@@ -76,7 +76,8 @@ uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/sbin/dmtool $(addprefix $(MAN)/,$(notdir $(wildcard man/*.8))) \
 	    $(addprefix $(UNITS)/,$(notdir $(wildcard systemd/*))) $(SHARE)/bash-completion/completions/dmtool \
 	    $(SHARE)/zsh/site-functions/_dmtool $(SHARE)/fish/vendor_completions.d/dmtool.fish
-	rm -rf $(DOC)
+	rm -f $(addprefix $(DOC)/,README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE $(shell find examples -type f))
+	-find $(DOC) -depth -type d -empty -delete
 
 # A Debian package of what install installs below /usr: target/debian/dmtool_*.deb.
 deb: $(CARGO_DEB)

@@ -44,6 +44,19 @@ fn every_verb_has_help_that_fits_80_columns() {
     }
 }
 
+/// A word that a verb does not know is wrong usage before its help is asked for.
+#[test]
+fn every_command_of_the_readme_is_one() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("README.md");
+    let commands: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("    dmtool ")).collect();
+    assert!(commands.len() > 40, "{commands:#?}");
+    for command in commands {
+        let mut words: Vec<&str> = command.split_whitespace().collect();
+        words.push("--help");
+        dmtool(&words).assert().success().stdout(contains("Usage:"));
+    }
+}
+
 #[test]
 fn the_version_is_the_packages() {
     dmtool(&["--version"]).assert().success().stdout(format!("dmtool {}\n", env!("CARGO_PKG_VERSION")));
@@ -117,6 +130,9 @@ fn wrong_usage_with_json_is_json() {
     assert_eq!(value["error"]["kind"], "usage");
     assert_eq!((&value["dmtool"], &value["changed"]), (&1.into(), &false.into()));
     assert!(value["error"]["message"].as_str().is_some_and(|text| text.contains("1e9")));
+    let output = dmtool(&["setup", "--json"]).assert().code(2).get_output().stdout.clone();
+    let value: serde_json::Value = serde_json::from_slice(&output).expect("JSON");
+    assert_eq!(value["error"]["causes"], serde_json::json!(["<DEVICE>..."]));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What configures others: their files, and their services.
 
-use crate::observe::docker;
-use crate::plan::step::Undo;
+use crate::observe::docker::{self, UNITS};
+use crate::observe::moved::{self, Moved};
 use crate::sys::exec::{self, Ended, Task};
 use crate::sys::file;
 use crate::sys::signal::Stop;
@@ -26,7 +26,7 @@ pub fn write(path: &str, (old, text): (Option<&str>, &str), backup: Option<&str>
 }
 
 /// Has systemd restart a service and waits for it; where it does not come up, what was there before is brought back.
-pub fn restart(service: &str, back: Option<&str>, undo: Option<&Undo>, stop: &Stop) -> Result<()> {
+pub fn restart(service: &str, back: Option<&str>, undo: Option<&Moved>, stop: &Stop) -> Result<()> {
     let why = match systemctl(&["restart", service], Some(stop))? {
         Some(ended) if ended.status == Some(0) => return Ok(()),
         Some(ended) => format!("{service} did not come up (see journalctl --unit {service}): {}", ended.said),
@@ -40,40 +40,44 @@ pub fn restart(service: &str, back: Option<&str>, undo: Option<&Undo>, stop: &St
     bail!("{why}; {}", bring_back(undo))
 }
 
+/// Writes down that a folder goes aside.
+pub fn begin_move(moved: &Moved) -> Result<()> {
+    file::replace_private(Path::new(moved::PATH), &moved.text_of_file()?)
+}
+
 /// Moves a folder aside that nothing is mounted in; where that fails, what was there before is brought back.
-pub fn move_aside(from: &Path, to: &Path, undo: &Undo) -> Result<()> {
-    let mounted = consumers_mount(from)?;
-    let moved = match mounted {
+pub fn move_aside(undo: &Moved) -> Result<()> {
+    let (from, to) = (Path::new(&undo.folder), Path::new(&undo.copy));
+    let text = file::read(Path::new("/proc/self/mountinfo"))?.unwrap_or_default();
+    let moved = match docker::mounted(&text, from).first() {
         Some(place) => Err(anyhow!("{place} is a mount of its own")),
         None => file::rename(from, to),
     };
     moved.map_err(|why| anyhow!("{why:#}; {}", bring_back(undo)))
 }
 
-/// A mount at a folder or below it.
-fn consumers_mount(folder: &Path) -> Result<Option<String>> {
-    let text = file::read(Path::new("/proc/self/mountinfo"))?.unwrap_or_default();
-    Ok(docker::mounted(&text, folder))
-}
-
 /// The old folder and the old file, and the service as it was; says how that went.
-fn bring_back(undo: &Undo) -> String {
+fn bring_back(undo: &Moved) -> String {
     match brought_back(undo) {
         Err(why) => format!("and what was there before could not be brought back: {why:#}"),
         Ok(said) if !undo.ran => said,
-        Ok(said) => match started(undo.units) {
+        Ok(said) => match started(&UNITS) {
             Ok(()) => format!("{said}, and it runs as before"),
             Err(why) => format!("{said}, but it could not be started again: {why:#}"),
         },
     }
 }
 
-/// What the service has made in the meantime is kept apart.
-fn brought_back(undo: &Undo) -> Result<String> {
-    stop(undo.units)?;
+/// The folder is known by its number: only what was moved comes back. What was made in its place is kept apart.
+fn brought_back(undo: &Moved) -> Result<String> {
+    if exec::find("systemctl").is_some() {
+        stop(&UNITS)?;
+    }
     let (folder, copy) = (Path::new(&undo.folder), Path::new(&undo.copy));
-    let mut said = format!("{} is back as it was", undo.folder);
-    if copy.exists() {
+    let is_it = |path| file::folder(path).map(|found| found.is_some_and(|found| found.inode == undo.inode));
+    let mut said = format!("{} is as it was", undo.folder);
+    if is_it(copy)? {
+        said = format!("{} is back as it was", undo.folder);
         if folder.exists() {
             let free = |name: &String| Path::new(name).symlink_metadata().is_err();
             let mut names = (0..1000).map(|number| format!("{}.failed.{number}", undo.folder));
@@ -82,18 +86,21 @@ fn brought_back(undo: &Undo) -> Result<String> {
             let _ = write!(said, " (what was made in its place is {apart})");
         }
         file::rename(copy, folder)?;
+    } else if !is_it(folder)? {
+        bail!("{} is neither there nor {}", undo.folder, undo.copy);
     }
-    match (&undo.file, &undo.backup) {
-        (Some(path), Some(backup)) => {
+    if let Some(path) = &undo.file {
+        if file::read(Path::new(path))?.as_deref() != Some(undo.text.as_str()) {
+            let _ = write!(said, ", {path} stays, since somebody has changed it");
+        } else if let Some(backup) = &undo.backup {
             file::take_place(Path::new(backup), Path::new(path))?;
             let _ = write!(said, ", {path} too");
-        }
-        (Some(path), None) => {
+        } else {
             file::remove(Path::new(path))?;
             let _ = write!(said, ", {path} is gone again");
         }
-        (None, _) => {}
     }
+    file::remove(Path::new(moved::PATH))?;
     Ok(said)
 }
 
@@ -119,9 +126,11 @@ fn loaded<'a>(units: &[&'a str]) -> Result<Vec<&'a str>> {
 
 /// Has systemd stop units and waits for that.
 pub fn stop(units: &[&str]) -> Result<()> {
-    let mut words = vec!["stop"];
-    words.extend(loaded(units)?);
-    run(&words)
+    let units = loaded(units)?;
+    if units.is_empty() {
+        return Ok(());
+    }
+    run(&std::iter::once("stop").chain(units).collect::<Vec<_>>())
 }
 
 fn run(words: &[&str]) -> Result<()> {

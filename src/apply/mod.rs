@@ -7,7 +7,7 @@ mod swap;
 mod teardown;
 
 use crate::exit::{Kind, Problem};
-use crate::observe::{Host, filter, profile};
+use crate::observe::{Host, filter, moved, profile};
 use crate::plan::Plan;
 use crate::plan::step::Step;
 use crate::sys::copy::Tell;
@@ -140,7 +140,9 @@ fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, sh
         Step::EndRepair { repair, keeps_old } => metadata::end(repair, *keeps_old),
         Step::WriteConfig { path, old, text, backup } => config::write(path, (old.as_deref(), text), backup.as_deref()),
         Step::StopService { units } => config::stop(units),
-        Step::MoveFolder { from, to, undo } => config::move_aside(Path::new(from), Path::new(to), undo),
+        Step::BeginMove { moved } => config::begin_move(moved),
+        Step::MoveFolder { moved } => config::move_aside(moved),
+        Step::EndMove => file::remove(Path::new(moved::PATH)),
         Step::RestartService { service, back, undo } => {
             config::restart(service, back.as_deref(), undo.as_deref(), stop)
         }

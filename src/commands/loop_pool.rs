@@ -105,7 +105,7 @@ impl Makes for LoopPool {
     fn makes<'a>(&self, facts: &'a Facts) -> Option<Target<'a>> {
         let name = self.request.name.to_string();
         match facts.pool.as_ref().ok()? {
-            Some(pool) => Some(Target::Pool(pool)),
+            Some(pool) => pool.live.is_some().then_some(Target::Pool(pool)),
             None => Some(Target::NewPool { dm_name: name.clone(), name, kind: Kind::Loop }),
         }
     }

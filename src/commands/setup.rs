@@ -335,7 +335,7 @@ impl Makes for Setup {
     fn makes<'a>(&self, facts: &'a Facts) -> Option<Target<'a>> {
         let name = &self.request.pool;
         match facts.pool.as_ref().ok()? {
-            Some(pool) => Some(Target::Pool(pool)),
+            Some(pool) => pool.live.is_some().then_some(Target::Pool(pool)),
             None => Some(Target::NewPool { name: name.to_string(), dm_name: name.dm_name(), kind: Kind::Lvm }),
         }
     }

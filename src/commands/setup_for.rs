@@ -10,7 +10,8 @@ use serde_json::Value;
 
 /// A setup that says what it makes.
 pub trait Makes: Verb {
-    /// What a consumer gets, as it is or as it will be; none where that could not be looked at.
+    /// What a consumer gets, as it is or as it will be; none where that is to be looked at anew once the setup has done its
+    /// part: a pool that is down tells nothing of who used it.
     fn makes<'a>(&self, facts: &'a Self::Facts) -> Option<Target<'a>>;
 }
 

@@ -73,6 +73,8 @@ impl Makes for TwoVolumes {
         let volume =
             |lv: &str| (format!("/dev/mapper/{}", dm_escape(vg.as_str(), lv)), lvm.lv(vg.as_str(), lv).is_some());
         let (data, metadata) = (volume(data_lv.as_str()), volume(metadata_lv.as_str()));
-        Some(Target::Volumes { new: !data.1 && !metadata.1, data: data.0, metadata: metadata.0 })
+        // With one of them there, what it holds is looked at once both are.
+        let new = !data.1 && !metadata.1;
+        (new || (data.1 && metadata.1)).then_some(Target::Volumes { new, data: data.0, metadata: metadata.0 })
     }
 }

@@ -12,8 +12,6 @@ pub struct ConfigFile {
     pub text: Option<String>,
     /// Why it cannot be replaced, as a sentence.
     pub barred: Option<String>,
-    /// The last copy of it that there is.
-    pub last_backup: Option<String>,
     /// A name for a copy of it that nobody has.
     pub backup: String,
 }
@@ -29,8 +27,8 @@ pub fn look(path: &str) -> Looked<ConfigFile> {
     };
     let is_free = |number: &u32| Path::new(&name(*number)).symlink_metadata().is_err();
     let free = (0..1000).find(is_free).ok_or_else(|| Unseen(format!("every name for a copy of {path} is taken")))?;
-    let (backup, last_backup) = (name(free), free.checked_sub(1).map(name));
-    let found = ConfigFile { path: path.to_owned(), text: None, barred: None, last_backup, backup };
+    let backup = name(free);
+    let found = ConfigFile { path: path.to_owned(), text: None, barred: None, backup };
     let barred = match file::replaceable(Path::new(path)) {
         Ok(()) => None,
         Err(why) => Some(format!("{why:#}.")),

@@ -1,6 +1,7 @@
 //! Docker on this host: which, whether it runs, what it is told elsewhere than in its file, and what it has left.
 
 use super::consumers::{self, OPTIONS_FILE};
+use super::moved::{self, Moved};
 use super::{Looked, Unseen, looked};
 use crate::sys::{block, exec, file};
 use crate::units::Bytes;
@@ -8,6 +9,8 @@ use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
 
+/// What systemd has of it; the socket first, since it would start Docker anew.
+pub const UNITS: [&str; 2] = ["docker.socket", "docker.service"];
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub struct Docker {
     pub unread_unit: bool,
     /// Its folder.
     pub root: String,
+    /// A move of it that was begun.
+    pub moved: Looked<Option<Moved>>,
     /// The folder itself.
     pub folder: Looked<Folder>,
     /// Other drivers that have images there.
@@ -42,8 +47,9 @@ impl Docker {
 /// A folder that can be moved aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Folder {
-    pub there: bool,
-    pub copy_there: bool,
+    /// Their numbers in their file system; none where there is none.
+    pub inode: Option<u64>,
+    pub copy_inode: Option<u64>,
     /// Why it cannot be moved.
     pub barred: Option<&'static str>,
 }
@@ -83,7 +89,8 @@ pub fn look(root: &str, systemd: bool) -> Docker {
         daemon,
         told: told(unit.as_ref()),
         unread_unit: unit.as_ref().is_some_and(|unit| unit.as_ref().is_ok_and(|unit| unit.is_stale)),
-        folder: looked(folder(Path::new(&root), Path::new(&format!("{root}.bk")))),
+        moved: moved::read(),
+        folder: looked(folder(Path::new(&root), Path::new(&format!("{root}.bk")), daemon.is_some())),
         left: left(&root),
         base: base(&root),
         info,
@@ -174,28 +181,29 @@ fn is_of_storage(word: &str) -> bool {
     short || ["--storage-driver", "--storage-opt"].iter().any(|option| word.starts_with(option))
 }
 
-/// A mount at a folder or below it, by /proc/self/mountinfo (proc_pid_mountinfo(5): its fifth word is the place).
-pub fn mounted(mountinfo: &str, folder: &Path) -> Option<String> {
+/// The mounts at a folder and below it, by /proc/self/mountinfo (proc_pid_mountinfo(5): its fifth word is the place).
+pub fn mounted(mountinfo: &str, folder: &Path) -> Vec<String> {
     let places = mountinfo.lines().filter_map(|line| line.split(' ').nth(4));
     // A blank in a name stands there as \040.
-    let mut places = places.map(|place| place.replace("\\040", " "));
-    places.find(|place| Path::new(place).starts_with(folder))
+    let places = places.map(|place| place.replace("\\040", " "));
+    places.filter(|place| Path::new(place).starts_with(folder)).collect()
 }
 
-fn folder(root: &Path, copy: &Path) -> anyhow::Result<Folder> {
+fn folder(root: &Path, copy: &Path, runs: bool) -> anyhow::Result<Folder> {
     let there = file::folder(root)?;
     let mountinfo = file::read(Path::new("/proc/self/mountinfo"))?.unwrap_or_default();
+    let mounted = mounted(&mountinfo, root);
     let above = root.parent().map_or(Ok(None), file::folder)?;
     let barred = match (&there, &above) {
         (Some(there), _) if there.is_link => Some("it is a symlink"),
         (Some(there), Some(above)) if there.device != above.device => Some("it is a mount of its own"),
-        // Below it Docker has its own while it runs; those are looked at again before the move.
-        (Some(_), _) if mounted(&mountinfo, root).is_some_and(|place| Path::new(&place) == root) => {
-            Some("it is a mount of its own")
-        }
+        _ if mounted.iter().any(|place| Path::new(place) == root) => Some("it is a mount of its own"),
+        // Docker has its own there while it runs; then they are looked at again before the move.
+        _ if !runs && !mounted.is_empty() => Some("something is mounted in it"),
         _ => None,
     };
-    Ok(Folder { there: there.is_some(), copy_there: copy.symlink_metadata().is_ok(), barred })
+    let copy = file::folder(copy)?;
+    Ok(Folder { inode: there.map(|there| there.inode), copy_inode: copy.map(|copy| copy.inode), barred })
 }
 
 fn left(root: &str) -> Looked<Vec<String>> {
@@ -238,9 +246,9 @@ mod tests {
     #[test]
     fn mounts_at_and_below_a_folder() {
         let text = "24 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 24 8:2 / /var/lib/docker/volumes rw - ext4 /dev/sdb rw\n31 24 8:3 / /var/lib/docker2 rw - ext4 /dev/sdc rw\n";
-        assert_eq!(mounted(text, Path::new("/var/lib/docker")).as_deref(), Some("/var/lib/docker/volumes"));
-        assert_eq!(mounted(text, Path::new("/srv")), None);
-        assert_eq!(mounted(&text[38..], Path::new("/var/lib/docker/volumes/x")), None);
+        assert_eq!(mounted(text, Path::new("/var/lib/docker")), ["/var/lib/docker/volumes"]);
+        assert!(mounted(text, Path::new("/srv")).is_empty());
+        assert!(mounted(text, Path::new("/var/lib/docker/volumes/x")).is_empty());
     }
 
     #[test]

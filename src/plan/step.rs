@@ -2,9 +2,9 @@
 
 mod repair;
 mod teardown;
-mod undo;
 
 use crate::names::{DmName, LvName, LvmName, VgName, quoted};
+use crate::observe::moved::{self, Moved};
 use crate::observe::register::{Place, Record, Volume};
 use crate::observe::repair::{Repair, Stage};
 use crate::observe::thin::PoolTable;
@@ -12,7 +12,6 @@ use crate::units::{Bytes, Extents, KIB, Sectors};
 use std::path::PathBuf;
 
 pub use teardown::Teardown;
-pub use undo::Undo;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -110,10 +109,14 @@ pub enum Step {
     WriteConfig { path: String, old: Option<String>, text: String, backup: Option<String> },
     /// Has systemd stop units.
     StopService { units: &'static [&'static str] },
-    /// Gives a folder another name in its file system.
-    MoveFolder { from: String, to: String, undo: Box<Undo> },
+    /// Writes down that Docker's folder goes aside, and what brings it back.
+    BeginMove { moved: Box<Moved> },
+    /// Moves it.
+    MoveFolder { moved: Box<Moved> },
+    /// That is done.
+    EndMove,
     /// Has systemd restart a service; what brings its old file back, and what is brought back where it does not come up.
-    RestartService { service: &'static str, back: Option<String>, undo: Option<Box<Undo>> },
+    RestartService { service: &'static str, back: Option<String>, undo: Option<Box<Moved>> },
     /// Takes a hidden volume of a pool out of the kernel, where a killed command left it active by itself: LVM
     /// activates no pool over one that is.
     DeactivateComponent { vg: VgName, lv: String },
@@ -178,7 +181,9 @@ impl Step {
             Step::EndRepair { .. } => "end-repair",
             Step::WriteConfig { .. } => "write-configuration",
             Step::StopService { .. } => "stop-service",
+            Step::BeginMove { .. } => "begin-move",
             Step::MoveFolder { .. } => "move-folder",
+            Step::EndMove => "end-move",
             Step::RestartService { .. } => "restart-service",
         }
     }
@@ -215,7 +220,9 @@ impl Step {
             | Step::EndRepair { .. }
             | Step::WriteConfig { .. }
             | Step::StopService { .. }
+            | Step::BeginMove { .. }
             | Step::MoveFolder { .. }
+            | Step::EndMove
             | Step::RestartService { .. }
             | Step::RemoveDevice { .. } => return None,
             Step::Teardown(step) => return step.lvm_words(),
@@ -363,7 +370,9 @@ impl Step {
                 format!("cp --archive {0} {1} && write {0}", quoted(path), quoted(backup))
             }
             Step::StopService { units } => format!("systemctl stop {}", units.join(" ")),
-            Step::MoveFolder { from, to, .. } => format!("mv {} {}", quoted(from), quoted(to)),
+            Step::BeginMove { .. } => format!("write {}", moved::PATH),
+            Step::MoveFolder { moved } => format!("mv {} {}", quoted(&moved.folder), quoted(&moved.copy)),
+            Step::EndMove => format!("rm {}", moved::PATH),
             Step::RestartService { service, .. } => format!("systemctl restart {service}"),
             _ => self.of_repair().unwrap_or_else(|| self.lvm_words().unwrap_or_default().join(" ")),
         }

@@ -214,8 +214,11 @@ pub fn usage(error: &clap::Error, status: u8) -> ExitCode {
     let wrong = error.use_stderr();
     if wrong && std::env::args_os().any(|word| word == "--json") {
         let text = error.render().to_string();
-        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        let problem = Problem::new(Kind::Usage, message).hint("see dmtool --help");
+        // The first paragraph says what is wrong: a sentence, and where that ends in a colon a list.
+        let mut lines = text.lines().take_while(|line| !line.trim().is_empty()).map(str::trim);
+        let message = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        let mut problem = Problem::new(Kind::Usage, message).hint("see dmtool --help");
+        problem.causes.extend(lines.map(str::to_owned));
         Voice { json: true, ..Voice::default() }.json(&json::failure(None, &problem));
     }
     let _ = error.print();

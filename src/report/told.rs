@@ -1,7 +1,7 @@
 //! What a look came to, as far as it is told: the same whether it was made just now or is read from a file.
 
 use crate::health::{Finding, Look, Thresholds, proof, space};
-use crate::names::{layer_over, means};
+use crate::names::{LvmName, layer_over, means};
 use crate::observe::metadata::Verdict;
 use crate::observe::survey::{Seen, Survey};
 use crate::units::percent;
@@ -97,8 +97,10 @@ pub struct Made {
 impl ToldPool {
     /// Whether what the operator typed means this pool.
     pub fn answers_to(&self, typed: &str) -> bool {
-        let names: Vec<&str> =
-            self.dm_name.as_deref().into_iter().flat_map(|name| [name, layer_over(name).unwrap_or(name)]).collect();
+        let up = self.dm_name.as_deref().into_iter().flat_map(|name| [name, layer_over(name).unwrap_or(name)]);
+        let mut names: Vec<String> = up.map(str::to_owned).collect();
+        // One of LVM's has its name while it is down, too.
+        names.extend(LvmName::parse(&self.name).ok().map(|name| name.dm_name()));
         means(typed, &self.name, &names)
     }
 }

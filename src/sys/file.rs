@@ -194,6 +194,7 @@ pub fn identity(path: &Path) -> Result<Option<Identity>> {
 pub struct Folder {
     /// The number of its file system.
     pub device: u64,
+    pub inode: u64,
     /// It is a symlink.
     pub is_link: bool,
 }
@@ -204,7 +205,7 @@ pub struct Folder {
 /// It cannot be looked at.
 pub fn folder(path: &Path) -> Result<Option<Folder>> {
     match fs::symlink_metadata(path) {
-        Ok(found) => Ok(Some(Folder { device: found.dev(), is_link: found.is_symlink() })),
+        Ok(found) => Ok(Some(Folder { device: found.dev(), inode: found.ino(), is_link: found.is_symlink() })),
         Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(why) => Err(why).with_context(|| format!("looking at {}", path.display())),
     }

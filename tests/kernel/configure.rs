@@ -301,8 +301,7 @@ fn what_docker_had_goes_aside_and_comes_back_where_it_does_not_start() {
             import_busybox();
             sh("/usr/bin/docker run --name old --network none busy sh -c 'echo kept > /kept'");
             dmtool("setup /dev/xvdf --yes").assert().success();
-            let driver = || sh("/usr/bin/docker info --format '{{.Driver}}' 2>/dev/null");
-            let kept = || sh("/usr/bin/docker cp old:/kept - | tar -xO");
+            let (driver, kept) = (drivers, old_kept);
             dmtool("configure docker docker/thinpool --move-data --yes")
                 .assert()
                 .code(3)
@@ -318,29 +317,18 @@ fn what_docker_had_goes_aside_and_comes_back_where_it_does_not_start() {
             sh("rm -rf /srv/docker.failed.0");
             assert_eq!(sh("ls /srv"), "docker\nlost+found");
             assert_eq!(sh("ls /etc/docker"), "daemon.json\nkey.json");
+            a_move_that_is_cut_off(configure, before);
             // It does.
             dmtool(&format!("{configure} --dry-run"))
                 .assert()
                 .success()
-                .stdout(contains("mv /srv/docker /srv/docker.bk").and(contains("systemctl stop docker.socket docker.service")));
-            assert_eq!(driver(), "vfs");
+                .stdout(contains("mv /srv/docker /srv/docker.bk").and(contains("systemctl restart docker")));
             dmtool(&format!("{configure} --yes")).assert().success().stdout(contains("rm -r /srv/docker.bk"));
             assert_eq!(driver(), "devicemapper");
             assert_eq!(sh("ls /srv /srv/docker.bk/image"), "/srv:\ndocker\ndocker.bk\nlost+found\n\n/srv/docker.bk/image:\nvfs");
             import_busybox();
             assert_eq!(sh("/usr/bin/docker run --network none busy sh -c 'echo inside'"), "inside");
             assert_eq!(json(&format!("{configure} --yes")).1["changed"], false);
-            // Back by hand, as a run that was killed after its first steps leaves it: the next goes on there.
-            sh("systemctl stop docker.socket docker && rm -r /srv/docker");
-            let (status, value) = json(&format!("{configure} --yes"));
-            assert_eq!(status, 3, "the pool was used by now: {value:#}");
-            sh("dmsetup ls | awk '/^docker-.*-/ { print $1 }' | grep -v thinpool | xargs -r -n1 dmsetup remove; true");
-            dmtool("deactivate docker/thinpool").assert().success();
-            sh("lvremove -qq -y docker/thinpool && mv /etc/docker/daemon.json.before-dmtool* /etc/docker/daemon.json");
-            dmtool("setup /dev/xvdf --yes").assert().success();
-            let (status, value) = json(&format!("{configure} --yes"));
-            assert_eq!((status, &value["changed"]), (0, &true.into()), "{value:#}");
-            assert_eq!((driver().as_str(), sh("ls /srv").as_str()), ("devicemapper", "docker\ndocker.bk\nlost+found"));
             // A name that is taken.
             sh("systemctl stop docker.socket docker && mkdir -p /srv/docker/image/vfs");
             sh("mv /etc/docker/daemon.json.before-dmtool /etc/docker/daemon.json");
@@ -348,6 +336,40 @@ fn what_docker_had_goes_aside_and_comes_back_where_it_does_not_start() {
             sh("umount /srv");
         });
     });
+}
+
+/// Killed before the folder is moved, and run again.
+fn a_move_that_is_cut_off(configure: &str, before: &str) {
+    // Killed before the move, and run again: back as well, by what that run wrote down.
+    let killed = |words: &str| {
+        let binary = env!("CARGO_BIN_EXE_dmtool");
+        let line =
+            format!("strace -f -qq -o /dev/null -e trace=renameat2 -e inject=renameat2:signal=KILL {binary} {words}");
+        assert!(!try_sh(&format!("{line} >/dev/null 2>&1")).0, "{words}");
+        assert_ne!(read(), before, "the file is written before the move");
+        assert_eq!(sh("ls /srv; pgrep -xc dockerd || true"), "docker\nlost+found\n0");
+    };
+    let bad = format!("{configure} --option dm.basesize=huge --yes");
+    killed(&bad);
+    dmtool(&bad).assert().code(1).stderr(
+        contains("did not come up").and(contains("/srv/docker is back as it was")).and(contains("it runs as before")),
+    );
+    assert_eq!((read().as_str(), drivers().as_str(), old_kept().as_str()), (before, "vfs", "kept"));
+    sh("rm -rf /srv/docker.failed.0");
+    assert!(!try_sh("ls /var/lib/dmtool/docker-moved.json").0);
+    // A name that appears meanwhile is not taken for what was moved.
+    killed(&format!("{configure} --yes"));
+    sh("cp -a /srv/docker /srv/docker.bk");
+    dmtool(&format!("{configure} --yes")).assert().code(3).stderr(contains("/srv/docker.bk is there already"));
+    sh("rm -r /srv/docker.bk");
+}
+
+fn drivers() -> String {
+    sh("/usr/bin/docker info --format '{{.Driver}}' 2>/dev/null")
+}
+
+fn old_kept() -> String {
+    sh("/usr/bin/docker cp old:/kept - | tar -xO")
 }
 
 #[test]

@@ -63,6 +63,22 @@ fn a_pool_of_lvm_in_every_form_of_a_size() {
     });
 }
 
+/// Status counts in chunks, LVM in extents, which are smaller here.
+#[test]
+fn the_size_that_status_says_is_the_size() {
+    in_kernel(|| {
+        dmtool("setup /dev/xvdi --data 53%VG --chunk-size 8M --yes").assert().success();
+        let size = json("status").1["pools"][0]["data"]["total_bytes"].as_u64().expect("a size");
+        assert_eq!(
+            sh("lvs --noheadings --units b --nosuffix -o lv_size docker/thinpool"),
+            (size + (4 << 20)).to_string()
+        );
+        let (status, value) = json(&format!("resize {size} docker/thinpool"));
+        assert_eq!((status, &value["changed"]), (0, &false.into()), "{value:#}");
+        dmtool(&format!("resize {} docker/thinpool", size - 1)).assert().code(3).stderr(contains("cannot shrink"));
+    });
+}
+
 #[test]
 fn metadata_of_lvm_and_what_grows_along() {
     in_kernel(|| {

@@ -174,7 +174,8 @@ impl Verb for Configure {
             return format!("{file} names {pool} already.");
         }
         let folder = facts.docker.folder.as_ref().ok();
-        let moved = folder.filter(|folder| self.request.move_data && folder.copy_there).map(|_| facts.docker.copy());
+        let moved =
+            folder.filter(|folder| self.request.move_data && folder.copy_inode.is_some()).map(|_| facts.docker.copy());
         if self.request.restart {
             let gone = moved.map_or(String::new(), |copy| {
                 format!("\nWhat it had before is in {copy}; once nobody needs that: rm -r {}", quoted(&copy))

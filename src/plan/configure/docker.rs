@@ -4,12 +4,13 @@ use super::options::edited;
 use super::{Around, Target, back, daemon_json, file, forgotten, pool_named, restartable, short, target_fits};
 use crate::names::{dm_escape, means, quoted};
 use crate::observe::Looked;
-use crate::observe::docker::Docker;
+use crate::observe::docker::{Docker, UNITS};
 use crate::observe::lvm::LvRow;
 use crate::observe::metadata::Head;
+use crate::observe::moved::{FORMAT, Moved};
 use crate::plan::refusal::{Reasons, Refusal};
-use crate::plan::step::{Step, Undo};
-use crate::plan::{Plan, activation};
+use crate::plan::step::Step;
+use crate::plan::{Plan, Planned, activation};
 use crate::units::{Bytes, parse_size};
 
 /// Docker dropped its devicemapper driver in this version (its release notes of 25.0).
@@ -65,10 +66,13 @@ pub fn plan_on(request: &Request, target: &Target<'_>, facts: &Facts) -> Result<
         Err(why) => reasons.add(format!("Could not look: {why}.")),
         Ok(found) => file(edited(request, target, found, facts), found, &mut plan, &mut reasons),
     }
-    // The file first: where a boot comes between, Docker starts anew beside what it has, and nothing is out of its place.
     let moved = if request.move_data { aside(request, target, facts, &mut plan, &mut reasons) } else { None };
     if request.restart {
         restart(target, moved.clone(), facts, &mut plan, &mut reasons);
+    }
+    let moves = plan.steps.iter().any(|planned| !planned.already && matches!(planned.step, Step::MoveFolder { .. }));
+    if request.move_data && (moved.is_some() || facts.docker.moved != Ok(None)) {
+        plan.todo(Step::EndMove);
     }
     if !plan.nothing_to_do() {
         target_fits("Docker", target, &facts.around, &mut reasons);
@@ -76,47 +80,59 @@ pub fn plan_on(request: &Request, target: &Target<'_>, facts: &Facts) -> Result<
             volumes_fit(data, metadata, facts, &mut reasons);
         }
         if reasons.is_empty() {
-            first_use(target, moved.is_some(), facts, &mut reasons);
+            first_use(target, moves, facts, &mut reasons);
         }
-        daemon(request, target, moved.is_some(), facts, &mut plan, &mut reasons);
+        daemon(request, target, moves, facts, &mut plan, &mut reasons);
     }
     reasons.settle(format!("configure docker is refused for {}, nothing was changed", request.pool))?;
     Ok(plan)
 }
 
-/// What Docker has goes aside where the pool makes it unreachable; what brings it back. None where nothing needs to.
+/// What Docker has goes aside where the pool makes it unreachable, or where a run that was cut off has begun that; what
+/// brings it back. None where nothing needs to. The file is written before: where a boot comes between, Docker starts anew
+/// beside what it has, and nothing is out of its place.
 fn aside(
     request: &Request,
     target: &Target<'_>,
     facts: &Facts,
     plan: &mut Plan,
     reasons: &mut Reasons,
-) -> Option<Undo> {
+) -> Option<Moved> {
     let docker = &facts.docker;
     let (from, to) = (docker.root.clone(), docker.copy());
-    let folder = match &docker.folder {
-        Ok(folder) => folder,
-        Err(why) => {
+    let (folder, begun) = match (&docker.folder, &docker.moved) {
+        (Ok(folder), Ok(begun)) => (folder, begun),
+        (Err(why), _) | (_, Err(why)) => {
             reasons.add(format!("What Docker has in {from} could not be looked at: {why}."));
             return None;
         }
     };
-    let resumed = !folder.there && folder.copy_there;
-    let undo = undo(facts, plan, resumed);
-    let step = Step::MoveFolder { from: from.clone(), to: to.clone(), undo: Box::new(undo.clone()) };
-    if resumed {
-        plan.already(step);
-        return Some(undo);
-    }
+    let is_its =
+        |moved: &&Moved| moved.folder == from && [folder.inode, folder.copy_inode].contains(&Some(moved.inode));
+    let begun = begun.as_ref().filter(is_its);
     let of_another = docker.left.as_ref().is_ok_and(|left| !left.is_empty())
         || (docker.base.as_ref().is_ok_and(Option::is_some) && !used(target, facts));
-    if !folder.there || runs_on(target, facts) || !of_another {
+    let moved = match (begun, folder.inode) {
+        (Some(moved), _) => moved.clone(),
+        (None, Some(inode)) if of_another && !runs_on(target, facts) => fresh(facts, plan, inode),
+        (None, _) => return None,
+    };
+    let boxed = Box::new(moved.clone());
+    let begin = Step::BeginMove { moved: boxed.clone() };
+    plan.steps.insert(0, Planned { already: begun.is_some(), ..Planned::todo(begin) });
+    let step = Step::MoveFolder { moved: boxed };
+    if folder.copy_inode == Some(moved.inode) {
+        plan.already(step);
+        return Some(moved);
+    }
+    if runs_on(target, facts) {
+        // Docker was started on the pool beside what it had; that stays where it is.
         return None;
     }
     if let Some(why) = &folder.barred {
         reasons.add_with_hint(format!("{from} cannot be moved: {why}."), "empty it yourself, with Docker stopped");
     }
-    if folder.copy_there {
+    if folder.copy_inode.is_some() {
         reasons.add_with_hint(
             format!("{to} is there already, so {from} cannot become that."),
             format!("give it another name: mv {0} {0}.old", quoted(&to)),
@@ -127,32 +143,33 @@ fn aside(
     }
     plan.warnings.push(format!("what Docker has in {from} goes to {to}, volumes of containers with it"));
     plan.todo(step);
-    Some(undo)
+    Some(moved)
 }
 
-/// What brings the folder and the file back; of a run that was cut off, the last copy of the file is its.
-fn undo(facts: &Facts, plan: &Plan, resumed: bool) -> Undo {
+fn fresh(facts: &Facts, plan: &Plan, inode: u64) -> Moved {
     let docker = &facts.docker;
-    let file = facts.around.file.as_ref().ok();
-    let writes = plan.steps.iter().any(|planned| !planned.already && matches!(planned.step, Step::WriteConfig { .. }));
-    let fresh = file.and_then(|file| file.text.as_ref().map(|_| file.backup.clone()));
-    let backup = if resumed && !writes { file.and_then(|file| file.last_backup.clone()) } else { fresh };
-    let has_file = writes || (resumed && backup.is_some());
-    Undo {
+    let written = plan.steps.iter().filter(|planned| !planned.already).find_map(|planned| match &planned.step {
+        Step::WriteConfig { path, text, backup, .. } => Some((path.clone(), text.clone(), backup.clone())),
+        _ => None,
+    });
+    let (file, text, backup) = match written {
+        Some((path, text, backup)) => (Some(path), text, backup),
+        None => (None, String::new(), None),
+    };
+    Moved {
+        dmtool: FORMAT,
         folder: docker.root.clone(),
         copy: docker.copy(),
-        file: file.filter(|_| has_file).map(|file| file.path.clone()),
+        inode,
+        file,
+        text,
         backup,
-        units: &UNITS,
-        ran: docker.daemon.is_some() || resumed,
+        ran: docker.daemon.is_some(),
     }
 }
 
-/// The socket first: it would start Docker anew.
-const UNITS: [&str; 2] = ["docker.socket", "docker.service"];
-
 /// Docker is restarted where it does not run on the pool, or was started before its file was changed.
-fn restart(target: &Target<'_>, undo: Option<Undo>, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) {
+fn restart(target: &Target<'_>, undo: Option<Moved>, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) {
     let (docker, around) = (&facts.docker, &facts.around);
     let is_older = docker.daemon.zip(around.age).is_some_and(|(daemon, age)| daemon.runs > age);
     let done = runs_on(target, facts) && !is_older && plan.nothing_to_do();
@@ -167,7 +184,9 @@ fn restart(target: &Target<'_>, undo: Option<Undo>, facts: &Facts, plan: &mut Pl
                 Some(Err(why)) => format!("Docker was restarted, and could not be asked then: {why}."),
                 None => "Docker was restarted, and does not run any more.".to_owned(),
             };
-            return reasons.add_with_hint(why, "see what it says: journalctl --unit docker");
+            let copy = docker.folder.as_ref().is_ok_and(|folder| folder.copy_inode.is_some());
+            let had = if copy { format!("; what it had may be in {}", docker.copy()) } else { String::new() };
+            return reasons.add_with_hint(why, format!("see what it says: journalctl --unit docker{had}"));
         }
         if let Some(Err(why)) = &docker.info {
             reasons.add_with_hint(

@@ -42,6 +42,11 @@ impl Sizes {
         Extents(extents).bytes(self.extent)
     }
 
+    fn whole_chunks(&self) -> Bytes {
+        let Bytes(data) = self.bytes(self.data);
+        Bytes(data - data % self.chunk.0.max(1))
+    }
+
     /// Data and metadata as they are asked for.
     fn targets(&self, request: &Request, fixed: Option<Targets>) -> (u64, u64) {
         let extents = |bytes: Bytes| bytes.extents_for(self.extent).0;
@@ -69,6 +74,10 @@ impl Sizes {
                     none if none == self.data => most(&|_| asked.unwrap_or(self.metadata)),
                     data => data,
                 }
+            }
+            // What the pool has in whole chunks is its size, as status says it; LVM's may be a piece of a chunk more.
+            (None, Some(Growth::To(bytes))) if (self.whole_chunks()..self.bytes(self.data)).contains(&bytes) => {
+                self.data
             }
             (None, Some(growth)) => target(growth, self.data, &room, self.extent.0),
             (None, None) => self.data,

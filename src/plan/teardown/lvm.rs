@@ -58,7 +58,7 @@ pub fn volumes(
 /// Two volumes of these names may be anybody's: what stands on them says whose.
 fn dockers(data: &LvmName, metadata: &LvmName, facts: &Facts, reasons: &mut Reasons) {
     let Some((head, signature)) = &facts.content else { return };
-    let down = |name: &LvmName| format!("if it is, bring it up: lvchange --activate y {name}");
+    let down = || format!("if it is, bring both up: lvchange --activate y {data} {metadata}");
     match (head, signature) {
         (Ok(Head::Of(_)), _) | (Ok(Head::Blank), Ok(None)) => {}
         (Ok(Head::Foreign), _) => reasons.add_with_hint(
@@ -70,7 +70,7 @@ fn dockers(data: &LvmName, metadata: &LvmName, facts: &Facts, reasons: &mut Reas
             format!("if nobody needs it: lvremove {data} {metadata}"),
         ),
         (Err(why), _) | (_, Err(why)) => {
-            reasons.add_with_hint(format!("Whether {data} is Docker's could not be looked at: {why}."), down(data));
+            reasons.add_with_hint(format!("Whether {data} is Docker's could not be looked at: {why}."), down());
         }
     }
 }
@@ -188,23 +188,16 @@ fn whole(
             blank(disk, name, facts, lvm, plan, reasons);
         }
     }
-    if plan.left.is_empty() {
-        plan.todo(Step::Teardown(Teardown::End { journal: boxed }));
-    }
+    plan.todo(Step::Teardown(Teardown::End { journal: boxed }));
 }
 
 /// With the hidden volumes that ours are made of.
 fn with_parts(name: &LvmName, ours: &BTreeSet<String>, lvm: &Lvm) -> BTreeSet<String> {
     let mut all = ours.clone();
+    let rows = || lvm.lvs.iter().filter(|row| row.vg_name == name.vg.as_str());
     loop {
-        let rows = lvm.lvs.iter().filter(|row| row.vg_name == name.vg.as_str() && all.contains(&row.lv_name));
-        // "thinpool_tdata_rimage_0(0),thinpool_tdata_rimage_1(0)", and disks with a slash in them.
-        let parts = rows.flat_map(|row| row.devices.split(',').chain([row.data_lv.as_str(), row.metadata_lv.as_str()]));
-        let parts = parts.filter_map(|part| part.split('(').next()).map(|part| part.trim_matches(['[', ']']));
-        let new: Vec<String> = parts
-            .filter(|part| !part.is_empty() && !part.contains('/') && !all.contains(*part))
-            .map(str::to_owned)
-            .collect();
+        let part = |row: &&LvRow| all.contains(&row.lv_parent) && !all.contains(&row.lv_name);
+        let new: Vec<String> = rows().filter(part).map(|row| row.lv_name.clone()).collect();
         if new.is_empty() {
             return all;
         }
@@ -304,6 +297,9 @@ fn blank(disk: &Disk, name: &LvmName, facts: &Facts, lvm: &Lvm, plan: &mut Plan,
         (None, Some(Ok(Edges::Other)) | None) => {
             plan.warnings.push(format!("{} is no longer the disk that was torn down, so it is left alone", disk.path));
         }
-        (None, Some(Err(why))) => plan.left.push(format!("{} could not be looked at: {why}.", disk.path)),
+        (None, Some(Err(why))) => reasons.add_with_hint(
+            format!("{} could not be looked at: {why}.", disk.path),
+            "where it is gone for good, leave --wipe-devices out",
+        ),
     }
 }
