@@ -46,6 +46,9 @@ lint:
 	for shell in bash zsh fish; do target/debug/dmtool completions $$shell > target/completions/$$shell && \
 	    $$shell -n target/completions/$$shell || exit 1; done
 	shellcheck -s bash -e SC2207 target/completions/bash
+	for page in man/*.8; do said=$$(groff -ww -man -Tutf8 -rLL=80n -z $$page 2>&1) && [ -z "$$said" ] && \
+	    [ "$$(groff -man -Tutf8 -P-cbou -rLL=80n $$page | LC_ALL=C.UTF-8 wc -L)" -le 80 ] || \
+	    { echo "$$page: $${said:-wider than 80 columns}"; exit 1; }; done
 
 bench:
 	@tests/packages.sh build kernel

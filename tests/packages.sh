@@ -8,7 +8,7 @@ kernel="user-mode-linux kmod udev lvm2 dmeventd thin-provisioning-tools e2fsprog
     cryptsetup-bin mdadm parted fdisk iproute2 procps util-linux bsdutils systemd dbus jq
     busybox-static docker.io containerd runc strace ansible-core"
 deb="make dpkg-dev sudo"
-lint="shellcheck zsh fish"
+lint="shellcheck zsh fish groff-base"
 
 wanted=""
 for what in "$@"; do
