@@ -125,7 +125,7 @@ pub fn choose<'a>(
             _ => refuse(
                 format!("{verb} needs a name, since there are several pools: {}", list()),
                 Vec::new(),
-                if verb == "autoextend" { "name one" } else { "name one, or add --all" },
+                if ["activate", "deactivate"].contains(&verb) { "name one, or add --all" } else { "name one" },
             ),
         },
     }

@@ -144,6 +144,9 @@ impl Voice {
             let already = if planned.already { "   (done already)" } else { "" };
             lines.push(format!("  {}. {}{already}", at + 1, folded(&planned.step)));
         }
+        if plan.steps.is_empty() {
+            lines.push("  nothing to do".to_owned());
+        }
         self.answer(&lines.join("\n"));
     }
 

@@ -71,6 +71,8 @@ fn all_three_kinds_side_by_side() {
                 .stdout(contains("kind:  raw, a bare device-mapper table"));
         }
         sh("dmsetup remove thin0 rawpool; dmsetup remove docker-253:17-1835016-pool; losetup -D; umount /run/files");
+        // A verb that knows no --all does not speak of it.
+        dmtool("resize 1G").assert().code(3).stderr(contains("several pools").and(contains("--all").not()));
     });
 }
 

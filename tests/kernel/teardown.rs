@@ -52,6 +52,7 @@ fn a_pool_of_lvm_goes_with_its_group() {
         assert_eq!(sh("pvs --noheadings -o pv_name,vg_name 2>/dev/null | xargs"), "/dev/xvdf /dev/xvdg");
         let (status, value) = json("teardown docker/thinpool --yes");
         assert_eq!((status, &value["changed"]), (0, &false.into()), "{value:#}");
+        dmtool("teardown docker/thinpool --dry-run").assert().success().stdout(contains("nothing to do"));
         // What is left is a setup that was begun.
         dmtool("setup /dev/xvdf /dev/xvdg --data 50%VG --yes").assert().success();
         dmtool("deactivate").assert().success();
