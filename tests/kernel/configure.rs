@@ -307,7 +307,7 @@ fn what_docker_had_goes_aside_and_comes_back_where_it_does_not_start() {
                 .code(3)
                 .stderr(contains("Docker runs").and(contains("--restart")));
             // Docker does not come up with such an option: all is as it was, and it runs.
-            let configure = "configure docker docker/thinpool --restart --move-data";
+            let configure = "configure docker docker/thinpool --restart --move-data --base-size 4G";
             dmtool(&format!("{configure} --option dm.basesize=huge --yes")).assert().code(1).stderr(
                 contains("did not come up")
                     .and(contains("/srv/docker is back as it was"))
@@ -358,7 +358,7 @@ fn a_move_that_is_cut_off(configure: &str, before: &str) {
     sh("rm -rf /srv/docker.failed.0");
     assert!(!try_sh("ls /var/lib/dmtool/docker-moved.json").0);
     // A name that appears meanwhile is not taken for what was moved.
-    killed(&format!("{configure} --yes"));
+    killed(&bad);
     sh("cp -a /srv/docker /srv/docker.bk");
     dmtool(&format!("{configure} --yes")).assert().code(3).stderr(contains("/srv/docker.bk is there already"));
     sh("rm -r /srv/docker.bk");

@@ -43,6 +43,8 @@ fn all_three_kinds_side_by_side() {
             "dmsetup message rawpool 0 'create_thin 0' && dmsetup create thin0 --table '0 204800 thin /dev/mapper/rawpool 0'",
         );
         sh("dd if=/dev/urandom of=/dev/mapper/thin0 bs=64k count=16 oflag=direct status=none; sync");
+        // A verb that knows no --all does not speak of it.
+        dmtool("resize 1G").assert().code(3).stderr(contains("several pools").and(contains("--all").not()));
         dmtool("status").assert().success().stdout(
             "POOL                        KIND  STATE     SIZE  DATA   META  VOLUMES\n\
              docker-253:17-1835016-pool  loop  ok        2GiB  0.0%  10.1%        0\n\
@@ -71,8 +73,6 @@ fn all_three_kinds_side_by_side() {
                 .stdout(contains("kind:  raw, a bare device-mapper table"));
         }
         sh("dmsetup remove thin0 rawpool; dmsetup remove docker-253:17-1835016-pool; losetup -D; umount /run/files");
-        // A verb that knows no --all does not speak of it.
-        dmtool("resize 1G").assert().code(3).stderr(contains("several pools").and(contains("--all").not()));
     });
 }
 

@@ -113,13 +113,13 @@ fn aside(
     let of_another = docker.left.as_ref().is_ok_and(|left| !left.is_empty())
         || (docker.base.as_ref().is_ok_and(Option::is_some) && !used(target, facts));
     let moved = match (begun, folder.inode) {
-        (Some(moved), _) => moved.clone(),
+        (Some(begun), _) => carried_on(begun, fresh(facts, plan, begun.inode)),
         (None, Some(inode)) if of_another && !runs_on(target, facts) => fresh(facts, plan, inode),
         (None, _) => return None,
     };
     let boxed = Box::new(moved.clone());
     let begin = Step::BeginMove { moved: boxed.clone() };
-    plan.steps.insert(0, Planned { already: begun.is_some(), ..Planned::todo(begin) });
+    plan.steps.insert(0, Planned { already: begun == Some(&moved), ..Planned::todo(begin) });
     let step = Step::MoveFolder { moved: boxed };
     if folder.copy_inode == Some(moved.inode) {
         plan.already(step);
@@ -144,6 +144,15 @@ fn aside(
     plan.warnings.push(format!("what Docker has in {from} goes to {to}, volumes of containers with it"));
     plan.todo(step);
     Some(moved)
+}
+
+/// What a run that was cut off wrote down, where this one writes another file: the oldest copy is the one to go back to.
+fn carried_on(begun: &Moved, fresh: Moved) -> Moved {
+    let backup = if begun.file.is_some() { begun.backup.clone() } else { fresh.backup };
+    match fresh.file {
+        Some(file) => Moved { file: Some(file), text: fresh.text, backup, ..begun.clone() },
+        None => begun.clone(),
+    }
 }
 
 fn fresh(facts: &Facts, plan: &Plan, inode: u64) -> Moved {
