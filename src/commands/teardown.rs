@@ -9,8 +9,8 @@ use crate::plan::Plan;
 use crate::plan::activation::Chosen;
 use crate::plan::preflight::{self, Needs};
 use crate::plan::refusal::Refusal;
-use crate::plan::teardown::lvm::two_volumes;
 use crate::plan::teardown::{Config, Facts, Meant, Request, meant, plan};
+use crate::plan::two_volumes;
 use crate::report::json;
 use crate::sys::block::{self, Node};
 use serde_json::Value;
@@ -59,7 +59,7 @@ impl Verb for Down {
         let ground = look(host);
         let pool = ground.pools.iter().flatten().find(|pool| means(given, &pool.name, &pool.dm_names()));
         let name = pool.map_or(given.as_str(), |pool| pool.name.as_str()).to_owned();
-        let both = ground.lvm.as_ref().ok().and_then(|lvm| two_volumes(given, lvm));
+        let both = ground.lvm.as_ref().ok().and_then(|lvm| two_volumes::meant(given, lvm));
         let journal = teardown::read_named(&name);
         let begun = journal.as_ref().ok().and_then(|journal| Some(journal.as_ref()?.pool.clone()));
         let of_lvm = both.as_ref().map(|(data, _)| data.clone()).or(begun).or_else(|| LvmName::parse(&name).ok());

@@ -2,13 +2,14 @@
 //! it, the pool, what it lies on, and what is written of it.
 
 mod bare;
-pub mod lvm;
+mod lvm;
 
 use super::Plan;
 use super::activation;
 use super::configure::{config_toml, daemon_json};
 use super::refusal::{Reasons, Refusal};
 use super::step::Step;
+use super::two_volumes;
 use crate::names::{LvmName, means};
 use crate::observe::config::ConfigFile;
 use crate::observe::device::Above;
@@ -74,7 +75,7 @@ pub fn meant<'a>(request: &Request, facts: &'a Facts) -> Looked<Meant<'a>> {
     let lvm = ground.lvm.as_ref().map_err(Clone::clone)?;
     let named = |pool: &&Pool| means(&request.pool, &pool.name, &pool.dm_names());
     let found: Vec<&Pool> = pools.iter().filter(named).collect();
-    let both = lvm::two_volumes(&request.pool, lvm);
+    let both = two_volumes::meant(&request.pool, lvm);
     match (found.as_slice(), both) {
         ([], Some((data, metadata))) => return Ok(Meant::Volumes(data, metadata)),
         ([pool], None) => return Ok(Meant::Pool(pool)),
@@ -162,15 +163,16 @@ fn of_pool(pool: &Pool, facts: &Facts, reasons: &mut Reasons) {
     }
 }
 
+fn stop(who: &str) -> String {
+    let units = if who == "Docker" { "docker.socket docker" } else { "containerd" };
+    format!("stop it: systemctl stop {units}")
+}
+
 /// A consumer holds no device of its pool while it has nothing to do, and may have the pool on its command line.
 fn running(pool: &Pool, facts: &Facts, reasons: &mut Reasons) {
     let names = pool.dm_names();
     for (who, wants) in facts.ground.running.iter().filter(|(_, wants)| means(wants, &pool.name, &names)) {
-        let units = if *who == "Docker" { "docker.socket docker" } else { "containerd" };
-        reasons.add_with_hint(
-            format!("{who} runs and is configured for {wants}."),
-            format!("stop it: systemctl stop {units}"),
-        );
+        reasons.add_with_hint(format!("{who} runs and is configured for {wants}."), stop(who));
     }
 }
 
@@ -189,8 +191,7 @@ fn configuration(name: &str, dm_names: &[String], facts: &Facts, plan: &mut Plan
         }
         if config.runs {
             let why = format!("{} runs and is configured for {name} ({}).", config.who, file.path);
-            let units = if config.who == "Docker" { "docker.socket docker" } else { "containerd" };
-            reasons.add_with_hint(why, format!("stop it: systemctl stop {units}"));
+            reasons.add_with_hint(why, stop(config.who));
         }
         if let Some(why) = &file.barred {
             reasons.add(why.clone());

@@ -5,10 +5,10 @@ use super::devices::{Wish, check_group, group_step, room, usable, wipe_step};
 use super::refusal::{Reasons, Refusal};
 use super::sizing;
 use super::step::Step;
-use crate::names::{LvName, LvmName, VgName};
+use crate::names::{LvName, LvmName, VgName, dm_escape, means};
 use crate::observe::Looked;
 use crate::observe::device::Named;
-use crate::observe::lvm::Lvm;
+use crate::observe::lvm::{LvRow, Lvm};
 use crate::units::{Amount, Bytes, Extents};
 
 #[derive(Debug, Clone)]
@@ -26,6 +26,19 @@ pub struct Request {
 pub struct Facts {
     pub devices: Vec<Named>,
     pub lvm: Looked<Lvm>,
+}
+
+/// The volumes `data` and `metadata` of the two-volume layout, where those are meant; both must be there.
+pub fn meant(given: &str, lvm: &Lvm) -> Option<(LvmName, LvmName)> {
+    let plain = |row: &&LvRow| row.segtype == "linear" && row.pool_lv.is_empty();
+    let named = |row: &LvRow| LvmName::parse(&format!("{}/{}", row.vg_name, row.lv_name)).ok();
+    let is_it = |row: &&LvRow| {
+        let full = format!("{}/{}", row.vg_name, row.lv_name);
+        row.lv_name == "data" && plain(row) && means(given, &full, &[dm_escape(&row.vg_name, &row.lv_name)])
+    };
+    let data = lvm.lvs.iter().find(is_it)?;
+    let metadata = lvm.lv(&data.vg_name, "metadata").filter(plain)?;
+    Some((named(data)?, named(metadata)?))
 }
 
 /// # Errors

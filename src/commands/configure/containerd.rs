@@ -3,8 +3,7 @@
 use super::{Configures, Memory, around};
 use crate::commands::{Globals, Verb, drive};
 use crate::exit::Problem;
-use crate::names::{LvmName, means};
-use crate::observe::pools::Pool;
+use crate::names::LvmName;
 use crate::observe::{Host, containerd, host};
 use crate::plan::Plan;
 use crate::plan::configure::config_toml::{self, KNOWN};
@@ -104,7 +103,7 @@ impl Configure {
         let asked = self.request.options.iter().rev().find(|(key, _)| key == "root_path");
         let asked = asked.map(|(_, path)| path.clone());
         let there = || config_toml::setting(text, "root_path").filter(|path| !path.is_empty());
-        asked.or_else(there).unwrap_or_else(|| format!("{}/{}", config_toml::root(text), config_toml::PLUGIN))
+        asked.or_else(there).unwrap_or_else(|| config_toml::default_root(text))
     }
 }
 
@@ -131,11 +130,10 @@ impl Verb for Configure {
     fn observe(&self, host: &mut Host) -> Facts {
         let text = file::read(Path::new(&self.file)).ok().flatten().unwrap_or_default();
         let mut around = around(host, &self.file, FILE, false);
-        let pools = around.ground.pools.iter().flatten();
-        let pool = pools.into_iter().find(|pool| means(&self.request.pool, &pool.name, &pool.dm_names()));
-        let of_new =
-            || LvmName::parse(&self.request.pool).map_or_else(|_| self.request.pool.clone(), |name| name.dm_name());
-        let name = pool.map_or_else(of_new, |pool| dm_name(pool).to_owned());
+        let asked = &self.request.pool;
+        let there = pool_named(Self::NAME, asked, &around.ground).ok().and_then(|target| target.dm_name());
+        let of_new = || LvmName::parse(asked).map_or_else(|_| asked.clone(), |name| name.dm_name());
+        let name = there.unwrap_or_else(of_new);
         let containerd = containerd::look(&self.file, &self.root(&text), &name, around.systemd);
         around.restarted = self.memory.restarted(containerd.daemon.map(|daemon| daemon.id));
         Facts { around, containerd }
@@ -181,8 +179,4 @@ impl Verb for Configure {
         let start = if facts.around.systemd { ": systemctl restart containerd" } else { "" };
         format!("{file} names {pool}, from containerd's next start on{start}")
     }
-}
-
-fn dm_name(pool: &Pool) -> &str {
-    pool.live.as_ref().map_or(pool.name.as_str(), |live| live.dm_name.as_str())
 }

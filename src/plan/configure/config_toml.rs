@@ -80,11 +80,12 @@ pub fn is_on(text: &str, key: &str) -> bool {
     document.as_ref().and_then(|document| document.get("plugins")?.get(PLUGIN)?.get(key)?.as_bool()).unwrap_or(false)
 }
 
-/// containerd's own folder as the text has it.
-pub fn root(text: &str) -> String {
+/// The snapshotter's folder where nothing names another: below containerd's own as the text has it.
+pub fn default_root(text: &str) -> String {
     let document = text.parse::<DocumentMut>().ok();
     let root = document.as_ref().and_then(|document| document.get("root")?.as_str());
-    root.filter(|root| !root.is_empty()).unwrap_or("/var/lib/containerd").trim_end_matches('/').to_owned()
+    let root = root.filter(|root| !root.is_empty()).unwrap_or("/var/lib/containerd").trim_end_matches('/');
+    format!("{root}/{PLUGIN}")
 }
 
 fn parsed(text: &str) -> Result<DocumentMut, String> {

@@ -75,8 +75,7 @@ fn edited(request: &Request, pool: &str, file: &ConfigFile) -> Result<Option<Str
     };
     put("pool_name", pool.to_owned(), false);
     // Its default, by name: what lies there must stay with the pool.
-    let root = config_toml::root(file.text.as_deref().unwrap_or_default());
-    put("root_path", format!("{root}/{}", config_toml::PLUGIN), true);
+    put("root_path", config_toml::default_root(file.text.as_deref().unwrap_or_default()), true);
     put("base_image_size", short(request.base_size.unwrap_or(BASE_SIZE)), request.base_size.is_none());
     if request.discard {
         put("discard_blocks", "true".to_owned(), false);

@@ -2,15 +2,14 @@
 
 use super::options::edited;
 use super::{Around, Target, back, daemon_json, file, forgotten, pool_named, restartable, short, target_fits};
-use crate::names::{dm_escape, means, quoted};
+use crate::names::{LvmName, quoted};
 use crate::observe::Looked;
 use crate::observe::docker::{Docker, UNITS};
-use crate::observe::lvm::LvRow;
 use crate::observe::metadata::Head;
 use crate::observe::moved::{FORMAT, Moved};
 use crate::plan::refusal::{Reasons, Refusal};
 use crate::plan::step::Step;
-use crate::plan::{Plan, Planned, activation};
+use crate::plan::{Plan, Planned, activation, two_volumes};
 use crate::units::{Bytes, parse_size};
 
 /// Docker dropped its devicemapper driver in this version (its release notes of 25.0).
@@ -223,17 +222,9 @@ pub fn target<'a>(request: &Request, facts: &'a Facts) -> Result<Target<'a>, Ref
 
 /// The devices of the volume `data` of the two-volume layout, and of `metadata` beside it, where those are meant.
 pub fn volumes(name: &str, ground: &activation::Facts) -> Option<(String, String)> {
-    let lvm = ground.lvm.as_ref().ok()?;
-    let is_it = |row: &&LvRow| {
-        let full = format!("{}/{}", row.vg_name, row.lv_name);
-        row.lv_name == "data"
-            && row.segtype == "linear"
-            && means(name, &full, &[&dm_escape(&row.vg_name, &row.lv_name)])
-    };
-    let data = lvm.lvs.iter().find(is_it)?;
-    let metadata = lvm.lv(&data.vg_name, "metadata").filter(|row| row.segtype == "linear")?;
-    let path = |lv: &str| format!("/dev/mapper/{}", dm_escape(&data.vg_name, lv));
-    Some((path(&data.lv_name), path(&metadata.lv_name)))
+    let (data, metadata) = two_volumes::meant(name, ground.lvm.as_ref().ok()?)?;
+    let path = |volume: &LvmName| format!("/dev/mapper/{}", volume.dm_name());
+    Some((path(&data), path(&metadata)))
 }
 
 /// Both are up, and nobody's but Docker's.

@@ -1,7 +1,7 @@
 //! Of LVM: the pool or the two volumes, then the group where nothing else is in it, its profile, its disks.
 
 use super::{Facts, Request};
-use crate::names::{DmName, LvmName, dm_escape, means};
+use crate::names::{DmName, LvmName};
 use crate::observe::lvm::{Group, LvRow, Lvm};
 use crate::observe::metadata::Head;
 use crate::observe::pools::Pool;
@@ -11,19 +11,6 @@ use crate::plan::Plan;
 use crate::plan::refusal::Reasons;
 use crate::plan::step::{Step, Teardown};
 use std::collections::BTreeSet;
-
-/// The volumes `data` and `metadata` of the two-volume layout, where those are meant; both must be there.
-pub fn two_volumes(given: &str, lvm: &Lvm) -> Option<(LvmName, LvmName)> {
-    let plain = |row: &&LvRow| row.segtype == "linear" && row.pool_lv.is_empty();
-    let named = |row: &LvRow| LvmName::parse(&format!("{}/{}", row.vg_name, row.lv_name)).ok();
-    let is_it = |row: &&LvRow| {
-        let full = format!("{}/{}", row.vg_name, row.lv_name);
-        row.lv_name == "data" && plain(row) && means(given, &full, &[dm_escape(&row.vg_name, &row.lv_name)])
-    };
-    let data = lvm.lvs.iter().find(is_it)?;
-    let metadata = lvm.lv(&data.vg_name, "metadata").filter(plain)?;
-    Some((named(data)?, named(metadata)?))
-}
 
 pub fn pool(request: &Request, name: &LvmName, pool: &Pool, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) {
     let (Ok(lvm), Some(side)) = (&facts.ground.lvm, &pool.lvm) else {
@@ -91,7 +78,7 @@ fn on_top(volumes: &[&LvmName], facts: &Facts, plan: &mut Plan, reasons: &mut Re
         if ground.running.iter().any(|(_, wants)| *wants == pool.name) {
             reasons.add_with_hint(
                 format!("Docker runs on {}, which lies on the two volumes.", pool.name),
-                "stop it: systemctl stop docker.socket docker",
+                super::stop("Docker"),
             );
         }
         if facts.ground.known(pool).is_some() {
