@@ -1,6 +1,8 @@
 //! The metadata of a pool: its first block, and what thin_check says of all of it. That of a pool of LVM that is down is
 //! read where it rests on its physical volumes, since LVM itself would have to activate it first.
 
+pub mod details;
+mod node;
 mod open;
 pub mod trees;
 mod verdict;

@@ -237,6 +237,18 @@ impl Blocks {
         Ok(Blocks { file, count: super::copy::size(path)? / 4096 })
     }
 
+    /// As [`Blocks::open`], past the page cache: what the kernel itself writes to a device does not pass through it.
+    ///
+    /// # Errors
+    /// It cannot be opened so.
+    pub fn open_direct(path: &Path) -> Result<Blocks> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(libc::O_DIRECT);
+        let file = options.open(path).with_context(|| format!("opening {}", path.display()))?;
+        Ok(Blocks { file, count: super::copy::size(path)? / 4096 })
+    }
+
     pub fn count(&self) -> u64 {
         self.count
     }
@@ -244,12 +256,17 @@ impl Blocks {
     /// # Errors
     /// It cannot be read.
     pub fn read(&self, number: u64) -> Result<[u8; 4096]> {
-        let mut block = [0; 4096];
-        std::os::unix::fs::FileExt::read_exact_at(&self.file, &mut block, number * 4096)
+        let mut block = Aligned([0; 4096]);
+        let at = number.checked_mul(4096).with_context(|| format!("there is no block {number}"))?;
+        std::os::unix::fs::FileExt::read_exact_at(&self.file, &mut block.0, at)
             .with_context(|| format!("reading block {number}"))?;
-        Ok(block)
+        Ok(block.0)
     }
 }
+
+/// As reads past the page cache want it.
+#[repr(align(4096))]
+struct Aligned([u8; 4096]);
 
 /// Writes the first block of a file, down to its disk.
 ///

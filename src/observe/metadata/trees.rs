@@ -5,24 +5,22 @@
 //! persistent-data/dm-btree-internal.h. A changed block is written anew elsewhere, so that older trees lie about, and the
 //! newest pair of trees that fit each other is what the pool was.
 
+use super::node::{BLOCK, Node, crc32c, int, long};
 use super::superblock;
 use crate::observe::{Looked, Unseen, looked};
 use crate::sys::file::Blocks;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
-const BLOCK: usize = 4096;
-/// `BTREE_CSUM_XOR` and `SUPERBLOCK_CSUM_XOR`.
-const NODE_XOR: u32 = 121_107;
+/// `SUPERBLOCK_CSUM_XOR`.
 const SUPERBLOCK_XOR: u32 = 160_774;
-const INTERNAL: u32 = 1;
 /// Where the two roots stand in the superblock.
-const MAPS_AT: usize = 320;
-const VOLUMES_AT: usize = 328;
+pub const MAPS_AT: usize = 320;
+pub const VOLUMES_AT: usize = 328;
 /// The size of a line about a volume (struct disk_device_details).
-const DETAILS: u32 = 24;
+pub const DETAILS: u32 = 24;
 /// Trees have few levels; more are a loop.
-const DEEPEST: usize = 16;
+pub const DEEPEST: usize = 16;
 
 /// Both trees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +29,13 @@ pub struct Roots {
     pub volumes: u64,
     /// The highest time in them; the superblock's must not be lower.
     time: u32,
+}
+
+#[cfg(test)]
+impl Roots {
+    pub fn at(maps: u64, volumes: u64) -> Roots {
+        Roots { maps, volumes, time: 0 }
+    }
 }
 
 /// What stands in a superblock besides.
@@ -62,17 +67,6 @@ struct Summary {
     time: u32,
     /// How many mappings are of that time.
     latest: u64,
-}
-
-/// A node as it lies there.
-struct Node {
-    internal: bool,
-    value_size: u32,
-    keys: Vec<u64>,
-    /// The first eight bytes of each.
-    values: Vec<u64>,
-    /// Transaction, creation and snapshot time, where it is a leaf with lines about volumes.
-    lines: Vec<(u64, u32)>,
 }
 
 struct Search {
@@ -227,31 +221,7 @@ impl Search {
     }
 
     fn node(&self, number: u64) -> Option<Node> {
-        let block = self.blocks.read(number).ok()?;
-        let (sum, flags) = (int(&block, 0)?, int(&block, 4)?);
-        if sum != crc32c(block.get(4..)?) ^ NODE_XOR || long(&block, 8)? != number {
-            return None;
-        }
-        let (entries, most, value_size) = (int(&block, 16)?, int(&block, 20)?, int(&block, 24)?);
-        let (entries, most, size) =
-            (usize::try_from(entries).ok()?, usize::try_from(most).ok()?, usize::try_from(value_size).ok()?);
-        if entries > most || size < 8 || 32 + most.checked_mul(8 + size)? > BLOCK {
-            return None;
-        }
-        let value = |at: usize| 32 + 8 * most + at * size;
-        let lines = if size == 24 { 0..entries } else { 0..0 };
-        Some(Node {
-            internal: flags & INTERNAL != 0,
-            value_size,
-            keys: (0..entries).map(|at| long(&block, 32 + 8 * at)).collect::<Option<_>>()?,
-            values: (0..entries).map(|at| long(&block, value(at))).collect::<Option<_>>()?,
-            lines: lines
-                .map(|at| {
-                    let of = value(at);
-                    Some((long(&block, of + 8)?, int(&block, of + 16)?.max(int(&block, of + 20)?)))
-                })
-                .collect::<Option<_>>()?,
-        })
+        Node::parse(&self.blocks.read(number).ok()?, number)
     }
 }
 
@@ -304,29 +274,9 @@ pub fn superblock_for(found: &[u8; BLOCK], blocks: u64, roots: Roots, figures: F
     block
 }
 
-fn int(block: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(block.get(at..at + 4)?.try_into().ok()?))
-}
-
-fn long(block: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(block.get(at..at + 8)?.try_into().ok()?))
-}
-
-/// As the kernel computes it for metadata (dm_bm_checksum): begun with ones, and not turned over at its end as
-/// elsewhere.
-fn crc32c(bytes: &[u8]) -> u32 {
-    !crc32c::crc32c(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_checksum_of_a_blank_superblock() {
-        // 9 bytes "123456789" are the usual test; turned over here.
-        assert_eq!(crc32c(b"123456789"), !0xe306_9283);
-    }
 
     #[test]
     fn a_superblock_leads_to_its_trees() {
