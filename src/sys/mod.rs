@@ -15,4 +15,5 @@ pub mod file;
 pub mod lock;
 pub mod loopdev;
 pub mod lvm2cmd;
+pub mod plain;
 pub mod signal;
