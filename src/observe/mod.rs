@@ -13,6 +13,7 @@ pub mod lvm;
 pub mod lvmconf;
 pub mod metadata;
 pub mod moved;
+pub mod owners;
 pub mod pools;
 pub mod profile;
 pub mod register;

@@ -1,0 +1,103 @@
+//! Whose a thin id of a pool is, by what the consumers of pools keep on disk: daemons may run or not, and none is asked.
+//!
+//! Read the ids of a pool before the claims on them: both consumers write a volume down before they make it, or say first
+//! that they are about to (Docker, [`Open`]), and forget it after it is gone.
+
+pub mod bolt;
+pub mod containerd;
+
+use super::Unseen;
+use crate::units::Bytes;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+pub use containerd::containerd;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OwnerKind {
+    Lvm,
+    DockerLayer,
+    DockerContainer,
+    Containerd,
+    Dmtool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Owner {
+    pub kind: OwnerKind,
+    /// As the consumer's own commands take it, where it has one: a container's or a snapshot's; else the volume's.
+    pub id: String,
+    /// As the consumer's own commands print them, the one that fits best first; none where it has none.
+    pub names: Vec<String>,
+}
+
+/// Whether a volume is in use, as its consumer sees it. Whichever it is, the thin id is the consumer's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    Used,
+    /// Given up: the consumer deletes it when it can.
+    Leaving,
+    /// The consumer failed with it, and leaves it alone.
+    Faulty,
+}
+
+/// What a consumer says of one thin id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Claim {
+    pub thin_id: u64,
+    pub owner: Owner,
+    /// What the consumer calls the volume itself: Docker its file, containerd its device.
+    pub key: String,
+    /// The name that its device has while it is active.
+    pub device: Option<String>,
+    pub size: Option<Bytes>,
+    /// Of the pool, when it was made; containerd counts none.
+    pub transaction_id: Option<u64>,
+    /// The thin id that it was made a snapshot of, where that is still there.
+    pub origin: Option<u64>,
+    pub state: State,
+}
+
+/// The operation that Docker began last. It is over where the pool's transaction id is this one or a higher one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Open {
+    pub transaction_id: u64,
+    pub thin_id: u64,
+    /// The volume's, as [`Claim::key`].
+    pub key: String,
+}
+
+/// What one consumer has of a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Claims {
+    pub who: &'static str,
+    /// It keeps a record at all. One that is away with an unmounted disk looks as if there were none.
+    pub recorded: bool,
+    pub claims: Vec<Claim>,
+    pub open: Option<Open>,
+    /// What is there and cannot be read or taken apart: there may be more claims than these, or other names.
+    pub damaged: Vec<Unseen>,
+}
+
+/// Thin ids have 24 bits (dm-thin-metadata.c).
+const LAST_THIN_ID: u64 = 0xff_ffff;
+
+fn thin_id(found: Option<u64>) -> Result<u64, String> {
+    match found {
+        Some(id) if id <= LAST_THIN_ID => Ok(id),
+        Some(id) => Err(format!("{id} is no thin id")),
+        None => Err("it has no thin id".to_owned()),
+    }
+}
+
+/// A number that two claim is one of which at least one is wrong.
+fn claimed_twice(claims: &[Claim]) -> Vec<Unseen> {
+    let mut by_id: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
+    for claim in claims {
+        by_id.entry(claim.thin_id).or_default().push(&claim.key);
+    }
+    let twice = by_id.into_iter().filter(|(_, keys)| keys.len() > 1);
+    twice.map(|(id, keys)| Unseen(format!("thin id {id} is written down for each of {}", keys.join(", ")))).collect()
+}
