@@ -1,5 +1,6 @@
 //! Who is configured to use a pool: Docker and containerd, by their configuration files.
 
+use super::owners::docker::{self, Volume};
 use super::{Looked, Unseen, looked};
 use crate::sys::{block, exec, file};
 use crate::units::{Bytes, KIB, parse_size};
@@ -178,40 +179,13 @@ pub fn root_by(text: &str) -> String {
     daemon_json(text).unwrap_or_default().root().to_owned()
 }
 
-/// A layer or a container, as Docker's devicemapper driver knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DockerVolume {
-    pub name: String,
-    pub thin_id: u64,
-    /// Of the pool, when it was made.
-    pub transaction_id: Option<u64>,
-}
-
 /// What Docker's devicemapper driver knows of its volumes.
 ///
 /// # Errors
 /// A file of Docker's is there and cannot be read or taken apart.
-pub fn docker_volumes() -> Looked<Vec<DockerVolume>> {
-    let folder = format!("{}/devicemapper/metadata", configured()?.root());
-    let mut found = Vec::new();
-    for name in looked(block::entries(Path::new(&folder)))? {
-        // Names that begin with a dot Docker passes over, too.
-        if name.starts_with('.') || ["deviceset-metadata", "transaction-metadata"].contains(&name.as_str()) {
-            continue;
-        }
-        let path = Path::new(&folder).join(&name);
-        let text = looked(file::read(&path))?.unwrap_or_default();
-        let value: serde_json::Value =
-            serde_json::from_str(&text).map_err(|why| Unseen(format!("reading {}: {why}", path.display())))?;
-        let number = |key: &str| value.get(key).and_then(serde_json::Value::as_u64);
-        let short: String = name.chars().take(12).collect();
-        found.extend(number("device_id").map(|thin_id| DockerVolume {
-            name: format!("docker:{short}"),
-            thin_id,
-            transaction_id: number("transaction_id"),
-        }));
-    }
-    Ok(found)
+pub fn docker_volumes() -> Looked<Vec<Volume>> {
+    let found = docker::record(configured()?.root())?;
+    found.damaged.into_iter().next().map_or(Ok(found.volumes), Err)
 }
 
 /// The names of Docker's containers that run, as its files say: none where they cannot be read.

@@ -5,13 +5,19 @@
 
 pub mod bolt;
 pub mod containerd;
+pub mod docker;
+mod images;
 
-use super::Unseen;
+use super::{Looked, Unseen, looked};
+use crate::sys::plain;
 use crate::units::Bytes;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 pub use containerd::containerd;
+pub use docker::docker;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -83,6 +89,8 @@ pub struct Claims {
 
 /// Thin ids have 24 bits (dm-thin-metadata.c).
 const LAST_THIN_ID: u64 = 0xff_ffff;
+/// More than a consumer has in one of its JSON files: all references of a busy build machine are some megabytes.
+const LARGEST: u64 = 32 << 20;
 
 fn thin_id(found: Option<u64>) -> Result<u64, String> {
     match found {
@@ -100,4 +108,10 @@ fn claimed_twice(claims: &[Claim]) -> Vec<Unseen> {
     }
     let twice = by_id.into_iter().filter(|(_, keys)| keys.len() > 1);
     twice.map(|(id, keys)| Unseen(format!("thin id {id} is written down for each of {}", keys.join(", ")))).collect()
+}
+
+/// A JSON file; none where there is none.
+fn json<T: DeserializeOwned>(path: &Path) -> Looked<Option<T>> {
+    let Some(text) = looked(plain::text(path, LARGEST))? else { return Ok(None) };
+    serde_json::from_str(&text).map(Some).map_err(|why| Unseen(format!("reading {}: {why}", path.display())))
 }

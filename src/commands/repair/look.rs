@@ -234,8 +234,10 @@ fn expected(pool: &Pool, ground: &activation::Facts) -> Looked<Vec<Expected>> {
         .any(|consumer| consumer.name == "Docker" && means(&consumer.pool, &pool.name, &names))
         || crate::observe::register::is_dockers_own(&pool.name);
     if dockers {
-        for consumers::DockerVolume { name, thin_id, transaction_id } in consumers::docker_volumes()? {
+        for volume in consumers::docker_volumes()? {
+            let (thin_id, transaction_id) = (volume.thin_id, volume.transaction_id);
             if found.iter().all(|volume| volume.thin_id != thin_id) {
+                let name = format!("docker:{}", volume.short());
                 // Docker brings them up itself, and mounts them.
                 found.push(Expected { name, thin_id, device: String::new(), transaction_id });
             }
