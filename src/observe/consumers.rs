@@ -179,6 +179,24 @@ pub fn root_by(text: &str) -> String {
     daemon_json(text).unwrap_or_default().root().to_owned()
 }
 
+/// Docker's own folder, by its file.
+///
+/// # Errors
+/// The file is there and cannot be read or taken apart.
+pub fn docker_root() -> Looked<String> {
+    configured().map(|daemon| daemon.root().to_owned())
+}
+
+/// The pool in containerd's config.toml, and the folder of its snapshotter.
+///
+/// # Errors
+/// The file is there and cannot be read or taken apart.
+pub fn containerd_pool_and_root() -> Looked<Option<(String, String)>> {
+    let text = looked(file::read(Path::new(CONTAINERD)))?.unwrap_or_default();
+    let found = containerd(&text).and_then(|pool| Ok(pool.zip(Some(snapshotter_root(&text)?))));
+    found.map_err(|why| Unseen(format!("reading {CONTAINERD}: {why}")))
+}
+
 /// What Docker's devicemapper driver knows of its volumes.
 ///
 /// # Errors
@@ -206,15 +224,29 @@ pub fn running_containers() -> Vec<String> {
 
 /// `pool_name` of the devmapper snapshotter.
 fn containerd(text: &str) -> Result<Option<String>, String> {
-    let document: DocumentMut = text.parse().map_err(|why: toml_edit::TomlError| why.message().to_owned())?;
-    let plugins = document.get("plugins").and_then(|item| item.as_table_like());
-    // The full name is that of version 2; version 1 called it by its last part.
-    let snapshotter = |plugins: &dyn TableLike| {
-        ["io.containerd.snapshotter.v1.devmapper", "devmapper"]
-            .iter()
-            .find_map(|name| Some(plugins.get(name)?.get("pool_name")?.as_str()?.to_owned()))
-    };
-    Ok(plugins.and_then(snapshotter).filter(|pool| !pool.is_empty()))
+    Ok(of_snapshotter(&toml(text)?, "pool_name"))
+}
+
+/// `root_path` of the devmapper snapshotter; without one it keeps its files below containerd's own folder.
+fn snapshotter_root(text: &str) -> Result<String, String> {
+    let document = toml(text)?;
+    let own = document.get("root").and_then(|item| item.as_str()).filter(|root| !root.is_empty());
+    let own = own.unwrap_or("/var/lib/containerd").trim_end_matches('/');
+    Ok(of_snapshotter(&document, "root_path").unwrap_or_else(|| format!("{own}/{}", SNAPSHOTTER[0])))
+}
+
+/// The full name is that of version 2; version 1 called it by its last part.
+const SNAPSHOTTER: [&str; 2] = ["io.containerd.snapshotter.v1.devmapper", "devmapper"];
+
+fn toml(text: &str) -> Result<DocumentMut, String> {
+    text.parse().map_err(|why: toml_edit::TomlError| why.message().to_owned())
+}
+
+/// A setting of the devmapper snapshotter; an empty one is none.
+fn of_snapshotter(document: &DocumentMut, key: &str) -> Option<String> {
+    let plugins: &dyn TableLike = document.get("plugins")?.as_table_like()?;
+    let found = SNAPSHOTTER.iter().find_map(|name| Some(plugins.get(name)?.get(key)?.as_str()?.to_owned()));
+    found.filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]
@@ -245,6 +277,10 @@ mod tests {
         let text = "version = 2\n[plugins]\n  [plugins.\"io.containerd.snapshotter.v1.devmapper\"]\n    pool_name = \"docker-thinpool\"\n";
         assert_eq!(containerd(text), Ok(Some("docker-thinpool".to_owned())));
         assert_eq!(containerd("version = 2\n"), Ok(None));
+        let folder = "/io.containerd.snapshotter.v1.devmapper";
+        assert_eq!(snapshotter_root(text), Ok(format!("/var/lib/containerd{folder}")));
+        assert_eq!(snapshotter_root(&format!("root = \"/srv/c/\"\n{text}")), Ok(format!("/srv/c{folder}")));
+        assert_eq!(snapshotter_root(&format!("{text}root_path = \"/srv/d\"\n")), Ok("/srv/d".to_owned()));
         assert!(containerd("[plugins").is_err());
     }
 }
