@@ -1,6 +1,9 @@
 //! What containerd's devmapper snapshotter has of a pool: POOL.db says which thin id is which device, metadata.db which
-//! device is which snapshot.
+//! device is which snapshot. The names of images stand in containerd's own database.
 
+mod images;
+
+use self::images::Images;
 use super::super::{Looked, Unseen};
 use super::bolt::{self, Db, Entry};
 use super::{Claim, Claims, Owner, OwnerKind, State, claimed_twice, thin_id};
@@ -24,16 +27,16 @@ pub fn containerd(root_path: &str, pool: &str) -> Looked<Claims> {
     };
     let (devices, wrong) = devices(&bytes).map_err(of_file(&path))?;
     found.damaged.extend(wrong.into_iter().map(of_file(&path)));
+    let mut read = |path: &Path| bolt::read(path).map_err(|why| found.damaged.push(why)).ok().flatten();
     let path = Path::new(root_path).join("metadata.db");
-    let keys = match bolt::read(&path) {
-        Ok(bytes) => bytes.map_or_else(|| Ok(BTreeMap::new()), |bytes| snapshots(&bytes)).map_err(of_file(&path)),
-        Err(why) => Err(why),
-    };
-    let keys = keys.unwrap_or_else(|why| {
-        found.damaged.push(why);
-        BTreeMap::new()
-    });
-    found.claims = claims(pool, &devices, &keys);
+    let snapshots = read(&path).map_or_else(|| Ok(BTreeMap::new()), |bytes| snapshots(&bytes)).map_err(of_file(&path));
+    // containerd's own database, where the snapshotter's folder is in containerd's.
+    let path = Path::new(root_path).with_file_name("io.containerd.metadata.v1.bolt/meta.db");
+    let images = read(&path).map_or_else(|| Ok(Images::new()), |bytes| images::images(&bytes));
+    let images = images.map_err(|why| of_file(&path)(why.to_owned()));
+    let mut snapshots = snapshots.map_err(|why| found.damaged.push(why)).unwrap_or_default();
+    name(&mut snapshots, &images.map_err(|why| found.damaged.push(why)).unwrap_or_default());
+    found.claims = claims(pool, &devices, &snapshots);
     found.damaged.extend(claimed_twice(&found.claims));
     Ok(found)
 }
@@ -85,21 +88,61 @@ fn device(entry: &Entry<'_>) -> Result<(u64, Device), String> {
     Ok((thin_id(device.thin_id)?, device))
 }
 
-/// The key of each snapshot of metadata.db by its number.
-fn snapshots(bytes: &[u8]) -> Result<BTreeMap<u64, String>, String> {
+/// A snapshot, with the names of the images that have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Snapshot {
+    key: String,
+    parent: Option<String>,
+    images: Vec<String>,
+}
+
+/// The snapshots of metadata.db by their numbers.
+fn snapshots(bytes: &[u8]) -> Result<BTreeMap<u64, Snapshot>, String> {
     let mut db = Db::new(bytes)?;
     let mut found = BTreeMap::new();
     for (key, entry) in db.at(&["v1", "snapshots"])?.unwrap_or_default() {
         let Entry::Bucket(bucket) = entry else { continue };
         let key = String::from_utf8_lossy(key).into_owned();
         let fields = db.entries(bucket)?;
-        let id = fields.iter().find_map(|(name, field)| match field {
-            Entry::Value(bytes) if *name == b"id" => varint(bytes),
+        let field = |wanted: &[u8]| match fields.iter().find(|(name, _)| *name == wanted) {
+            Some((_, Entry::Value(bytes))) => Some(*bytes),
             _ => None,
-        });
-        found.insert(id.ok_or_else(|| format!("snapshot {key} has no number"))?, key);
+        };
+        let id = field(b"id").and_then(varint).ok_or_else(|| format!("snapshot {key} has no number"))?;
+        let parent = field(b"parent").map(|parent| String::from_utf8_lossy(parent).into_owned());
+        found.insert(id, Snapshot { key, parent, images: Vec::new() });
     }
     Ok(found)
+}
+
+/// Gives snapshots the names of the images that have them, those first whose last layer a snapshot is.
+fn name(snapshots: &mut BTreeMap<u64, Snapshot>, images: &Images) {
+    let ids: BTreeMap<String, u64> = snapshots.iter().map(|(id, snapshot)| (snapshot.key.clone(), *id)).collect();
+    let parents: BTreeMap<u64, u64> =
+        snapshots.iter().filter_map(|(id, snapshot)| Some((*id, *ids.get(snapshot.parent.as_ref()?)?))).collect();
+    let of = |snapshot: &Snapshot| images.get(&parts(&snapshot.key)?).cloned();
+    let tops: Vec<(u64, Vec<String>)> = snapshots.iter().filter_map(|(id, top)| Some((*id, of(top)?))).collect();
+    for (id, names) in &tops {
+        snapshots.entry(*id).and_modify(|snapshot| snapshot.images.extend(names.iter().cloned()));
+    }
+    for (id, names) in tops {
+        // No chain is longer than there are snapshots, whatever a damaged file says.
+        let below = std::iter::successors(parents.get(&id), |id| parents.get(id)).take(parents.len());
+        for below in below {
+            let new = |snapshot: &mut Snapshot| {
+                let new: Vec<&String> = names.iter().filter(|name| !snapshot.images.contains(name)).collect();
+                let new: Vec<String> = new.into_iter().cloned().collect();
+                snapshot.images.extend(new);
+            };
+            snapshots.entry(*below).and_modify(new);
+        }
+    }
+}
+
+/// Namespace and name of a snapshot's key, which is NAMESPACE/NUMBER/NAME; `ctr` shows the name.
+fn parts(key: &str) -> Option<(String, String)> {
+    let (namespace, rest) = key.split_once('/')?;
+    Some((namespace.to_owned(), rest.split_once('/')?.1.to_owned()))
 }
 
 /// A number in groups of seven bits, the lowest first, each but the last with the eighth set.
@@ -114,29 +157,26 @@ fn varint(bytes: &[u8]) -> Option<u64> {
     None
 }
 
-fn claims(pool: &str, devices: &[Named], keys: &BTreeMap<u64, String>) -> Vec<Claim> {
-    // A snapshot's key is NAMESPACE/NUMBER/NAME, and `ctr` shows the name in one namespace at a time.
-    let parts = |key: &'_ str| {
-        let (namespace, rest) = key.split_once('/')?;
-        Some((namespace.to_owned(), rest.split_once('/')?.1.to_owned()))
-    };
-    let several =
-        keys.values().filter_map(|key| parts(key)).map(|(namespace, _)| namespace).collect::<BTreeSet<_>>().len() > 1;
-    let shown = |key: &String| match parts(key) {
-        Some((namespace, name)) if several => format!("{namespace}/{name}"),
+fn claims(pool: &str, devices: &[Named], snapshots: &BTreeMap<u64, Snapshot>) -> Vec<Claim> {
+    let namespaces: BTreeSet<String> =
+        snapshots.values().filter_map(|one| parts(&one.key)).map(|parts| parts.0).collect();
+    let shown = |snapshot: &Snapshot| match parts(&snapshot.key) {
+        // `ctr` shows one namespace at a time.
+        Some((namespace, name)) if namespaces.len() > 1 => format!("{namespace}/{name}"),
         Some((_, name)) => name,
-        None => key.clone(),
+        None => snapshot.key.clone(),
     };
+    let names = |snapshot: &Snapshot| snapshot.images.iter().cloned().chain([shown(snapshot)]).collect();
     let ids: BTreeMap<&str, u64> = devices.iter().map(|(name, id, _)| (name.as_str(), *id)).collect();
     let prefix = format!("{pool}-snap-");
     let claim = |(name, id, device): &Named| {
-        let key = name.strip_prefix(&prefix).and_then(|number| keys.get(&number.parse().ok()?));
+        let snapshot = name.strip_prefix(&prefix).and_then(|number| snapshots.get(&number.parse().ok()?));
         Claim {
             thin_id: *id,
             owner: Owner {
                 kind: OwnerKind::Containerd,
-                id: key.unwrap_or(name).clone(),
-                names: key.map(shown).into_iter().collect(),
+                id: snapshot.map_or(name, |snapshot| &snapshot.key).clone(),
+                names: snapshot.map(names).unwrap_or_default(),
             },
             key: name.clone(),
             device: Some(name.clone()),

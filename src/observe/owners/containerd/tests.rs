@@ -32,19 +32,16 @@ fn pool_db() -> Vec<u8> {
     ]))
 }
 
-fn snapshot(id: &[u8]) -> Tree {
-    bucket([("id", Tree::Value(id.to_vec())), ("kind", Tree::Value(vec![2])), ("labels", bucket([]))])
+fn snapshot(id: &[u8], parent: &str) -> Tree {
+    let fields = [("id", Tree::Value(id.to_vec())), ("kind", Tree::Value(vec![2])), ("parent", value(parent))];
+    bucket(fields)
 }
 
 fn metadata_db(other: &str) -> Vec<u8> {
     let kept = format!("{other}/4/keep/it");
-    database(&bucket([(
-        "v1",
-        bucket([
-            ("parents", bucket([])),
-            ("snapshots", bucket([("default/2/sha256:ab", snapshot(&[1])), (kept.as_str(), snapshot(&[0xc8, 1]))])),
-        ]),
-    )]))
+    let base = "default/2/sha256:ab";
+    let snapshots = bucket([(base, snapshot(&[1], "")), (kept.as_str(), snapshot(&[0xc8, 1], base))]);
+    database(&bucket([("v1", bucket([("parents", bucket([])), ("snapshots", snapshots)]))]))
 }
 
 fn host(pool: Option<&[u8]>, metadata: Option<&[u8]>) -> tempfile::TempDir {
@@ -80,7 +77,7 @@ fn recorded(text: &str) -> Vec<u8> {
 #[cfg(target_endian = "little")]
 #[test]
 fn a_host_as_it_was() {
-    let [pool, metadata] = [include_str!("pool.txt"), include_str!("metadata.txt")].map(|text| recorded(text));
+    let [pool, metadata] = [include_str!("pool.txt"), include_str!("metadata.txt")].map(recorded);
     let (devices, wrong) = devices(&pool).expect("a list of devices");
     assert_eq!(wrong, Vec::<String>::new());
     let found = claims("docker-thinpool", &devices, &snapshots(&metadata).expect("a list of snapshots"));
@@ -109,6 +106,48 @@ fn devices_and_their_snapshots() {
     let found = look(&host(Some(&pool_db()), Some(&metadata_db("k8s.io")))).expect("claims");
     let names: Vec<&String> = found.claims.iter().flat_map(|claim| &claim.owner.names).collect();
     assert_eq!(names, ["default/sha256:ab", "k8s.io/keep/it"]);
+}
+
+/// containerd's own database: an image of two layers, and one of the first of them alone.
+fn meta_db() -> Vec<u8> {
+    let text = |text: &str| value(text);
+    let image = |digest: &str| bucket([("target", bucket([("digest", text(digest))]))]);
+    let labels = |label: &str, to: &str| bucket([("labels", bucket([(label, text(to))])), ("size", text("1"))]);
+    let blobs = bucket([
+        ("sha256:i", labels("containerd.io/gc.ref.content.m.0", "sha256:m")),
+        ("sha256:m", labels("containerd.io/gc.ref.content.config", "sha256:c")),
+        ("sha256:c", labels("containerd.io/gc.ref.snapshot.devmapper", "keep/it")),
+        ("sha256:d", labels("containerd.io/gc.ref.snapshot.devmapper", "sha256:ab")),
+        // It leads back to itself.
+        ("sha256:e", labels("containerd.io/gc.ref.content", "sha256:e")),
+    ]);
+    let images = bucket([
+        ("app:1", image("sha256:i")),
+        ("busy:latest", image("sha256:d")),
+        ("circle", image("sha256:e")),
+        ("lost", image("sha256:x")),
+    ]);
+    let namespace = bucket([("content", bucket([("blob", blobs)])), ("images", images)]);
+    database(&bucket([("v1", bucket([("default", namespace), ("empty", bucket([])), ("version", text("3"))]))]))
+}
+
+#[test]
+fn images_have_their_snapshots_and_those_below() {
+    let images = images::images(&meta_db()).expect("images");
+    let mut snapshots = snapshots(&metadata_db("default")).expect("snapshots");
+    name(&mut snapshots, &images);
+    assert_eq!(
+        (&snapshots[&1].images.join(" "), &snapshots[&200].images.join(" ")),
+        (&"busy:latest app:1".to_owned(), &"app:1".to_owned())
+    );
+    let (devices, _) = devices(&pool_db()).expect("devices");
+    let names: Vec<_> = claims("pool", &devices, &snapshots).iter().map(|claim| claim.owner.names.join(" ")).collect();
+    assert_eq!(names, ["busy:latest app:1 sha256:ab", "app:1 keep/it"]);
+    // Snapshots that are each other's parent end, too.
+    for (id, parent) in [(1, "default/4/keep/it"), (200, "default/2/sha256:ab")] {
+        snapshots.entry(id).and_modify(|snapshot| snapshot.parent = Some(parent.to_owned()));
+    }
+    name(&mut snapshots, &images);
 }
 
 #[test]
@@ -161,12 +200,12 @@ proptest! {
     fn no_bytes_make_it_panic(damage in proptest::collection::vec((0_usize..8 * 4096, any::<u8>()), 1..8), bytes in proptest::collection::vec(any::<u8>(), 0..99)) {
         let _ = device(&Entry::Value(&bytes));
         let _ = varint(&bytes);
-        for mut database in [pool_db(), metadata_db("k8s.io")] {
+        for mut database in [pool_db(), metadata_db("k8s.io"), meta_db()] {
             for (at, byte) in &damage {
                 let length = database.len();
                 database[at % length] = *byte;
             }
-            let _ = (devices(&database), snapshots(&database));
+            let _ = (devices(&database), snapshots(&database), images::images(&database));
         }
     }
 }
