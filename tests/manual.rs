@@ -85,7 +85,7 @@ fn codes() -> String {
 }
 
 /// What each page shows, by its verb.
-const EXAMPLES: [(&str, &str); 23] = [
+const EXAMPLES: [(&str, &str); 26] = [
     (
         "setup",
         ".SH EXAMPLES\n.EX\ndmtool setup /dev/xvdf \\-\\-dry\\-run\ndmtool setup /dev/xvdf\n\
@@ -113,7 +113,16 @@ const EXAMPLES: [(&str, &str); 23] = [
          dmtool metrics \\-\\-output /var/lib/prometheus/node\\-exporter/dmtool.prom\n.EE\n",
     ),
     ("volume", ".SH EXAMPLES\n.EX\ndmtool volume list\ndmtool volume create loop web 10G \\-\\-fs ext4\n.EE\n"),
-    ("volume list", ".SH EXAMPLES\n.EX\ndmtool volume list\ndmtool volume list docker/thinpool \\-\\-json\n.EE\n"),
+    (
+        "volume list",
+        ".SH EXAMPLES\n.EX\ndmtool volume list\ndmtool volume list docker/thinpool \\-\\-sort exclusive\n.EE\n",
+    ),
+    (
+        "volume show",
+        ".SH EXAMPLES\n.EX\ndmtool volume show docker/thinpool web\ndmtool volume show docker/thinpool id:7 \\-\\-exact\n.EE\n",
+    ),
+    ("volume snapshot", ".SH EXAMPLES\n.EX\ndmtool volume snapshot vg/pool web before\\-upgrade\n.EE\n"),
+    ("volume remove", ".SH EXAMPLES\n.EX\ndmtool volume remove vg/pool before\\-upgrade\n.EE\n"),
     (
         "volume create",
         ".SH EXAMPLES\n.EX\ndmtool volume create loop web 10G \\-\\-fs ext4\nmount /dev/mapper/loop\\-web /srv\n.EE\n",

@@ -102,9 +102,9 @@ pub fn make_volume(pool: &DmName, device: &DmName, thin_id: u64, size: Bytes) ->
     control.create(device.as_str(), &target, false)
 }
 
-/// Makes a thin volume in the pool and its device. A number that is taken is somebody's, whoever that is: the next one
+/// Makes a thin volume in the pool and its device; a snapshot of `origin` where that is up. A number that is taken is somebody's, whoever that is: the next one
 /// is tried, and the register says each before the pool is asked, so that no number is handed out twice.
-pub fn make_thin(pool: &DmName, volume: &Volume) -> Result<()> {
+pub fn make_thin(pool: &DmName, volume: &Volume, origin: Option<&DmName>) -> Result<()> {
     let control = Control::open()?;
     let mut record = register::read_of(pool)?;
     record.volumes.retain(|known| known.device != volume.device);
@@ -114,13 +114,26 @@ pub fn make_thin(pool: &DmName, volume: &Volume) -> Result<()> {
             bail!("{pool} has used all its thin ids");
         }
         note(&mut record, &volume, State::Announced)?;
-        if control.message(pool.as_str(), &format!("create_thin {}", volume.thin_id))? {
+        let message = match volume.origin {
+            None => format!("create_thin {}", volume.thin_id),
+            Some(of) => format!("create_snap {} {of}", volume.thin_id),
+        };
+        if standing_still(&control, origin, || control.message(pool.as_str(), &message))? {
             break;
         }
         volume.thin_id += 1;
     }
     note(&mut record, &volume, State::Made)?;
     make_volume(pool, &volume.device, volume.thin_id, volume.size)
+}
+
+/// Does something while a volume stands still, what was written to it before down on its pool: the file system on it too.
+fn standing_still<T>(control: &Control, volume: Option<&DmName>, act: impl FnOnce() -> Result<T>) -> Result<T> {
+    let Some(volume) = volume else { return act() };
+    control.suspend(volume.as_str())?;
+    let done = act();
+    control.resume(volume.as_str()).with_context(|| format!("{volume} is left suspended"))?;
+    done
 }
 
 fn note(record: &mut Record, volume: &Volume, state: State) -> Result<()> {

@@ -5,6 +5,7 @@ mod config;
 mod metadata;
 mod swap;
 mod teardown;
+mod volume;
 
 use crate::exit::{Kind, Problem};
 use crate::observe::{Host, filter, moved, profile};
@@ -123,7 +124,7 @@ fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, sh
         Step::CheckMetadata { name, place } => bare::check(name, place),
         Step::MakePool { record, length } => bare::make_pool(record, *length),
         Step::MakeVolume { pool, device, thin_id, size } => bare::make_volume(pool, device, *thin_id, *size),
-        Step::MakeThin { pool, volume } => bare::make_thin(pool, volume),
+        Step::MakeThin { pool, volume } => bare::make_thin(pool, volume, None),
         Step::MakeFileSystem { pool, device, fs } => bare::make_file_system(pool, device, fs),
         Step::HandOut { pool, device } => bare::hand_out(pool, device),
         Step::RemoveDevice { device } => Control::open()?.remove(device.as_str()),
@@ -147,7 +148,9 @@ fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, sh
             config::restart(service, back.as_deref(), undo.as_deref(), stop)
         }
         Step::Teardown(part) if part.lvm_words().is_none() => teardown::run(part, host),
+        Step::Volume(part) if part.lvm_words().is_none() => volume::run(part, host),
         Step::Teardown(_)
+        | Step::Volume(_)
         | Step::CreateGroup { .. }
         | Step::ExtendGroup { .. }
         | Step::ExtendMetadata { .. }

@@ -87,6 +87,7 @@ pub struct Above {
     pub thin_id: Option<u64>,
     /// Made by LVM, so that LVM can take it down.
     pub of_lvm: bool,
+    pub suspended: bool,
     pub uses: Looked<Vec<String>>,
 }
 
@@ -98,7 +99,8 @@ pub fn above(pools: &[Pool]) -> Vec<Above> {
         let Some(live) = &pool.live else { continue };
         if let Err(why) = &live.holders {
             let (pool, dm_name) = (pool.name.clone(), live.dm_name.clone());
-            found.push(Above { pool, dm_name, thin_id: None, of_lvm: true, uses: Err(why.clone()) });
+            let uses = Err(why.clone());
+            found.push(Above { pool, dm_name, thin_id: None, of_lvm: true, suspended: false, uses });
         }
         for holder in live.holders.iter().flatten() {
             let folder = Path::new("/sys/class/block").join(holder);
@@ -110,6 +112,7 @@ pub fn above(pools: &[Pool]) -> Vec<Above> {
             let uses = usage.clone().and_then(|usage| looked(usage.of(&folder, 0)));
             // What is open and neither mounted nor held is open in some process.
             let open = looked(Control::open().and_then(|control| control.look(&dm_name, Ask::Status)));
+            let suspended = open.as_ref().is_ok_and(|device| device.suspended);
             let uses = match (uses, open) {
                 (Ok(uses), Ok(device)) if uses.is_empty() && device.open_count > 0 => {
                     Ok(vec!["is open in some process".to_owned()])
@@ -118,7 +121,8 @@ pub fn above(pools: &[Pool]) -> Vec<Above> {
                 (Err(why), _) | (_, Err(why)) => Err(why),
             };
             let thin_id = super::volumes::thin_id(&dm_name);
-            found.push(Above { pool: pool.name.clone(), dm_name, thin_id, of_lvm: uuid.starts_with("LVM-"), uses });
+            let of_lvm = uuid.starts_with("LVM-");
+            found.push(Above { pool: pool.name.clone(), dm_name, thin_id, of_lvm, suspended, uses });
         }
     }
     found

@@ -62,6 +62,8 @@ pub struct LvRow {
     #[serde(deserialize_with = "figure")]
     pub lv_size: u64,
     pub segtype: String,
+    #[serde(default)]
+    pub lv_tags: String,
     /// Of a part of another volume, that.
     #[serde(default, deserialize_with = "unbracketed")]
     pub lv_parent: String,
@@ -107,6 +109,12 @@ pub struct LvRow {
     pub vg_free_count: u64,
 }
 
+impl LvRow {
+    pub fn has_tag(&self, tag: &str) -> bool {
+        self.lv_tags.split(',').any(|found| found == tag)
+    }
+}
+
 /// One look at all that LVM knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Lvm {
@@ -142,7 +150,7 @@ fn unbracketed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::
 const VG_FIELDS: &str =
     "vg_name,vg_uuid,vg_partial,vg_shared,vg_exported,vg_profile,vg_extent_size,vg_extent_count,vg_free_count";
 const PV_FIELDS: &str = "pv_name,pv_uuid,pv_major,pv_minor,pv_missing,pe_start,pv_pe_count,pv_pe_alloc_count";
-const LV_FIELDS: &str = "lv_name,lv_uuid,lv_attr,lv_layout,lv_role,lv_size,origin,lv_parent,data_lv,metadata_lv,pool_lv,lv_profile,\
+const LV_FIELDS: &str = "lv_name,lv_uuid,lv_attr,lv_layout,lv_role,lv_size,lv_tags,origin,lv_parent,data_lv,metadata_lv,pool_lv,lv_profile,\
                          lv_active,lv_when_full,lv_skip_activation";
 const SEGMENT_FIELDS: &str = "lv_name,segtype,chunk_size,zero,discards,transaction_id,thin_id,devices,seg_pe_ranges";
 

@@ -4,6 +4,7 @@
 pub mod details;
 mod node;
 mod open;
+pub mod shares;
 pub mod trees;
 mod verdict;
 pub mod volumes;

@@ -8,7 +8,10 @@ pub mod containerd;
 pub mod docker;
 mod images;
 
-use super::{Looked, Unseen, looked};
+use super::pools::Pool;
+use super::register::is_dockers_own;
+use super::{Looked, Unseen, consumers, looked};
+use crate::names::means;
 use crate::sys::plain;
 use crate::units::Bytes;
 use serde::Serialize;
@@ -85,6 +88,26 @@ pub struct Claims {
     pub open: Option<Open>,
     /// What is there and cannot be read or taken apart: there may be more claims than these, or other names.
     pub damaged: Vec<Unseen>,
+}
+
+/// What each consumer that is configured for a pool has of it, or why that could not be looked at.
+pub fn of(pool: &Pool) -> Vec<Looked<Claims>> {
+    let (name, names) = (&pool.name, pool.dm_names());
+    let is_it = |wanted: &str| means(wanted, name, &names);
+    let dockers = || -> Looked<Option<Claims>> {
+        let told = || {
+            consumers::words()
+                .iter()
+                .any(|word| word.split_once("dm.thinpooldev=").is_some_and(|(_, pool)| is_it(pool)))
+        };
+        let is_dockers = is_dockers_own(name) || consumers::docker_pool()?.is_some_and(|pool| is_it(&pool)) || told();
+        if is_dockers { docker(&consumers::docker_root()?).map(Some) } else { Ok(None) }
+    };
+    let containerds = || -> Looked<Option<Claims>> {
+        let configured = consumers::containerd_pool_and_root()?.filter(|(pool, _)| is_it(pool));
+        configured.map(|(pool, root)| containerd(&root, &pool)).transpose()
+    };
+    [dockers(), containerds()].into_iter().filter_map(Looked::transpose).collect()
 }
 
 /// Thin ids have 24 bits (dm-thin-metadata.c).

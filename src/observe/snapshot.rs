@@ -69,6 +69,14 @@ impl Snapshot {
         Ok(held)
     }
 
+    /// The block of the metadata that it begins with.
+    ///
+    /// # Errors
+    /// It was gone before it could be looked at.
+    pub fn block(&self) -> Looked<u64> {
+        self.block.ok_or_else(|| Unseen(format!("the metadata snapshot of {} is gone", self.dm_name)))
+    }
+
     /// Sees that it was there all the time: the kernel hands its blocks out again as soon as somebody releases it, and
     /// what was read then is nothing.
     ///

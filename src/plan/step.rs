@@ -2,6 +2,7 @@
 
 mod repair;
 mod teardown;
+mod volume;
 
 use crate::names::{DmName, LvName, LvmName, VgName, quoted};
 use crate::observe::moved::{self, Moved};
@@ -12,11 +13,14 @@ use crate::units::{Bytes, Extents, KIB, Sectors};
 use std::path::PathBuf;
 
 pub use teardown::Teardown;
+pub use volume::{OfVolume, UNFINISHED};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// One of a teardown.
     Teardown(Teardown),
+    /// One of a thin volume.
+    Volume(OfVolume),
     /// Takes every signature off a device, a partition table among them.
     WipeDevice { device: String, found: Vec<String> },
     /// Makes a volume group, and physical volumes of its devices.
@@ -135,6 +139,7 @@ impl Step {
     pub fn word(&self) -> &'static str {
         match self {
             Step::Teardown(step) => step.word(),
+            Step::Volume(step) => step.word(),
             Step::WipeDevice { .. } => "wipe-device",
             Step::CreateGroup { .. } => "create-volume-group",
             Step::WriteProfile { .. } => "write-profile",
@@ -226,6 +231,7 @@ impl Step {
             | Step::RestartService { .. }
             | Step::RemoveDevice { .. } => return None,
             Step::Teardown(step) => return step.lvm_words(),
+            Step::Volume(step) => return step.lvm_words(),
             Step::SwapMetadata { pool, with } => words(&[
                 // Yes to the swap: both are inactive, and the pool keeps what it had as that volume.
                 "lvconvert",
@@ -323,6 +329,7 @@ impl Step {
     pub fn command(&self) -> String {
         match self {
             Step::Teardown(step) => step.command(),
+            Step::Volume(step) => step.command(),
             Step::WipeDevice { device, .. } => format!("wipefs --all {device}"),
             Step::WriteProfile { path, threshold, percent, .. } => {
                 format!("write {} (extend at {threshold}% by {percent}%)", path.display())
@@ -387,6 +394,7 @@ impl Step {
     pub fn destroys(&self) -> Option<String> {
         match self {
             Step::Teardown(step) => step.destroys(),
+            Step::Volume(step) => step.destroys(),
             Step::WipeDevice { device, found } => Some(format!("{} on {device}", found.join(", "))),
             Step::CreateGroup { devices, .. } | Step::ExtendGroup { devices, .. } => {
                 Some(format!("everything on {}", devices.join(", ")))

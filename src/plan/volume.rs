@@ -1,77 +1,133 @@
-//! The plan of `dmtool volume create` on a bare pool: in the register first, then in the pool, then a device, then a
-//! file system.
+//! The plans of `dmtool volume`: volumes of LVM's by its commands, bare ones by messages to their pool, the register first.
 
-use super::activation::{Chosen, Facts, choose};
-use super::bare::{Around, Known, volume_step};
+mod create;
+mod remove;
+mod snapshot;
+
+pub use create::{FileSystem, Request as Create, create};
+pub use remove::{Request as Remove, remove};
+pub use snapshot::{Request as Snapshot, snapshot};
+
+use super::activation::{self, Chosen, choose};
+use super::bare::Known;
 use super::refusal::{Reasons, Refusal};
-use super::step::Step;
-use super::{Plan, Planned};
-use crate::names::DmName;
-use crate::observe::pools::{Kind, Pool};
-use crate::observe::register::{LARGEST_ID, Record, State, Volume, is_a_consumers};
+use crate::names::{LvmName, means};
+use crate::observe::Looked;
+use crate::observe::consumers::Consumer;
+use crate::observe::device::Above;
+use crate::observe::lvm::LvRow;
+use crate::observe::pools::{Kind, LvmSide, Pool};
+use crate::observe::profile::NEVER;
+use crate::observe::register::{Record, Volume, is_dockers_own};
 use crate::observe::thin::Mode;
-use crate::observe::{Looked, host};
-use crate::units::{Bytes, LARGEST_DEVICE};
+use crate::units::is_above;
 
-#[derive(Debug, Clone)]
-pub struct Request {
-    pub pool: String,
-    pub name: String,
-    pub size: Bytes,
-    /// ext4 or xfs.
-    pub fs: Option<&'static str>,
-}
-
-/// What the host says of a new volume's file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileSystem {
-    /// What the volume's device carries, where that is there already.
-    pub signature: Option<Looked<Option<String>>>,
-    /// The tool that makes it is installed.
-    pub tool: bool,
-    /// ID and ID_LIKE of /etc/os-release.
-    pub systems: Vec<String>,
+pub struct Facts {
+    pub ground: activation::Facts,
+    /// Who is configured for a pool.
+    pub consumers: Looked<Vec<Consumer>>,
 }
 
+/// Who keeps the books of a pool's volumes.
+enum Of<'a> {
+    Lvm(LvmName, &'a LvmSide),
+    Register(&'a Record),
+}
+
+/// The pool that is meant.
+///
 /// # Errors
-/// Every reason why nothing is begun.
-pub fn create(request: &Request, facts: &Facts, fs: &FileSystem) -> Result<Plan, Refusal> {
-    let chosen = Chosen::One(request.pool.clone());
-    let pools = choose("volume create", &chosen, &facts.pools, &facts.lvm)?;
-    let mut plan = Plan::default();
-    let mut reasons = Reasons::default();
-    for pool in pools {
-        let device = DmName::new(&format!("{}-{}", pool.name, request.name));
-        match (record(pool, facts.known(pool), &mut reasons), device) {
-            (Some(record), Ok(device)) => {
-                steps(request, facts.around(), (record, device, fs), &mut plan, &mut reasons);
+/// There is none, or it cannot be looked for.
+fn the_pool<'a>(verb: &str, name: &str, facts: &'a Facts) -> Result<&'a Pool, Refusal> {
+    let chosen = Chosen::One(name.to_owned());
+    let pools = choose(verb, &chosen, &facts.ground.pools, &facts.ground.lvm)?;
+    let none = || Refusal { message: format!("there is no pool {name} on this host"), reasons: Vec::new(), hint: None };
+    pools.into_iter().next().ok_or_else(none)
+}
+
+/// Whose the volumes of a pool are to make and to remove; none, with the reasons, where they are not ours.
+fn of<'a>(pool: &'a Pool, facts: &'a Facts, reasons: &mut Reasons) -> Option<Of<'a>> {
+    others(pool, facts, reasons);
+    match (&pool.lvm, LvmName::parse(&pool.name)) {
+        (Some(side), Ok(name)) => Some(Of::Lvm(name, side)),
+        _ if pool.kind == Kind::Lvm => {
+            reasons.add(format!("LVM does not know {}.", pool.name));
+            None
+        }
+        _ => registered(pool, facts.ground.known(pool), reasons).map(Of::Register),
+    }
+}
+
+/// A program that is configured for a pool keeps its own books of the volumes in it, and one that counts transactions
+/// takes nobody else's.
+pub fn others(pool: &Pool, facts: &Facts, reasons: &mut Reasons) {
+    let (name, names) = (&pool.name, pool.dm_names());
+    let hint = "give your volumes a pool of their own: dmtool setup DEVICE --pool VG/LV";
+    if is_dockers_own(name) {
+        reasons.add_with_hint(format!("{name} is Docker's own pool, whose volumes are Docker's to make."), hint);
+    }
+    match &facts.consumers {
+        Err(why) => reasons.add(format!("Whether a program is configured for {name} could not be looked at: {why}.")),
+        Ok(consumers) => {
+            for consumer in consumers.iter().filter(|consumer| means(&consumer.pool, name, &names)) {
+                let why = format!(
+                    "{} is configured for {name} ({}): its volumes are its own to make.",
+                    consumer.name, consumer.file
+                );
+                reasons.add_with_hint(why, hint);
             }
-            (Some(_), Err(why)) => reasons.add(why),
-            (None, _) => {}
         }
     }
-    reasons.settle(format!("volume create of {} is refused, nothing was changed", request.name))?;
-    Ok(plan)
+    for (who, wants) in facts.ground.running.iter().filter(|(_, wants)| means(wants, name, &names)) {
+        reasons.add_with_hint(format!("{who} runs and is configured for {wants}."), hint);
+    }
+    let own = pool.figures().map(|figures| figures.transaction_id);
+    let known = pool.lvm.as_ref().and_then(|side| side.row.transaction_id.parse::<u64>().ok());
+    if let (Some(own), Some(known)) = (own, known)
+        && own != known
+    {
+        reasons.add_with_hint(
+            format!(
+                "The transaction id of {name} is {own}, and LVM's is {known}: another program makes volumes in it."
+            ),
+            format!("see what is in it: dmtool volume list {name}"),
+        );
+    }
 }
 
-/// The record of a pool that can take a volume.
-fn record<'a>(pool: &Pool, known: Option<&'a Known>, reasons: &mut Reasons) -> Option<&'a Record> {
+/// Whether a pool takes new volumes: it is up, it can be written to, and there is room.
+fn takes(pool: &Pool, reasons: &mut Reasons) {
     let name = &pool.name;
-    if pool.kind == Kind::Lvm {
-        reasons.add_with_hint(
-            format!("{name} is LVM's, whose volumes this version does not make."),
-            format!("make it by LVM: lvcreate --virtualsize SIZE --name NAME --thinpool {name}"),
-        );
-        return None;
-    }
     let Some(live) = &pool.live else {
         reasons.add_with_hint(format!("{name} is down."), format!("bring it up: dmtool activate {name}"));
-        return None;
+        return;
     };
-    let works = live.status.as_ref().is_ok_and(|status| status.mode == Mode::Rw) && !live.suspended;
-    if !works {
+    let figures = live.figures();
+    let works = live.status.as_ref().is_ok_and(|status| status.mode == Mode::Rw)
+        && !live.suspended
+        && figures.is_some_and(|figures| !figures.needs_check);
+    let full = figures.is_some_and(|figures| figures.data_used >= figures.data_total);
+    if full {
+        reasons.add_with_hint(format!("{name} is full."), format!("make it larger: dmtool resize +20% {name}"));
+    } else if !works {
         reasons.add_with_hint(format!("{name} does not take writes."), format!("see why: dmtool check {name}"));
     }
+    let threshold = pool.lvm.as_ref().and_then(|side| side.autoextend.as_ref().ok()).map(|settings| settings.threshold);
+    if let (Some(figures), Some(threshold)) = (figures, threshold.filter(|threshold| *threshold < NEVER && !full)) {
+        // LVM makes no volume in a pool that it should have extended (its `pool_below_threshold`).
+        if is_above(figures.data_used.0, figures.data_total.0, threshold) {
+            reasons.add_with_hint(
+                format!("{name} is fuller than {threshold}%, where it should have been extended: LVM makes nothing new in it."),
+                format!("make it larger: dmtool resize +20% {name}"),
+            );
+        }
+    }
+}
+
+/// The record of a bare pool that stands where it says.
+fn registered<'a>(pool: &Pool, known: Option<&'a Known>, reasons: &mut Reasons) -> Option<&'a Record> {
+    let name = &pool.name;
     let Some(known) = known else {
         reasons.add_with_hint(
             format!("{name} is in no register, so nobody would know its volumes after a boot."),
@@ -79,102 +135,50 @@ fn record<'a>(pool: &Pool, known: Option<&'a Known>, reasons: &mut Reasons) -> O
         );
         return None;
     };
-    match (&known.record, &known.standing) {
-        (Ok(record), Some(standing)) if standing.carries(live) => return Some(record),
-        (Ok(_), _) => reasons.add(format!("{name} is on other devices than the register says.")),
-        (Err(why), _) => reasons.add(format!("Could not look: {why}.")),
+    match (&known.record, &known.standing, &pool.live) {
+        (Ok(record), Some(standing), Some(live)) if standing.carries(live) => return Some(record),
+        (Ok(record), _, None) => return Some(record),
+        (Ok(_), _, _) => reasons.add(format!("{name} is on other devices than the register says.")),
+        (Err(why), _, _) => reasons.add(format!("Could not look: {why}.")),
     }
     None
 }
 
-fn steps(
-    request: &Request,
-    around: Around<'_>,
-    (record, device, fs): (&Record, DmName, &FileSystem),
-    plan: &mut Plan,
-    reasons: &mut Reasons,
-) {
-    let name = &request.name;
-    if is_a_consumers(&record.name, device.as_str()) {
-        reasons.add(format!("{device} is a name that Docker or containerd gives to its own volumes."));
-    }
-    let chunk = record.chunk().0.max(1);
-    let size = Bytes(request.size.0.div_ceil(chunk).saturating_mul(chunk));
-    if size > LARGEST_DEVICE {
-        reasons.add(format!("{} is larger than any device can be.", request.size));
-    }
-    let there = record.volumes.iter().find(|volume| volume.name == *name || volume.device == device);
-    let (pool, mkfs) = (record.name.clone(), |device: &DmName| request.fs.map(|fs| file_system(record, device, fs)));
-    match there {
-        Some(volume) if volume.state != State::Announced => match around.is_up(&pool, volume) {
-            Ok(up) => goes_on(request, (record, volume, up, size), fs, plan, reasons),
-            Err(why) => reasons.add(why),
-        },
-        // Whose number an announced one has is not known: it gets another.
-        _ => {
-            around.name_is_free(device.as_str()).unwrap_or_else(|why| reasons.add(why));
-            let (thin_id, state) = (record.free_id(), State::Announced);
-            if thin_id > LARGEST_ID {
-                reasons.add(format!("{pool} has used all its thin ids."));
-            }
-            let (name, device_of) = (name.clone(), device.clone());
-            let volume = Volume { name, device: device_of, thin_id, size, origin: None, state, remembered: false };
-            plan.todo(Step::MakeThin { pool: pool.clone(), volume });
-            plan.steps.extend(mkfs(&device).map(Planned::todo));
-            plan.todo(Step::HandOut { pool, device });
-        }
-    }
-    if let Some(kind) = request.fs.filter(|_| !fs.tool) {
-        let package = if kind == "xfs" { "xfsprogs" } else { "e2fsprogs" };
-        let hint = host::install(&fs.systems, package, package);
-        reasons.add_with_hint(
-            format!("mkfs.{kind} is not installed."),
-            hint.map_or(format!("install the package {package}"), |command| format!("install it: {command}")),
-        );
+/// The row of LVM's for a volume of a pool, by its name.
+fn row<'a>(pool: &LvmName, lv: &str, facts: &'a Facts) -> Option<&'a LvRow> {
+    facts.ground.lvm.as_ref().ok()?.lv(pool.vg.as_str(), lv)
+}
+
+/// Whether a row is of a thin volume in this pool.
+fn is_in(row: &LvRow, pool: &LvmName) -> bool {
+    row.segtype == "thin" && row.pool_lv == pool.lv.as_str() && row.vg_name == pool.vg.as_str()
+}
+
+/// What the operator calls a volume: its name, or its number as `id:7`.
+fn is_meant(typed: &str, name: &str, device: &str, id: Option<u64>) -> bool {
+    match typed.strip_prefix("id:") {
+        Some(number) => number.parse().ok().is_some_and(|number: u64| id == Some(number)),
+        None => typed == name || typed.strip_prefix("/dev/mapper/").unwrap_or(typed) == device,
     }
 }
 
-fn file_system(record: &Record, device: &DmName, fs: &'static str) -> Step {
-    Step::MakeFileSystem { pool: record.name.clone(), device: device.clone(), fs }
+/// The volume of LVM's in this pool that is meant.
+fn lvm_volume<'a>(pool: &LvmName, typed: &str, facts: &'a Facts) -> Option<(&'a LvRow, LvmName)> {
+    let rows = facts.ground.lvm.iter().flat_map(|lvm| &lvm.lvs).filter(|row| is_in(row, pool));
+    let named = rows.filter_map(|row| Some((row, LvmName::parse(&format!("{}/{}", row.vg_name, row.lv_name)).ok()?)));
+    let short =
+        |name: &LvmName| typed == name.to_string() || typed.strip_prefix("/dev/") == Some(name.to_string().as_str());
+    named
+        .into_iter()
+        .find(|(row, name)| short(name) || is_meant(typed, &row.lv_name, &name.dm_name(), row.thin_id.parse().ok()))
 }
 
-/// A volume that the pool has: made by a run that was cut off, or complete.
-fn goes_on(
-    request: &Request,
-    (record, volume, up, size): (&Record, &Volume, bool, Bytes),
-    fs: &FileSystem,
-    plan: &mut Plan,
-    reasons: &mut Reasons,
-) {
-    let (name, pool, device) = (&request.name, record.name.clone(), volume.device.clone());
-    let mut volume = volume.clone();
-    let ready = volume.state == State::Ready;
-    if volume.size != size && ready {
-        reasons.add(format!("{name} is there already and has {}, not {size}.", volume.size));
-    }
-    let other_size = volume.size != size && !ready;
-    if other_size {
-        // Nobody was told of it yet.
-        volume.size = size;
-        let mut after = record.clone();
-        after.volumes.retain(|known| known.thin_id != volume.thin_id);
-        after.volumes.push(volume.clone());
-        plan.steps.extend(up.then(|| Planned::todo(Step::RemoveDevice { device: device.clone() })));
-        plan.todo(Step::Record { record: Box::new(after), made: false });
-    }
-    plan.put(volume_step(record, &volume), up && !other_size);
-    if let Some(kind) = request.fs {
-        let step = file_system(record, &device, kind);
-        match &fs.signature {
-            _ if !ready => plan.todo(step),
-            Some(Ok(Some(found))) if found == kind => plan.already(step),
-            Some(Ok(Some(found))) => reasons.add(format!("{name} is there already and carries {found}, not {kind}.")),
-            Some(Err(why)) => reasons.add(format!("Could not look: {why}.")),
-            // What an operator made without a file system may hold bytes of any kind.
-            Some(Ok(None)) => reasons.add(format!("{name} is there already, without a file system.")),
-            // Its device is down: what it carries is looked at once it is up.
-            None => {}
-        }
-    }
-    plan.put(Step::HandOut { pool, device }, ready);
+/// The volume of the register that is meant.
+fn bare_volume<'a>(record: &'a Record, typed: &str) -> Option<&'a Volume> {
+    record.volumes.iter().find(|volume| is_meant(typed, &volume.name, volume.device.as_str(), Some(volume.thin_id)))
+}
+
+/// What stands on the pool under this name.
+fn above<'a>(device: &str, facts: &'a Facts) -> Option<&'a Above> {
+    facts.ground.above.iter().find(|above| above.dm_name == device)
 }

@@ -11,7 +11,7 @@ use crate::observe::profile::NEVER;
 use crate::observe::register::{Place, Record};
 use crate::observe::survey::Survey;
 use crate::observe::thin::{Mode, PoolTable};
-use crate::observe::volumes::Known;
+use crate::observe::volumes::{Inventory, Volume};
 use crate::units::{Bytes, percent};
 use serde_json::{Value, json};
 
@@ -76,28 +76,49 @@ pub fn status(pools: &[Pool], warnings: &[String]) -> Value {
     object
 }
 
-/// The object of `volume list`. Volumes that nobody has a name for are not seen yet, so it is never complete where a
-/// pool may carry such.
-pub fn volumes(volumes: &[Known]) -> Value {
-    let one = |volume: &Known| {
-        let active = volume.active.as_ref();
-        json!({
-            "name": volume.name,
-            "pool": volume.pool,
-            "thin_id": volume.thin_id,
-            "active": active.is_some(),
-            "size_bytes": volume.size,
-            "mapped_bytes": active.and_then(|active| active.mapped),
-            "exclusive_bytes": null,
-            "shared_bytes": null,
-            "highest_mapped_bytes": active.and_then(|active| active.highest),
-            "transaction_id": null,
-            "origin": volume.origin,
-            "owner": volume.owner.map(|kind| json!({"kind": kind, "id": volume.name, "names": []})),
-        })
-    };
-    let volumes: Vec<Value> = volumes.iter().map(one).collect();
-    json!({"dmtool": FORMAT, "command": "volume list", "complete": false, "volumes": volumes})
+/// The object of `volume list`.
+pub fn volumes(pool: &Pool, inventory: &Inventory) -> Value {
+    let volumes: Vec<Value> = inventory.volumes.iter().map(|volume| one_volume(pool, volume)).collect();
+    let mut object = json!({
+        "dmtool": FORMAT,
+        "command": "volume list",
+        "complete": inventory.complete,
+        "volumes": volumes,
+    });
+    if let Some(fields) = object.as_object_mut().filter(|_| !inventory.warnings.is_empty()) {
+        fields.insert("warnings".to_owned(), json!(inventory.warnings));
+    }
+    object
+}
+
+/// The object of `volume show`.
+pub fn volume(pool: &Pool, volume: &Volume, uses: Option<&Looked<Vec<String>>>) -> Value {
+    let uses = uses.and_then(|uses| uses.as_ref().ok());
+    json!({
+        "dmtool": FORMAT,
+        "command": "volume show",
+        "volume": one_volume(pool, volume),
+        "device": volume.device().map(|device| format!("/dev/mapper/{device}")),
+        "uses": uses,
+    })
+}
+
+fn one_volume(pool: &Pool, volume: &Volume) -> Value {
+    json!({
+        "name": volume.name,
+        "pool": pool.name,
+        "thin_id": volume.thin_id,
+        "active": volume.device().is_some(),
+        "state": super::volumes::state(volume),
+        "size_bytes": volume.size,
+        "mapped_bytes": volume.mapped,
+        "exclusive_bytes": volume.shares.map(|shares| shares.exclusive),
+        "shared_bytes": volume.shares.map(|shares| shares.shared),
+        "highest_mapped_bytes": volume.highest,
+        "transaction_id": volume.transaction_id,
+        "origin": volume.origin,
+        "owner": volume.owner,
+    })
 }
 
 /// The object of `metadata check`.

@@ -209,13 +209,17 @@ fn draw(floor: &Floor, first: &str, rest: &str, drawn: &mut String) {
 
 /// `name: value` lines with the values in one column.
 #[derive(Default)]
-struct Lines(String);
+pub struct Lines(String);
 
 impl Lines {
     /// Further lines of the value stand under its first.
-    fn put(&mut self, name: &str, value: &str) {
+    pub fn put(&mut self, name: &str, value: &str) {
         let value = value.replace('\n', &format!("\n{:14}", ""));
         let _ = writeln!(self.0, "{:>12}  {value}", format!("{name}:"));
+    }
+
+    pub fn text(&self) -> String {
+        self.0.trim_end().to_owned()
     }
 }
 

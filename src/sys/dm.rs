@@ -127,6 +127,29 @@ impl Control {
         on(name, "resuming", |id| self.0.device_suspend(id, DmOptions::default().set_flags(flags)).map(drop))
     }
 
+    /// Has a device stand still: what was written to it is waited for, and a file system on it is frozen.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn suspend(&self, name: &str) -> Result<()> {
+        let flags = DmFlags::DM_SUSPEND;
+        on(name, "suspending", |id| self.0.device_suspend(id, DmOptions::default().set_flags(flags)).map(drop))
+    }
+
+    /// Removes a thin volume from its pool; whether it was there.
+    ///
+    /// # Errors
+    /// The kernel's, such as that its device is there.
+    pub fn delete_thin(&self, pool: &str, thin_id: u64) -> Result<bool> {
+        let context = || format!("deleting the volume {thin_id} of {pool}");
+        let id = DmName::new(pool).map_err(|why| plain(&why)).with_context(context)?;
+        match self.0.target_msg(&DevId::Name(id), None, &format!("delete {thin_id}")) {
+            Ok(_) => Ok(true),
+            Err(why) if why.to_string().contains("ENODATA") => Ok(false),
+            Err(why) => Err(plain(&why)).with_context(context),
+        }
+    }
+
     /// Makes a device of one target and lets it run; one that fails on the way is taken away again. With `quiet` udev
     /// makes its node, and looks for nothing on it: a thin pool shows the bytes of its data device.
     ///

@@ -38,3 +38,4 @@ mod setup;
 mod sizes;
 mod status;
 mod teardown;
+mod volumes;

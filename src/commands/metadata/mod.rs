@@ -3,7 +3,7 @@
 mod check;
 mod dump;
 mod restore;
-mod view;
+pub mod view;
 
 use super::Globals;
 use crate::exit::{DONE, Problem};

@@ -14,6 +14,7 @@ use crate::plan::preflight::{self, Needs};
 use crate::report::json;
 use crate::sys::signal::Stop;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What these verbs have in common.
 pub struct Work {
@@ -50,6 +51,17 @@ impl View {
         }
     }
 
+    /// The block that it begins with.
+    ///
+    /// # Errors
+    /// The snapshot is gone.
+    pub fn superblock(&self) -> Looked<u64> {
+        match self {
+            View::Live { snapshot, .. } => snapshot.block(),
+            View::Down(_) => Ok(0),
+        }
+    }
+
     pub fn is_snapshot(&self) -> bool {
         matches!(self, View::Live { .. })
     }
@@ -65,7 +77,7 @@ pub fn open(verb: &'static str, name: &str, globals: &Globals) -> Result<Work, P
     let stop =
         Stop::listen().map_err(|why| Problem::from_error(Kind::Refused, "signals cannot be listened to", &why))?;
     let (pool, lvm) = the_pool(name, globals)?;
-    let view = view(&pool, lvm.as_ref(), globals).map_err(|why| unseen(&pool.name, &why))?;
+    let view = view(&pool, lvm.as_ref(), globals.lock_limit).map_err(|why| unseen(&pool.name, &why))?;
     Ok(Work { pool, view, stop })
 }
 
@@ -120,9 +132,13 @@ fn find(name: &str, host: &mut Host) -> Looked<(Option<Pool>, Option<Lvm>)> {
     }
 }
 
-fn view(pool: &Pool, lvm: Option<&Lvm>, globals: &Globals) -> Looked<View> {
+/// A view of the metadata of this pool.
+///
+/// # Errors
+/// Why it cannot be read.
+pub fn view(pool: &Pool, lvm: Option<&Lvm>, lock_limit: Duration) -> Looked<View> {
     if let Some(live) = &pool.live {
-        let snapshot = Snapshot::reserve(live, globals.lock_limit)?;
+        let snapshot = Snapshot::reserve(live, lock_limit)?;
         return Ok(View::Live { device: live.metadata_node()?, snapshot });
     }
     if let Some(record) = &pool.record {
@@ -139,6 +155,9 @@ fn view(pool: &Pool, lvm: Option<&Lvm>, globals: &Globals) -> Looked<View> {
 }
 
 /// The problem of a verb that speaks for itself, in JSON too.
+///
+/// # Errors
+/// The same one.
 pub fn told<T>(verb: &'static str, globals: &Globals, result: Result<T, Problem>) -> Result<T, Problem> {
     if let Err(problem) = &result
         && globals.voice.json

@@ -1,22 +1,22 @@
-//! `dmtool volume create`: a thin volume with a name, on a bare pool.
+//! `dmtool volume create`: a thin volume with a name.
 
-use crate::commands::activation::{look, meant};
+use super::ground::{self, find};
 use crate::commands::{Globals, Verb, drive};
 use crate::exit::Problem;
 use crate::observe::{Host, device, host};
 use crate::plan::Plan;
-use crate::plan::activation::{Chosen, Facts};
 use crate::plan::preflight::{self, Needs};
 use crate::plan::refusal::Refusal;
-use crate::plan::volume::{FileSystem, Request, create};
+use crate::plan::volume::{Create as Request, Facts, FileSystem, create};
 use crate::report::json;
 use crate::sys::exec;
 use crate::units::{Bytes, parse_size};
 use serde_json::Value;
 
-/// Make a thin volume on a loop pool or a bare table
+/// Make a thin volume
 ///
-/// Its device is /dev/mapper/POOL-NAME. It takes no space until it is written to, and comes back with its pool.
+/// Its device is /dev/VG/NAME in a pool of LVM's, and /dev/mapper/POOL-NAME in a loop pool or a bare table. It takes no
+/// space until it is written to, and comes back with its pool.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The pool
@@ -25,7 +25,7 @@ pub struct Args {
     /// What to call it
     #[arg(value_name = "NAME", value_parser = parse_name)]
     name: String,
-    /// How large it looks, in whole chunks of the pool
+    /// How large it looks, in whole extents of LVM's or whole chunks of a bare pool
     #[arg(value_name = "SIZE", value_parser = parse_volume_size)]
     size: Bytes,
     /// Make a file system on it
@@ -33,7 +33,7 @@ pub struct Args {
     fs: Option<String>,
 }
 
-fn parse_name(text: &str) -> Result<String, String> {
+pub fn parse_name(text: &str) -> Result<String, String> {
     crate::names::DmName::new(text).map(|name| name.as_str().to_owned())
 }
 
@@ -57,16 +57,10 @@ struct Create {
     request: Request,
 }
 
-/// The facts of activation, and what a file system needs.
+/// The facts of all volumes, and what a file system needs.
 struct Ground {
     facts: Facts,
     fs: FileSystem,
-}
-
-impl Create {
-    fn chosen(&self) -> Chosen {
-        Chosen::One(self.request.pool.clone())
-    }
 }
 
 impl Verb for Create {
@@ -82,9 +76,8 @@ impl Verb for Create {
     }
 
     fn observe(&self, host: &mut Host) -> Ground {
-        let facts = look(host);
-        let pool = self.chosen().find(&facts.pools).map(|pool| pool.name.clone());
-        let device = pool.map(|pool| format!("/dev/mapper/{pool}-{}", self.request.name));
+        let facts = ground::look(host);
+        let device = find(&facts, &self.request.pool).map(|pool| ground::device(pool, &self.request.name));
         let signature = device.filter(|_| self.request.fs.is_some()).and_then(|device| device::signature(&device));
         let tool = self.request.fs.is_none_or(|fs| exec::find(&format!("mkfs.{fs}")).is_some());
         Ground { facts, fs: FileSystem { signature, tool, systems: host::systems() } }
@@ -99,18 +92,11 @@ impl Verb for Create {
     }
 
     fn pool(&self, ground: &Ground) -> Value {
-        self.chosen().find(&ground.facts.pools).map_or(Value::Null, json::pool)
+        find(&ground.facts, &self.request.pool).map_or(Value::Null, json::pool)
     }
 
     fn success(&self, ground: &Ground, changed: bool) -> String {
-        let name = &self.request.name;
-        let verb = if changed { "is ready" } else { "was there already, nothing was changed" };
-        let chosen = self.chosen();
-        let volume = meant(&chosen, &ground.facts)
-            .into_iter()
-            .find_map(|pool| pool.recorded()?.volumes.iter().find(|volume| volume.name == *name));
-        volume.map_or(format!("{name} {verb}."), |volume| {
-            format!("{name} {verb}: /dev/mapper/{}, {}.", volume.device, volume.size)
-        })
+        let what = if changed { "is ready" } else { "was there already, nothing was changed" };
+        ground::sentence(&ground.facts, (&self.request.pool, &self.request.name), what)
     }
 }

@@ -1,51 +1,44 @@
-//! `dmtool volume list`: the thin volumes that have a name.
+//! `dmtool volume list`: what is in a pool, and whose.
 
+use super::look::look;
 use crate::commands::Globals;
-use crate::exit::{Kind, Problem};
-use crate::observe::{Host, looked, lvm, pools, register, volumes};
-use crate::plan::activation::{Chosen, choose};
+use crate::commands::metadata::view::told;
+use crate::exit::Problem;
+use crate::plan::activation::Chosen;
 use crate::report::{json, volumes as report};
 
-/// Show the thin volumes of a pool
+/// Show the thin volumes of a pool, and whose they are
 ///
-/// Those that are active, and those that LVM or the register knows. Volumes that nobody has a name for are not seen.
+/// Each thin device that the pool has, active or not: its number, its size, what is mapped, and whose it is: a volume of
+/// LVM, a layer, an image or a container of Docker's, a snapshot of containerd's, or one of the register. Inactive ones
+/// are read from the pool's metadata through a metadata snapshot, which is released afterwards.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The pool; it may be left out where there is only one
     #[arg(value_name = "POOL")]
     pool: Option<String>,
+    /// Count what each volume holds alone and what it shares, over all maps of the pool
+    #[arg(long)]
+    exact: bool,
+    /// Sort by this; sizes have the largest first. By exclusive and shared: with --exact
+    #[arg(long, value_name = "KEY", value_enum, default_value_t = report::Key::Id)]
+    sort: report::Key,
 }
 
 /// # Errors
 /// The problem to report and to end with.
-pub fn run(args: &Args, globals: &Globals) -> Result<(), Problem> {
-    let outcome = look(args, globals);
+pub fn run(args: Args, globals: &Globals) -> Result<(), Problem> {
+    const NAME: &str = "volume list";
+    let exact = args.exact || matches!(args.sort, report::Key::Exclusive | report::Key::Shared);
+    let mut seen = told(NAME, globals, look(NAME, &Chosen::from_args(args.pool, false), exact, globals))?;
+    report::sort(&mut seen.inventory.volumes, args.sort);
+    for warning in &seen.inventory.warnings {
+        globals.voice.warn(warning);
+    }
     if globals.voice.json {
-        match &outcome {
-            Ok(volumes) => globals.voice.json(&json::volumes(volumes)),
-            Err(problem) => globals.voice.json(&json::failure(Some("volume list"), problem)),
-        }
-        return outcome.map(drop);
+        globals.voice.json(&json::volumes(&seen.pool, &seen.inventory));
+    } else {
+        globals.voice.answer(&report::list(&seen.inventory.volumes, exact));
     }
-    globals.voice.answer(&report::list(&outcome?));
     Ok(())
-}
-
-fn look(args: &Args, globals: &Globals) -> Result<Vec<volumes::Known>, Problem> {
-    let mut host = Host::new(globals.lock_limit);
-    let active = looked(host.active_pools());
-    let lvm = lvm::look_if_installed(&mut host);
-    let pools = pools::all(active, &lvm, &register::read());
-    let chosen = Chosen::from_args(args.pool.clone(), false);
-    let mut found = Vec::new();
-    for pool in choose("volume list", &chosen, &pools, &lvm)? {
-        let unseen = |why: &crate::observe::Unseen| {
-            let mut problem = Problem::new(Kind::Refused, format!("the volumes of {} cannot be looked at", pool.name));
-            problem.causes.push(why.0.clone());
-            problem.hint(format!("look at the pool: dmtool check {}", pool.name))
-        };
-        let lvm = lvm.as_ref().map_err(unseen)?;
-        found.extend(volumes::of(pool, lvm).map_err(|why| unseen(&why))?);
-    }
-    Ok(found)
 }

@@ -1,7 +1,12 @@
 //! `dmtool volume`: the thin volumes of a pool.
 
 mod create;
+mod ground;
 mod list;
+mod look;
+mod remove;
+mod show;
+mod snapshot;
 
 use super::Globals;
 use crate::exit::Problem;
@@ -19,14 +24,20 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Action {
     List(list::Args),
+    Show(show::Args),
     Create(create::Args),
+    Snapshot(snapshot::Args),
+    Remove(remove::Args),
 }
 
 /// # Errors
 /// The problem to report and to end with.
 pub fn run(args: Args, globals: &Globals) -> Result<(), Problem> {
     match args.action {
-        Action::List(args) => list::run(&args, globals),
+        Action::List(args) => list::run(args, globals),
+        Action::Show(args) => show::run(&args, globals),
         Action::Create(args) => create::run(args, globals),
+        Action::Snapshot(args) => snapshot::run(args, globals),
+        Action::Remove(args) => remove::run(args, globals),
     }
 }

@@ -1,0 +1,48 @@
+//! Thin volumes: what LVM's commands do not do by themselves.
+
+use super::bare;
+use crate::names::{DmName, LvmName};
+use crate::observe::Host;
+use crate::observe::lvm;
+use crate::observe::register::{self, Volume};
+use crate::plan::step::{OfVolume, UNFINISHED};
+use crate::sys::dm::Control;
+use crate::sys::exec;
+use anyhow::{Result, bail};
+
+pub fn run(step: &OfVolume, host: &mut Host) -> Result<()> {
+    match step {
+        OfVolume::MakeFileSystem { volume, fs } => make_file_system(volume, fs, host),
+        OfVolume::Resume { device } => Control::open()?.resume(device.as_str()),
+        OfVolume::SnapThin { pool, volume, origin } => bare::make_thin(pool, volume, origin.as_ref()),
+        OfVolume::Discard { device } => exec::run("blkdiscard", &[device]).map(drop),
+        OfVolume::Delete { pool, volume, .. } => delete(pool, volume),
+        OfVolume::DeleteOrphan { pool, thin_id, .. } => Control::open()?.delete_thin(pool.as_str(), *thin_id).map(drop),
+        OfVolume::Create { .. }
+        | OfVolume::Snapshot { .. }
+        | OfVolume::Finish { .. }
+        | OfVolume::Activate { .. }
+        | OfVolume::Remove { .. } => bail!("'{}' is LVM's to run", step.command()),
+    }
+}
+
+/// Makes a file system on a volume that nobody was told of yet: what it carries is a run's that was cut off.
+fn make_file_system(volume: &LvmName, fs: &str, host: &mut Host) -> Result<()> {
+    let lvm = lvm::look(host)?;
+    let row = lvm.lv(volume.vg.as_str(), volume.lv.as_str());
+    if !row.is_some_and(|row| row.has_tag(UNFINISHED)) {
+        bail!("{volume} is in use by now");
+    }
+    let force = if fs == "xfs" { "-f" } else { "-F" };
+    exec::run(&format!("mkfs.{fs}"), &["-q", force, &format!("/dev/{volume}")]).map(drop)
+}
+
+/// Removes a volume from its pool, and then from the register: no number is used twice, so that one that is gone from the
+/// pool already was removed by a run that was cut off.
+fn delete(pool: &DmName, volume: &Volume) -> Result<()> {
+    let mut record = register::read_of(pool)?;
+    Control::open()?.delete_thin(pool.as_str(), volume.thin_id)?;
+    record.next_thin_id = record.free_id();
+    record.volumes.retain(|known| known.thin_id != volume.thin_id);
+    bare::record(&record, false)
+}

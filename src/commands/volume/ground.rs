@@ -1,0 +1,38 @@
+//! What the verbs share that make, change and remove volumes: their facts, and how they speak of a volume.
+
+use crate::commands::activation;
+use crate::names::{LvmName, means};
+use crate::observe::pools::{Kind, Pool};
+use crate::observe::{Host, consumers};
+use crate::plan::volume::Facts;
+use crate::units::Bytes;
+
+pub fn look(host: &mut Host) -> Facts {
+    Facts { ground: activation::look(host), consumers: consumers::consumers() }
+}
+
+/// The pool with this name.
+pub fn find<'a>(facts: &'a Facts, name: &str) -> Option<&'a Pool> {
+    facts.ground.pools.iter().flatten().find(|pool| means(name, &pool.name, &pool.dm_names()))
+}
+
+/// The device of a volume with this name.
+pub fn device(pool: &Pool, name: &str) -> String {
+    match LvmName::parse(&pool.name) {
+        Ok(of) if pool.kind == Kind::Lvm => format!("/dev/{}/{name}", of.vg),
+        _ => format!("/dev/mapper/{}-{name}", pool.name),
+    }
+}
+
+/// A sentence on a volume that is there: what is true of it, its device, its size.
+pub fn sentence(facts: &Facts, (pool, name): (&str, &str), what: &str) -> String {
+    let found = find(facts, pool).and_then(|pool| {
+        let row = facts.ground.lvm.iter().flat_map(|lvm| &lvm.lvs).find(|row| {
+            row.lv_name == name && row.segtype == "thin" && pool.name == format!("{}/{}", row.vg_name, row.pool_lv)
+        });
+        let kept = pool.recorded().and_then(|record| record.volumes.iter().find(|volume| volume.name == name));
+        let size = row.map(|row| Bytes(row.lv_size)).or(kept.map(|volume| volume.size))?;
+        Some(format!("{name} {what}: {}, {size}.", device(pool, name)))
+    });
+    found.unwrap_or_else(|| format!("{name} {what}."))
+}

@@ -1,0 +1,100 @@
+//! What `volume list`, `show` and `orphans` look at: a pool, its metadata, and the books that others keep of its volumes.
+
+use crate::commands::Globals;
+use crate::commands::metadata::view::{self, View};
+use crate::exit::{Kind, Problem};
+use crate::names::means;
+use crate::observe::lvm::{self, Lvm};
+use crate::observe::pools::{self, Kind as Of, Pool};
+use crate::observe::volumes::{self, Inventory, Sources};
+use crate::observe::{Host, Looked, looked, owners, register};
+use crate::plan::activation::{Chosen, choose};
+use crate::sys::signal::Stop;
+
+/// A pool with what it holds.
+pub struct Seen {
+    pub pool: Pool,
+    pub inventory: Inventory,
+}
+
+/// Looks at the volumes of one pool.
+///
+/// # Errors
+/// There is no such pool, it could not be looked for, or somebody asked for an end.
+pub fn look(verb: &'static str, chosen: &Chosen, exact: bool, globals: &Globals) -> Result<Seen, Problem> {
+    let stop =
+        Stop::listen().map_err(|why| Problem::from_error(Kind::Refused, "signals cannot be listened to", &why))?;
+    let mut host = Host::new(globals.lock_limit);
+    let (pool, lvm) = find(verb, chosen, &mut host)?;
+    let active = pool.live.as_ref().map_or_else(|| Ok(Vec::new()), volumes::active_on);
+    let view = view::view(&pool, lvm.as_ref(), globals.lock_limit);
+    let busy = exact.then(|| globals.voice.busy(&format!("counting what the volumes of {} share", pool.name)));
+    let known = known(view, active.as_deref().unwrap_or_default(), exact.then_some(&stop));
+    drop(busy);
+    let known = match known {
+        Ok(None) => return Err(view::interrupted(verb)),
+        Ok(Some(known)) => Ok(known),
+        Err(why) => Err(why),
+    };
+    let claims = owners::of(&pool);
+    let sources = Sources { pool: &pool, active, known, lvm: lvm.as_ref(), claims: &claims };
+    let inventory = volumes::inventory(sources);
+    Ok(Seen { pool, inventory })
+}
+
+/// Reads the metadata; it is released before anything is said.
+pub fn known(view: Looked<View>, active: &[volumes::Active], exact: Option<&Stop>) -> Looked<Option<volumes::Known>> {
+    let view = view?;
+    let known = volumes::known((view.path(), view.superblock()?), active, exact);
+    view.was_kept().and(known)
+}
+
+/// The pool that is meant. The kernel and the register know bare ones; LVM, which takes its time, is asked where the pool is
+/// its own or may be.
+fn find(verb: &str, chosen: &Chosen, host: &mut Host) -> Result<(Pool, Option<Lvm>), Problem> {
+    let register = register::read();
+    let active = looked(host.active_pools());
+    let quick =
+        active.clone().and_then(|active| Ok(pools::with_register(active, register.as_ref().map_err(Clone::clone)?)));
+    if let Ok(pools) = &quick {
+        let named: Vec<&Pool> = match chosen {
+            Chosen::One(name) => pools.iter().filter(|pool| means(name, &pool.name, &pool.dm_names())).collect(),
+            Chosen::Only | Chosen::All if pools::hinted().is_empty() => pools.iter().collect(),
+            Chosen::Only | Chosen::All => Vec::new(),
+        };
+        if let [pool] = named[..]
+            && pool.kind != Of::Lvm
+        {
+            return Ok((pool.clone(), None));
+        }
+    }
+    let lvm = lvm::look_if_installed(host);
+    let pools = pools::all(active, &lvm, &register);
+    let pool = choose(verb, chosen, &pools, &lvm).map_err(Problem::from)?.into_iter().next().cloned();
+    let pool = pool.ok_or_else(|| Problem::new(Kind::Refused, "there is no pool on this host"))?;
+    Ok((pool, lvm.ok()))
+}
+
+/// The one volume that is meant.
+///
+/// # Errors
+/// None is, or several are.
+pub fn the_volume<'a>(seen: &'a Seen, typed: &str) -> Result<&'a volumes::Volume, Problem> {
+    let pool = &seen.pool.name;
+    let found: Vec<&volumes::Volume> = seen.inventory.volumes.iter().filter(|volume| volume.is_meant(typed)).collect();
+    match found[..] {
+        [volume] => Ok(volume),
+        [] if !seen.inventory.complete => {
+            let mut problem = Problem::new(Kind::Refused, format!("no volume {typed} of {pool} could be seen"));
+            problem.causes.clone_from(&seen.inventory.warnings);
+            Err(problem.hint(format!("see how the pool is: dmtool check {pool}")))
+        }
+        [] => Err(Problem::new(Kind::Refused, format!("there is no volume {typed} in {pool}"))
+            .hint(format!("list them: dmtool volume list {pool}"))),
+        _ => {
+            let ids: Vec<String> = found.iter().filter_map(|volume| Some(format!("id:{}", volume.thin_id?))).collect();
+            Err(Problem::new(Kind::Refused, format!("{typed} may be each of {} in {pool}", ids.join(", ")))
+                .hint("name it by its number"))
+        }
+    }
+}

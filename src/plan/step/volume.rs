@@ -1,0 +1,110 @@
+//! The steps of thin volumes: LVM's by its commands, bare ones by messages to the pool.
+
+use crate::names::{DmName, LvName, LvmName, quoted};
+use crate::observe::register::{Volume, path_of};
+use crate::units::Bytes;
+
+/// Carried by a volume of LVM's until its file system is made.
+pub const UNFINISHED: &str = "dmtool.unfinished";
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OfVolume {
+    /// Makes a thin volume in a pool of LVM's; `unfinished` while its file system is missing.
+    Create { pool: LvmName, lv: LvName, size: Bytes, unfinished: bool },
+    /// Makes a snapshot of one, active, and so after each boot.
+    Snapshot { origin: LvmName, lv: LvName },
+    /// Makes a file system on one that nobody was told of yet.
+    MakeFileSystem { volume: LvmName, fs: &'static str },
+    /// Says that one is complete.
+    Finish { volume: LvmName },
+    /// Brings one up, also where it is to be skipped.
+    Activate { volume: LvmName },
+    /// Lets a bare volume run again that a snapshot was being made of.
+    Resume { device: DmName },
+    /// Makes a snapshot in a bare pool, with the first number that is free from this one on, and its device; the origin
+    /// stands still meanwhile, where it is up.
+    SnapThin { pool: DmName, volume: Volume, origin: Option<DmName> },
+    /// Hands the chunks of a volume on to what lies below its pool.
+    Discard { device: String },
+    /// Removes a thin volume of LVM's.
+    Remove { volume: LvmName, holds: String },
+    /// Removes a thin volume from a bare pool, and then from the register.
+    Delete { pool: DmName, volume: Volume, holds: String },
+    /// Removes a thin volume that nobody keeps in his books.
+    DeleteOrphan { pool: DmName, thin_id: u64, holds: String },
+}
+
+impl OfVolume {
+    pub fn word(&self) -> &'static str {
+        match self {
+            OfVolume::Create { .. } => "create-volume",
+            OfVolume::Snapshot { .. } | OfVolume::SnapThin { .. } => "make-snapshot",
+            OfVolume::MakeFileSystem { .. } => "make-file-system",
+            OfVolume::Finish { .. } => "hand-out-volume",
+            OfVolume::Activate { .. } => "activate",
+            OfVolume::Resume { .. } => "resume",
+            OfVolume::Discard { .. } => "discard",
+            OfVolume::Remove { .. } | OfVolume::Delete { .. } => "remove-volume",
+            OfVolume::DeleteOrphan { .. } => "remove-orphan",
+        }
+    }
+
+    /// The words of the LVM command that it is, where it is one.
+    pub fn lvm_words(&self) -> Option<Vec<String>> {
+        let words = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        match self {
+            OfVolume::Create { pool, lv, size, unfinished } => {
+                let size = format!("{}b", size.0);
+                let mut line = words(&["lvcreate", "--type", "thin", "--name", lv.as_str(), "--virtualsize", &size])?;
+                line.extend(unfinished.then(|| words(&["--addtag", UNFINISHED])).flatten().into_iter().flatten());
+                line.extend(words(&["--thinpool", &pool.to_string()])?);
+                Some(line)
+            }
+            OfVolume::Snapshot { origin, lv } => {
+                let origin = origin.to_string();
+                words(&["lvcreate", "--snapshot", "--setactivationskip", "n", "--name", lv.as_str(), &origin])
+            }
+            OfVolume::Finish { volume } => words(&["lvchange", "--deltag", UNFINISHED, &volume.to_string()]),
+            OfVolume::Activate { volume } => {
+                words(&["lvchange", "--activate", "y", "--ignoreactivationskip", &volume.to_string()])
+            }
+            OfVolume::Remove { volume, .. } => words(&["lvremove", "--yes", &volume.to_string()]),
+            _ => None,
+        }
+    }
+
+    /// The command it stands for.
+    pub fn command(&self) -> String {
+        match self {
+            OfVolume::MakeFileSystem { volume, fs } => format!("mkfs.{fs} -q /dev/{volume}"),
+            OfVolume::Resume { device } => format!("dmsetup resume {device}"),
+            OfVolume::SnapThin { pool, volume, origin } => {
+                let Volume { device, thin_id, size, origin: of, .. } = volume;
+                let message = format!("dmsetup message {pool} 0 'create_snap {thin_id} {}'", of.unwrap_or_default());
+                let message = match origin {
+                    Some(origin) => format!("dmsetup suspend {origin} && {message} && dmsetup resume {origin}"),
+                    None => message,
+                };
+                let sectors = size.whole_sectors().0;
+                format!("{message} && dmsetup create {device} --table '0 {sectors} thin /dev/mapper/{pool} {thin_id}'")
+            }
+            OfVolume::Discard { device } => format!("blkdiscard {}", quoted(device)),
+            OfVolume::Delete { pool, volume, .. } => {
+                let register = path_of(pool);
+                format!("dmsetup message {pool} 0 'delete {}' && write {}", volume.thin_id, register.display())
+            }
+            OfVolume::DeleteOrphan { pool, thin_id, .. } => format!("dmsetup message {pool} 0 'delete {thin_id}'"),
+            _ => self.lvm_words().unwrap_or_default().join(" "),
+        }
+    }
+
+    /// What is lost by it, for the question.
+    pub fn destroys(&self) -> Option<String> {
+        match self {
+            OfVolume::Remove { holds, .. } | OfVolume::Delete { holds, .. } | OfVolume::DeleteOrphan { holds, .. } => {
+                Some(holds.clone())
+            }
+            _ => None,
+        }
+    }
+}

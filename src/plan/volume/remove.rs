@@ -1,0 +1,137 @@
+//! The plan of `dmtool volume remove`.
+
+use super::{Facts, Of, above, bare_volume, lvm_volume, of, the_pool};
+use crate::names::LvmName;
+use crate::observe::Looked;
+use crate::observe::pools::{Kind, Pool};
+use crate::observe::register::Record;
+use crate::observe::thin::{Discard, Mode};
+use crate::plan::Plan;
+use crate::plan::refusal::{Reasons, Refusal};
+use crate::plan::step::{OfVolume, Step};
+use crate::units::Bytes;
+use std::collections::BTreeSet;
+
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub pool: String,
+    pub volumes: Vec<String>,
+    /// What lies below the pool is to be told, also where that is not the rule.
+    pub discard: bool,
+}
+
+/// # Errors
+/// Every reason why nothing is begun.
+pub fn remove(request: &Request, facts: &Facts, ids: Option<&Looked<BTreeSet<u64>>>) -> Result<Plan, Refusal> {
+    let pool = the_pool("volume remove", &request.pool, facts)?;
+    let mut plan = Plan::default();
+    let mut reasons = Reasons::default();
+    let of = of(pool, facts, &mut reasons);
+    changes(pool, &mut reasons);
+    let discard = request.discard || hands_on(pool);
+    let mut seen: Vec<&String> = Vec::new();
+    for typed in &request.volumes {
+        if seen.contains(&typed) {
+            continue;
+        }
+        seen.push(typed);
+        let found = match &of {
+            Some(Of::Lvm(name, _)) => lvm(name, typed, discard, facts, &mut plan, &mut reasons),
+            Some(Of::Register(record)) => bare(record, typed, discard, facts, &mut plan, &mut reasons),
+            None => true,
+        };
+        if !found {
+            unknown(pool, typed, (facts, ids), &mut plan, &mut reasons);
+        }
+    }
+    reasons.settle(format!("volume remove is refused, nothing was changed in {}", request.pool))?;
+    Ok(plan)
+}
+
+/// A volume's chunks come back to a pool at once; the file of a loop pool gets smaller only by a discard.
+fn hands_on(pool: &Pool) -> bool {
+    pool.kind == Kind::Loop && pool.figures().is_some_and(|figures| figures.discard == Discard::Passdown)
+}
+
+/// Whether a pool lets volumes go: a full one does.
+fn changes(pool: &Pool, reasons: &mut Reasons) {
+    let name = &pool.name;
+    let Some(live) = &pool.live else {
+        reasons.add_with_hint(format!("{name} is down."), format!("bring it up: dmtool activate {name}"));
+        return;
+    };
+    let works = live.status.as_ref().is_ok_and(|status| matches!(status.mode, Mode::Rw | Mode::OutOfDataSpace));
+    if !works || live.suspended {
+        reasons.add_with_hint(format!("{name} takes no changes."), format!("see why: dmtool check {name}"));
+    }
+}
+
+/// One that is not there is removed already; what is there and in nobody's books is not taken for it.
+fn unknown(
+    pool: &Pool,
+    typed: &str,
+    (facts, ids): (&Facts, Option<&Looked<BTreeSet<u64>>>),
+    plan: &mut Plan,
+    reasons: &mut Reasons,
+) {
+    let name = &pool.name;
+    let bare = typed.strip_prefix("/dev/mapper/").unwrap_or(typed);
+    let id = typed.strip_prefix("id:").and_then(|id| id.parse::<u64>().ok());
+    match (id, ids, above(bare, facts)) {
+        (Some(_), Some(Err(why)), _) => reasons.add(format!("Could not look: {why}.")),
+        (Some(id), Some(Ok(ids)), _) if ids.contains(&id) => reasons.add_with_hint(
+            format!("{typed} is in nobody's books."),
+            format!("see what is without an owner: dmtool volume orphans {name}"),
+        ),
+        (_, _, Some(above)) => {
+            let why = format!("{} stands on {} and is in nobody's books.", above.dm_name, above.pool);
+            reasons.add_with_hint(why, format!("see what it is: dmtool volume show {} {bare}", above.pool));
+        }
+        _ => plan.warnings.push(format!("there is no volume {typed} in {name}")),
+    }
+}
+
+/// Whether something uses its device.
+fn in_use(device: &str, facts: &Facts, reasons: &mut Reasons) {
+    match above(device, facts).map(|above| &above.uses) {
+        Some(Ok(uses)) => uses.iter().for_each(|used| reasons.add(format!("{device} {used}."))),
+        Some(Err(why)) => reasons.add(format!("Whether {device} is in use could not be looked at: {why}.")),
+        None => {}
+    }
+}
+
+fn lvm(pool: &LvmName, typed: &str, discard: bool, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) -> bool {
+    let Some((row, volume)) = lvm_volume(pool, typed, facts) else { return false };
+    in_use(&volume.dm_name(), facts, reasons);
+    if discard {
+        let up = row.lv_active == "active";
+        plan.steps.extend((!up).then(|| activate(volume.clone())));
+        plan.todo(Step::Volume(OfVolume::Discard { device: format!("/dev/{volume}") }));
+    }
+    let holds = format!("the volume {volume} ({})", Bytes(row.lv_size));
+    plan.todo(Step::Volume(OfVolume::Remove { volume, holds }));
+    true
+}
+
+fn activate(volume: LvmName) -> crate::plan::Planned {
+    crate::plan::Planned::todo(Step::Volume(OfVolume::Activate { volume }))
+}
+
+fn bare(record: &Record, typed: &str, discard: bool, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) -> bool {
+    let Some(volume) = bare_volume(record, typed) else { return false };
+    let (pool, device) = (record.name.clone(), volume.device.clone());
+    in_use(device.as_str(), facts, reasons);
+    match facts.ground.around().is_up(&pool, volume) {
+        // One that is down may be gone from the pool by a run that was cut off.
+        Ok(up) => {
+            if up && discard {
+                plan.todo(Step::Volume(OfVolume::Discard { device: format!("/dev/mapper/{device}") }));
+            }
+            plan.put(Step::RemoveDevice { device: device.clone() }, !up);
+        }
+        Err(why) => reasons.add(why),
+    }
+    let holds = format!("the volume {device} ({})", volume.size);
+    plan.todo(Step::Volume(OfVolume::Delete { pool, volume: volume.clone(), holds }));
+    true
+}

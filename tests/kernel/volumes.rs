@@ -1,0 +1,370 @@
+//! `dmtool volume`: what is in a pool and whose, volumes and snapshots made and removed.
+
+use super::register::{no_var, var};
+use super::status::loop_pool;
+use crate::harness::*;
+use predicates::prelude::*;
+use predicates::str::contains;
+use serde_json::Value;
+
+/// The volume of a list with this number.
+fn with_id(list: &Value, id: u64) -> Value {
+    let volumes = list["volumes"].as_array().expect("volumes");
+    volumes.iter().find(|volume| volume["thin_id"] == id).cloned().unwrap_or_else(|| panic!("no {id} in {list:#}"))
+}
+
+/// A pool with the volume 1 up and its snapshot 2 down, three of ten chunks written to since.
+fn shared() {
+    loop_pool("bare-pool");
+    sh("dmsetup message bare-pool 0 'create_thin 1' && \
+        dmsetup create t1 --table '0 204800 thin /dev/mapper/bare-pool 1' && \
+        dd if=/dev/urandom of=/dev/mapper/t1 bs=64k count=10 seek=5 oflag=direct status=none && \
+        dmsetup suspend t1 && dmsetup message bare-pool 0 'create_snap 2 1' && dmsetup resume t1 && \
+        dd if=/dev/urandom of=/dev/mapper/t1 bs=64k count=3 seek=5 oflag=direct status=none && \
+        dmsetup message bare-pool 0 'set_transaction_id 0 4' && dmsetup message bare-pool 0 'create_thin 16777215'");
+}
+
+fn unshared() {
+    sh("dmsetup remove t1; dmsetup remove bare-pool; losetup -D; umount /run/files");
+}
+
+fn held_root() -> String {
+    sh("dmsetup status bare-pool").split(' ').nth(6).expect("a word").to_owned()
+}
+
+#[test]
+fn every_volume_of_a_pool_active_or_not() {
+    in_kernel(|| {
+        shared();
+        let (_, list) = json("volume list bare-pool");
+        assert_eq!(list["complete"], true);
+        assert_eq!(list["volumes"].as_array().map(Vec::len), Some(3));
+        let (one, two, last) = (with_id(&list, 1), with_id(&list, 2), with_id(&list, 16_777_215));
+        // As the kernel says it: mapped sectors, and the highest of them.
+        assert!(sh("dmsetup status t1").ends_with("thin 1280 1919"));
+        for volume in [&one, &two] {
+            assert_eq!((&volume["mapped_bytes"], &volume["highest_mapped_bytes"]), (&655_360.into(), &983_040.into()));
+            assert_eq!((&volume["exclusive_bytes"], &volume["owner"]), (&Value::Null, &Value::Null));
+        }
+        assert_eq!(
+            (&one["name"], &one["active"], &one["size_bytes"]),
+            (&"t1".into(), &true.into(), &104_857_600.into())
+        );
+        assert_eq!((&two["name"], &two["active"], &two["size_bytes"]), (&"id:2".into(), &false.into(), &Value::Null));
+        assert_eq!((&last["mapped_bytes"], &last["highest_mapped_bytes"]), (&0.into(), &Value::Null));
+        assert_eq!((&one["transaction_id"], &last["transaction_id"]), (&0.into(), &4.into()));
+        // What is held alone, as thin_ls counts it.
+        let (_, exact) = json("volume list --exact --sort exclusive");
+        sh("dmsetup message bare-pool 0 reserve_metadata_snap");
+        let theirs = sh(
+            "thin_ls -m --no-headers -o DEV,EXCLUSIVE_BYTES,SHARED_BYTES $(losetup -nO NAME -j /run/files/metadata)",
+        );
+        sh("dmsetup message bare-pool 0 release_metadata_snap");
+        for line in theirs.lines() {
+            let words: Vec<u64> = line.split_whitespace().map(|word| word.parse().expect("a number")).collect();
+            let ours = with_id(&exact, words[0]);
+            assert_eq!(
+                (&ours["exclusive_bytes"], &ours["shared_bytes"]),
+                (&words[1].into(), &words[2].into()),
+                "{line}"
+            );
+        }
+        assert_eq!(theirs.lines().count(), 3);
+        assert_eq!(with_id(&exact, 1)["exclusive_bytes"], 196_608);
+        assert_eq!(exact["volumes"][2]["thin_id"], 16_777_215, "the largest first");
+        assert_eq!(held_root(), "-");
+        // For people, and for awk.
+        let list = dmtool("volume list bare-pool --exact").output().expect("a list");
+        let text = String::from_utf8_lossy(&list.stdout).into_owned();
+        assert!(text.lines().all(|line| line.len() <= 80 && line.split_whitespace().count() == 8), "{text}");
+        dmtool("volume show bare-pool id:2").assert().success().stdout(contains("mapped:  640 KiB (1280 sectors)"));
+        let (_, show) = json("volume show bare-pool t1 --exact");
+        assert_eq!((&show["volume"]["thin_id"], &show["volume"]["shared_bytes"]), (&1.into(), &458_752.into()));
+        for typed in ["id:3", "id:16777216", "id:-1", "id:", "t2"] {
+            let said = format!("there is no volume {typed} in bare-pool");
+            dmtool(&format!("volume show bare-pool {typed}")).assert().code(3).stderr(contains(said));
+        }
+        unshared();
+    });
+}
+
+#[test]
+fn a_list_where_no_metadata_snapshot_can_be_had() {
+    in_kernel(|| {
+        shared();
+        let only_active = |why: &str| {
+            for words in ["volume list", "volume list --exact"] {
+                let (status, list) = json(words);
+                assert_eq!((status, &list["complete"]), (0, &false.into()), "{list:#}");
+                assert_eq!(list["volumes"].as_array().map(Vec::len), Some(1), "{list:#}");
+                assert_eq!(
+                    (&list["volumes"][0]["name"], &list["volumes"][0]["exclusive_bytes"]),
+                    (&"t1".into(), &Value::Null)
+                );
+                assert!(list["warnings"][0].as_str().is_some_and(|warning| warning.contains(why)), "{list:#}");
+            }
+            dmtool("volume show bare-pool id:2").assert().code(3).stderr(contains("could be seen").and(contains(why)));
+        };
+        sh("dmsetup message bare-pool 0 reserve_metadata_snap");
+        only_active("somebody else holds a metadata snapshot");
+        assert_ne!(held_root(), "-", "it is not ours to release");
+        sh("dmsetup message bare-pool 0 release_metadata_snap");
+        sh("dmsetup suspend bare-pool");
+        only_active("is suspended");
+        sh("dmsetup resume bare-pool");
+        // Read-only, by a table that says so.
+        let table = sh("dmsetup table bare-pool");
+        let read_only = table.replace("1 skip_block_zeroing", "2 skip_block_zeroing read_only");
+        sh(&format!(
+            "dmsetup remove t1 bare-pool && dmsetup create bare-pool --table '{read_only}' && \
+                     dmsetup create t1 --table '0 204800 thin /dev/mapper/bare-pool 1'"
+        ));
+        only_active("read-only");
+        unshared();
+    });
+}
+
+#[test]
+fn volumes_of_lvm() {
+    in_kernel(|| {
+        dmtool("setup /dev/xvdf --yes").assert().success();
+        let list = || json("volume list").1;
+        dmtool("volume create docker/thinpool web 100M --fs ext4")
+            .assert()
+            .success()
+            .stdout(contains("/dev/docker/web"));
+        assert_eq!(sh("blkid -o value -s TYPE /dev/docker/web"), "ext4");
+        let again = json("volume create docker/thinpool web 100M --fs ext4").1;
+        assert_eq!(again["changed"], false, "{again:#}");
+        assert_eq!(sh("lvs --noheadings -o lv_tags docker/web"), "");
+        dmtool("volume create docker/thinpool web 200M").assert().code(3).stderr(contains("has 100 MiB, not 200 MiB"));
+        dmtool("volume create docker/thinpool web 100M --fs xfs")
+            .assert()
+            .code(3)
+            .stderr(contains("carries ext4, not xfs"));
+        dmtool("volume create docker/thinpool thinpool 1G").assert().code(3).stderr(contains("no thin volume of"));
+        // Independent of its origin, both ways.
+        sh("mount /dev/docker/web /mnt && dd if=/dev/urandom of=/mnt/a bs=1M count=8 status=none");
+        let sum = sh("md5sum < /mnt/a");
+        dmtool("volume snapshot docker/thinpool web before").assert().success().stdout(contains("/dev/docker/before"));
+        assert_eq!(json("volume snapshot docker/thinpool web before").1["changed"], false);
+        assert_eq!(
+            sh("lvs --noheadings --separator , -o lv_active,lv_skip_activation,origin docker/before"),
+            "active,,web"
+        );
+        sh(
+            "dd if=/dev/urandom of=/mnt/a bs=1M count=8 conv=fsync,notrunc status=none; umount /mnt; mount /dev/docker/before /mnt",
+        );
+        assert_eq!(sh("md5sum < /mnt/a"), sum, "what is written to the origin is not in the snapshot");
+        sh("echo other > /mnt/b; umount /mnt; mount /dev/docker/web /mnt");
+        assert!(!try_sh("cat /mnt/b").0, "what is written to the snapshot is not in the origin");
+        let origin = sh("md5sum < /mnt/a");
+        let seen = list();
+        assert_eq!(
+            (&seen["volumes"][1]["origin"], &seen["volumes"][1]["owner"]["kind"]),
+            (&"web".into(), &"lvm".into())
+        );
+        assert_eq!(seen["volumes"][1]["thin_id"].to_string(), sh("lvs --noheadings -o thin_id docker/before"));
+        dmtool("volume snapshot docker/thinpool before web").assert().code(3).stderr(contains("no snapshot of before"));
+        dmtool("volume snapshot docker/thinpool nothing x").assert().code(3).stderr(contains("no volume nothing"));
+        // In use it stays; by number; a second time there is nothing to do.
+        let used = dmtool("volume remove docker/thinpool web before --yes").assert().code(3);
+        used.stderr(contains("docker-web is mounted on /mnt"));
+        assert_eq!(sh("lvs --noheadings -o lv_name -S pool_lv=thinpool docker | wc -l"), "2", "all or nothing");
+        let id = sh("lvs --noheadings -o thin_id docker/before");
+        dmtool(&format!("volume remove docker/thinpool id:{id}")).assert().code(3).stderr(contains("needs a yes"));
+        dmtool(&format!("volume remove docker/thinpool id:{id} --yes")).assert().success();
+        assert!(!try_sh("lvs docker/before").0);
+        assert_eq!(sh("md5sum < /mnt/a"), origin);
+        let gone = json("volume remove docker/thinpool before --yes").1;
+        assert_eq!(
+            (&gone["changed"], &gone["warnings"][0]),
+            (&false.into(), &"there is no volume before in docker/thinpool".into())
+        );
+        // One that is down, with its chunks handed on.
+        sh("umount /mnt; lvchange -an docker/web");
+        dmtool("volume remove docker/thinpool web --discard --yes").assert().success();
+        assert!(sh("dmsetup status docker-thinpool-tpool || dmsetup status docker-thinpool").contains(" 0/"));
+        dmtool("teardown docker/thinpool --yes").assert().success();
+    });
+}
+
+/// A run that was cut off between its steps is finished by the same command.
+#[test]
+fn volumes_of_lvm_half_made() {
+    in_kernel(|| {
+        dmtool("setup /dev/xvdf --yes").assert().success();
+        sh("lvcreate -q -V 100M -n web --addtag dmtool.unfinished --thinpool docker/thinpool");
+        dmtool("volume snapshot docker/thinpool web x").assert().code(3).stderr(contains("web is not complete"));
+        dmtool("volume create docker/thinpool web 100M --fs xfs").assert().code(1).stderr(contains("mkfs.xfs"));
+        assert_eq!(sh("lvs --noheadings -o lv_tags docker/web"), "dmtool.unfinished");
+        sh("mkfs.ext4 -q /dev/docker/web; lvchange -an docker/web");
+        dmtool("volume create docker/thinpool web 100M --fs ext4").assert().success();
+        assert_eq!(sh("lvs --noheadings --separator , -o lv_tags,lv_active docker/web"), ",active");
+        // A snapshot of somebody else's that is down and to be skipped.
+        sh("lvcreate -q -s -n kept docker/web");
+        dmtool("volume snapshot docker/thinpool web kept").assert().success();
+        assert_eq!(sh("lvs --noheadings -o lv_active docker/kept"), "active");
+        dmtool("volume remove docker/thinpool web kept --yes").assert().success();
+        dmtool("teardown docker/thinpool --yes").assert().success();
+    });
+}
+
+#[test]
+fn bare_volumes() {
+    in_kernel(|| {
+        var();
+        dmtool("setup --loop --data 1G --metadata 8M --yes").assert().success();
+        dmtool("volume create loop web 256M --fs ext4").assert().success();
+        sh("mount /dev/mapper/loop-web /mnt && dd if=/dev/urandom of=/mnt/a bs=1M count=8 status=none");
+        let sum = sh("md5sum < /mnt/a");
+        dmtool("volume snapshot loop web before").assert().success().stdout(contains("/dev/mapper/loop-before"));
+        assert_eq!(json("volume snapshot loop web before").1["changed"], false);
+        assert!(sh("dmsetup info -c --noheadings -o suspended loop-web").starts_with("Active"));
+        sh(
+            "dd if=/dev/urandom of=/mnt/a bs=1M count=8 conv=fsync,notrunc status=none; umount /mnt; mount /dev/mapper/loop-before /mnt",
+        );
+        assert_eq!(sh("md5sum < /mnt/a"), sum);
+        sh("echo other > /mnt/b; umount /mnt; mount /dev/mapper/loop-web /mnt");
+        assert!(!try_sh("cat /mnt/b").0);
+        let origin = sh("md5sum < /mnt/a");
+        let seen = json("volume list").1;
+        let before = with_id(&seen, 1);
+        assert_eq!(
+            (&before["name"], &before["origin"], &before["owner"]["kind"]),
+            (&"before".into(), &"web".into(), &"dmtool".into())
+        );
+        // It comes back with its pool.
+        sh("umount /mnt");
+        dmtool("deactivate loop").assert().success();
+        let down = json("volume list loop").1;
+        assert_eq!(
+            (&down["complete"], with_id(&down, 1)["mapped_bytes"].clone()),
+            (&true.into(), before["mapped_bytes"].clone())
+        );
+        assert_eq!(with_id(&down, 1)["active"], false);
+        dmtool("volume remove loop before --yes").assert().code(3).stderr(contains("loop is down"));
+        dmtool("activate loop").assert().success();
+        sh("mount /dev/mapper/loop-before /mnt");
+        assert_eq!(sh("md5sum < /mnt/a"), sum);
+        dmtool("volume remove loop before --yes").assert().code(3).stderr(contains("loop-before is mounted on /mnt"));
+        sh("umount /mnt");
+        // Gone from the pool, from the register, and from the file below.
+        let blocks = || sh("stat -c %b /var/lib/dmtool/loop/data").parse::<u64>().expect("blocks");
+        let full = blocks();
+        dmtool("volume remove loop before --yes").assert().success();
+        assert!(blocks() + 16_000 < full, "{} of {full} blocks", blocks());
+        assert_eq!(json("volume list").1["volumes"].as_array().map(Vec::len), Some(1));
+        sh("mount /dev/mapper/loop-web /mnt");
+        assert_eq!(sh("md5sum < /mnt/a"), origin);
+        sh("umount /mnt");
+        // No number is used again.
+        dmtool("volume create loop new 16M").assert().success();
+        assert_eq!(json("volume show loop new").1["volume"]["thin_id"], 2);
+        dmtool("volume remove loop id:2 web --yes").assert().success();
+        assert!(sh("dmsetup status loop").contains(" 0/"));
+        dmtool("teardown loop --yes").assert().success();
+        no_var();
+    });
+}
+
+#[test]
+fn bare_volumes_half_made() {
+    in_kernel(|| {
+        var();
+        dmtool("setup --loop --data 256M --metadata 8M --yes").assert().success();
+        dmtool("volume create loop web 64M").assert().success();
+        sh("dd if=/dev/urandom of=/dev/mapper/loop-web bs=1M count=4 oflag=direct status=none");
+        let sum = sh("md5sum < /dev/mapper/loop-web");
+        let announced = r#", {"name": "before", "device": "loop-before", "thin_id": 1, "size_bytes": 67108864, "origin": 0, "state": "announced"}"#;
+        // Cut off with the origin standing still.
+        sh(&format!(
+            "sed -i 's/^    }}$/    }}{announced}/' /var/lib/dmtool/pools/loop.json && dmsetup suspend loop-web"
+        ));
+        dmtool("volume snapshot loop web before").assert().success();
+        assert!(sh("dmsetup info -c --noheadings -o suspended loop-web").starts_with("Active"));
+        assert_eq!(sh("md5sum < /dev/mapper/loop-before"), sum);
+        // Standing still by somebody else's hand.
+        sh("dmsetup suspend loop-web");
+        dmtool("volume snapshot loop web other").assert().code(3).stderr(contains("suspended, and not by dmtool"));
+        sh("dmsetup resume loop-web");
+        // Removed from the kernel, or from the pool too, and not from the register.
+        sh("dmsetup remove loop-before");
+        dmtool("volume remove loop before --yes").assert().success();
+        dmtool("volume snapshot loop web before").assert().success();
+        let id = json("volume show loop before").1["volume"]["thin_id"].to_string();
+        sh(&format!("dmsetup remove loop-before && dmsetup message loop 0 'delete {id}'"));
+        assert_eq!(json("volume show loop before").1["volume"]["state"], "missing");
+        dmtool("volume remove loop before --yes").assert().success();
+        assert_eq!(json("volume list").1["volumes"].as_array().map(Vec::len), Some(1));
+        // A stranger's is not taken for a volume of ours.
+        sh("dmsetup message loop 0 'create_thin 9' && dmsetup create x --table '0 2048 thin /dev/mapper/loop 9'");
+        dmtool("volume remove loop x --yes").assert().code(3).stderr(contains("in nobody's books"));
+        dmtool("volume remove loop id:9 --yes").assert().code(3).stderr(contains("in nobody's books"));
+        sh("dmsetup remove x && dmsetup message loop 0 'delete 9'");
+        dmtool("volume remove loop id:9 id:77 --yes").assert().success().stderr(contains("there is no volume id:9"));
+        dmtool("teardown loop --yes").assert().success();
+        no_var();
+    });
+}
+
+#[test]
+fn pools_that_take_no_volumes() {
+    in_kernel(|| {
+        let refused = |verb: &str, why: &str| {
+            dmtool(&format!("volume {verb}")).assert().code(3).stderr(contains(why));
+        };
+        dmtool("setup /dev/xvdf --yes --no-autoextend").assert().success();
+        dmtool("volume create docker/thinpool web 5G").assert().success();
+        // Configured for a consumer.
+        let configs = [
+            (
+                "/etc/docker/daemon.json",
+                r#"{"storage-opts": ["dm.thinpooldev=/dev/mapper/docker-thinpool"]}"#,
+                "Docker is configured for docker/thinpool",
+            ),
+            ("/etc/docker/daemon.json", "{", "reading /etc/docker/daemon.json"),
+            (
+                "/etc/containerd/config.toml",
+                "version = 2\n[plugins.\"io.containerd.snapshotter.v1.devmapper\"]\npool_name = \"docker-thinpool\"\n",
+                "containerd is configured for docker/thinpool",
+            ),
+        ];
+        for (file, text, why) in configs {
+            sh(&format!("mkdir -p $(dirname {file}) && cat > {file} <<'X'\n{text}\nX"));
+            for verb in [
+                "create docker/thinpool new 1G",
+                "snapshot docker/thinpool web new",
+                "remove docker/thinpool web --yes",
+            ] {
+                refused(verb, why);
+            }
+            sh(&format!("rm {file}"));
+        }
+        // Counted by somebody else.
+        let pool = sh("dmsetup ls | grep -o '^docker-thinpool-tpool'");
+        let own = sh(&format!("dmsetup status {pool}")).split(' ').nth(3).expect("a transaction id").to_owned();
+        sh(&format!("dmsetup message {pool} 0 'set_transaction_id {own} 77'"));
+        refused("create docker/thinpool new 1G", "is 77, and LVM's is");
+        refused("remove docker/thinpool web --yes", "is 77, and LVM's is");
+        sh(&format!("dmsetup message {pool} 0 'set_transaction_id 77 {own}'"));
+        // Full: nothing new, and a volume goes all the same.
+        sh("lvchange --errorwhenfull y docker/thinpool");
+        try_sh("dd if=/dev/zero of=/dev/docker/web bs=4M oflag=direct status=none");
+        refused("create docker/thinpool new 1G", "docker/thinpool is full");
+        refused("snapshot docker/thinpool web new", "docker/thinpool is full");
+        dmtool("volume remove docker/thinpool web --yes").assert().success();
+        dmtool("volume create docker/thinpool new 1G").assert().success();
+        // In error.
+        sh("dmsetup suspend docker-thinpool-tpool");
+        refused("create docker/thinpool other 1G", "does not take writes");
+        refused("remove docker/thinpool new --yes", "takes no changes");
+        sh("dmsetup resume docker-thinpool-tpool");
+        dmtool("deactivate docker/thinpool").assert().success();
+        refused("create docker/thinpool other 1G", "docker/thinpool is down");
+        for words in ["create docker/thinpool a/b 1G", "create docker/thinpool x 0", "snapshot docker/thinpool web"] {
+            dmtool(&format!("volume {words}")).assert().code(2);
+        }
+        dmtool("teardown docker/thinpool --yes").assert().success();
+    });
+}
