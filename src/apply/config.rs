@@ -1,6 +1,7 @@
 //! What configures others: their files, and their services.
 
-use crate::observe::docker::{self, UNITS};
+use crate::observe::docker::UNITS;
+use crate::observe::mounts;
 use crate::observe::moved::{self, Moved};
 use crate::sys::exec::{self, Ended, Task};
 use crate::sys::file;
@@ -48,8 +49,7 @@ pub fn begin_move(moved: &Moved) -> Result<()> {
 /// Moves a folder aside that nothing is mounted in; where that fails, what was there before is brought back.
 pub fn move_aside(undo: &Moved) -> Result<()> {
     let (from, to) = (Path::new(&undo.folder), Path::new(&undo.copy));
-    let text = file::read(Path::new("/proc/self/mountinfo"))?.unwrap_or_default();
-    let moved = match docker::mounted(&text, from).first() {
+    let moved = match mounts::within(from)?.first() {
         Some(place) => Err(anyhow!("{place} is a mount of its own")),
         None => file::rename(from, to),
     };

@@ -1,5 +1,6 @@
 //! One block device as setup must know it: what it is, what is on it, and what uses it.
 
+use super::mounts::{self, Mount, unescape};
 use super::pools::Pool;
 use super::{Looked, looked};
 use crate::names::layer_over;
@@ -220,10 +221,9 @@ struct Usage {
 
 impl Usage {
     fn read() -> anyhow::Result<Usage> {
-        let mountinfo = file::read(Path::new("/proc/self/mountinfo"))?.unwrap_or_default();
         let swaps = file::read(Path::new("/proc/swaps"))?.unwrap_or_default();
         let mut mounts = Vec::new();
-        for (number, source, place) in parse_mountinfo(&mountinfo) {
+        for Mount { number, source, place, .. } in mounts::read()? {
             mounts.push((number, place.clone()));
             // btrfs and overlayfs show a number of their own; the source then names the device.
             if source.starts_with("/dev/")
@@ -273,21 +273,8 @@ impl Usage {
 
 /// The device that the file system with this number is mounted from.
 pub fn source_of(major: u32, minor: u32) -> Option<String> {
-    let mountinfo = file::read(Path::new("/proc/self/mountinfo")).ok().flatten()?;
-    let mount = parse_mountinfo(&mountinfo).into_iter().find(|(number, ..)| *number == (major, minor));
-    mount.map(|(_, source, _)| source).filter(|source| source.starts_with("/dev/"))
-}
-
-/// Device number, source and place of every mount (proc_pid_mountinfo(5)).
-fn parse_mountinfo(text: &str) -> Vec<((u32, u32), String, String)> {
-    text.lines()
-        .filter_map(|line| {
-            let words: Vec<&str> = line.split(' ').collect();
-            let number = block::parse_dev(words.get(2)?).ok()?;
-            let dash = words.iter().position(|word| *word == "-")?;
-            Some((number, unescape(words.get(dash + 2)?), unescape(words.get(4)?)))
-        })
-        .collect()
+    let mount = mounts::read().ok()?.into_iter().find(|mount| mount.number == (major, minor));
+    mount.map(|mount| mount.source).filter(|source| source.starts_with("/dev/"))
 }
 
 /// The paths of /proc/swaps.
@@ -295,42 +282,9 @@ fn parse_swaps(text: &str) -> Vec<String> {
     text.lines().skip(1).filter_map(|line| line.split_whitespace().next()).map(unescape).collect()
 }
 
-/// Undoes the octal escapes of procfs (`\040` for a blank).
-fn unescape(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let octal = tail.get(..3).filter(|_| first == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
-        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = tail.get(3..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn mounts_with_blanks_and_optional_fields() {
-        let text = "36 35 98:0 /mnt1 /mnt/a\\040b rw,noatime master:1 shared:2 - ext4 /dev/sda1 rw\n\
-                    40 35 0:52 / /btr rw - btrfs /dev/sdb rw\nnonsense\n";
-        assert_eq!(
-            parse_mountinfo(text),
-            [
-                ((98, 0), "/dev/sda1".to_owned(), "/mnt/a b".to_owned()),
-                ((0, 52), "/dev/sdb".to_owned(), "/btr".to_owned())
-            ]
-        );
-    }
 
     #[test]
     fn swaps() {
@@ -338,12 +292,5 @@ mod tests {
             "Filename\t\tType\t\tSize\tUsed\tPriority\n/dev/sda2  partition\t1\t0\t-2\n/swap\\040file file 1 0 -3\n";
         assert_eq!(parse_swaps(text), ["/dev/sda2", "/swap file"]);
         assert!(parse_swaps("").is_empty());
-    }
-
-    #[test]
-    fn a_cut_escape_is_left_as_it_is() {
-        assert_eq!(unescape("a\\04"), "a\\04");
-        assert_eq!(unescape("\\134"), "\\");
-        assert_eq!(unescape("\\999é"), "\\999é");
     }
 }

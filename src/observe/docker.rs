@@ -1,6 +1,7 @@
 //! Docker on this host: which, whether it runs, what it is told elsewhere than in its file, and what it has left.
 
 use super::consumers::{self, OPTIONS_FILE};
+use super::mounts;
 use super::moved::{self, Moved};
 use super::{Looked, Unseen, looked};
 use crate::sys::{block, exec, file};
@@ -181,18 +182,9 @@ fn is_of_storage(word: &str) -> bool {
     short || ["--storage-driver", "--storage-opt"].iter().any(|option| word.starts_with(option))
 }
 
-/// The mounts at a folder and below it, by /proc/self/mountinfo (proc_pid_mountinfo(5): its fifth word is the place).
-pub fn mounted(mountinfo: &str, folder: &Path) -> Vec<String> {
-    let places = mountinfo.lines().filter_map(|line| line.split(' ').nth(4));
-    // A blank in a name stands there as \040.
-    let places = places.map(|place| place.replace("\\040", " "));
-    places.filter(|place| Path::new(place).starts_with(folder)).collect()
-}
-
 fn folder(root: &Path, copy: &Path, runs: bool) -> anyhow::Result<Folder> {
     let there = file::folder(root)?;
-    let mountinfo = file::read(Path::new("/proc/self/mountinfo"))?.unwrap_or_default();
-    let mounted = mounted(&mountinfo, root);
+    let mounted = mounts::within(root)?;
     let above = root.parent().map_or(Ok(None), file::folder)?;
     let barred = match (&there, &above) {
         (Some(there), _) if there.is_link => Some("it is a symlink"),
@@ -242,14 +234,6 @@ fn info() -> Looked<Info> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn mounts_at_and_below_a_folder() {
-        let text = "24 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 24 8:2 / /var/lib/docker/volumes rw - ext4 /dev/sdb rw\n31 24 8:3 / /var/lib/docker2 rw - ext4 /dev/sdc rw\n";
-        assert_eq!(mounted(text, Path::new("/var/lib/docker")), ["/var/lib/docker/volumes"]);
-        assert!(mounted(text, Path::new("/srv")).is_empty());
-        assert!(mounted(text, Path::new("/var/lib/docker/volumes/x")).is_empty());
-    }
 
     #[test]
     fn options_of_the_storage_among_words() {

@@ -12,6 +12,7 @@ pub mod host;
 pub mod lvm;
 pub mod lvmconf;
 pub mod metadata;
+pub mod mounts;
 pub mod moved;
 pub mod owners;
 pub mod pools;
