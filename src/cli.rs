@@ -1,8 +1,8 @@
 //! All verbs, the global flags, and the dispatch.
 
 use crate::commands::{
-    Globals, activate, autoextend, check, completions, configure, deactivate, explain, metadata, metrics, repair,
-    resize, setup, status, teardown, volume, watch,
+    Globals, activate, autoextend, check, completions, configure, deactivate, discards, explain, metadata, metrics,
+    repair, resize, setup, status, teardown, volume, watch,
 };
 use crate::exit::{DONE, Problem, USAGE};
 use crate::health::Status;
@@ -27,7 +27,7 @@ struct Entry {
     read: fn(&ArgMatches) -> Result<Verb, clap::Error>,
 }
 
-const VERBS: [Entry; 16] = [
+const VERBS: [Entry; 17] = [
     Entry {
         name: "setup",
         about: "Make a thin pool on one or more disks",
@@ -69,6 +69,12 @@ const VERBS: [Entry; 16] = [
         about: "Show or change whether a pool extends itself, when, and by how much",
         arguments: autoextend::Args::augment_args,
         read: |matches| autoextend::Args::from_arg_matches(matches).map(Verb::Autoextend),
+    },
+    Entry {
+        name: "discards",
+        about: "Show how far discards go, and change whether a pool hands them on",
+        arguments: discards::Args::augment_args,
+        read: |matches| discards::Args::from_arg_matches(matches).map(Verb::Discards),
     },
     Entry {
         name: "repair",
@@ -168,6 +174,7 @@ enum Verb {
     Activate(activate::Args),
     Deactivate(deactivate::Args),
     Autoextend(autoextend::Args),
+    Discards(discards::Args),
     Volume(volume::Args),
     Repair(repair::Args),
     Metadata(metadata::Args),
@@ -265,6 +272,7 @@ impl Cli {
             Verb::Activate(args) => activate::run(args, &globals)?,
             Verb::Deactivate(args) => deactivate::run(args, &globals)?,
             Verb::Autoextend(args) => autoextend::run(args, &globals)?,
+            Verb::Discards(args) => discards::run(args, &globals)?,
             Verb::Volume(args) => volume::run(args, &globals)?,
             Verb::Repair(args) => repair::run(args, &globals)?,
             Verb::Metadata(args) => return metadata::run(args, &globals),

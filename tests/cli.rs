@@ -12,7 +12,7 @@ fn dmtool(words: &[&str]) -> Command {
 }
 
 /// Every verb, with words that are complete but for what each test is about.
-const VERBS: [&[&str]; 17] = [
+const VERBS: [&[&str]; 18] = [
     &["setup", "/dev/null"],
     &["resize", "200GB"],
     &["status"],
@@ -20,6 +20,7 @@ const VERBS: [&[&str]; 17] = [
     &["activate"],
     &["deactivate"],
     &["autoextend"],
+    &["discards", "vg/pool"],
     &["volume", "list"],
     &["repair", "vg/pool"],
     &["metadata", "check", "vg/pool"],
@@ -93,6 +94,9 @@ fn wrong_usage_is_2_and_tells_the_word() {
         (&["autoextend", "--threshold", "49"], "50..=100"),
         (&["autoextend", "--percent", "0"], "1..=1000"),
         (&["autoextend", "--off", "--percent", "20"], "cannot be used with"),
+        (&["discards"], "POOL"),
+        (&["discards", "vg/pool", "keep"], "no_passdown"),
+        (&["discards", "passdown", "vg/pool"], "possible values"),
         (&["watch", "--interval", "0"], "1..=86400"),
         (&["resize"], "needs a SIZE"),
         (&["resize", "20X"], "not a size"),

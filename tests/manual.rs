@@ -85,7 +85,7 @@ fn codes() -> String {
 }
 
 /// What each page shows, by its verb.
-const EXAMPLES: [(&str, &str); 26] = [
+const EXAMPLES: [(&str, &str); 27] = [
     (
         "setup",
         ".SH EXAMPLES\n.EX\ndmtool setup /dev/xvdf \\-\\-dry\\-run\ndmtool setup /dev/xvdf\n\
@@ -106,6 +106,10 @@ const EXAMPLES: [(&str, &str); 26] = [
         "autoextend",
         ".SH EXAMPLES\n.EX\ndmtool autoextend docker/thinpool\n\
          dmtool autoextend docker/thinpool \\-\\-threshold 70 \\-\\-percent 10\ndmtool autoextend docker/thinpool \\-\\-off\n.EE\n",
+    ),
+    (
+        "discards",
+        ".SH EXAMPLES\n.EX\ndmtool discards docker/thinpool\ndmtool discards docker/thinpool no_passdown\n.EE\n",
     ),
     (
         "metrics",

@@ -2,6 +2,7 @@
 
 mod bare;
 mod config;
+mod discards;
 mod metadata;
 mod swap;
 mod teardown;
@@ -116,7 +117,7 @@ fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, sh
         Step::WriteProfile { path, text, .. } => file::replace(path, text, 0o644),
         Step::GrowFile { path, size } => file::grow(Path::new(path), size.0),
         Step::SetCapacity { device } => block::set_capacity(&format!("/dev/{device}")),
-        Step::SwapTable { dm_name, from, to, table } => swap::swap(dm_name, (*from, *to), table),
+        Step::SwapTable { dm_name, from, to, table } => swap::swap(dm_name, (*from, table), (*to, table)),
         Step::Record { record, made } => bare::record(record, *made),
         Step::MakeFile { path, size } => file::make(Path::new(path), size.0),
         Step::Attach { path } => loopdev::attach(Path::new(path)).map(drop),
@@ -149,8 +150,10 @@ fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, sh
         }
         Step::Teardown(part) if part.lvm_words().is_none() => teardown::run(part, host),
         Step::Volume(part) if part.lvm_words().is_none() => volume::run(part, host),
+        Step::Discards(part) if part.lvm_words().is_none() => discards::run(part),
         Step::Teardown(_)
         | Step::Volume(_)
+        | Step::Discards(_)
         | Step::CreateGroup { .. }
         | Step::ExtendGroup { .. }
         | Step::ExtendMetadata { .. }

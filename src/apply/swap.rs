@@ -1,5 +1,5 @@
-//! Another length for a live pool's table: loaded first and swapped in by one resume, so that its users wait for
-//! milliseconds; and the way back, since a resume that fails leaves a pool suspended.
+//! Another table for a live pool, longer or with another word: loaded first and swapped in by one resume, so that its
+//! users wait for milliseconds; and the way back, since a resume that fails leaves a pool suspended.
 
 use crate::observe::thin::{PoolTable, parse_pool_status, parse_pool_table};
 use crate::sys::block;
@@ -7,29 +7,34 @@ use crate::sys::dm::{Ask, Control, Device, Target};
 use crate::units::{Bytes, Sectors};
 use anyhow::{Context, Result, bail};
 
-/// Swaps in the table with its new length, all its other words as they were.
+/// The length of a table, and its words.
+type Line<'a> = (Sectors, &'a PoolTable);
+
+/// Swaps one table for another on the same devices.
 ///
 /// # Errors
-/// It did not take. The pool runs on with the size it had; where even that failed, the error says so.
-pub fn swap(name: &str, (from, to): (Sectors, Sectors), table: &PoolTable) -> Result<()> {
+/// It did not take. The pool runs on with the one it had; where even that failed, the error says so.
+pub fn swap(name: &str, from: Line<'_>, to: Line<'_>) -> Result<()> {
     let control = Control::open()?;
     let live = control.look(name, Ask::Table)?;
-    if !is(&live, from, table) {
+    if !is(&live, from) {
         bail!("{name} has another table by now than the one that was looked at");
     }
     // A load takes any length, and the resume that follows does not: the pool would stand still.
+    let (length, table) = to;
     let sizes = sizes(&control, name, table)?;
-    holds(&table.data_device, to)?;
+    holds(&table.data_device, length)?;
     holds(&table.metadata_device, sizes.metadata)?;
-    let outcome = control.load(name, &target(to, table)).and_then(|()| control.resume(name));
+    let outcome = control.load(name, &target(to)).and_then(|()| control.resume(name));
+    let what = if from.0 == length { "the table" } else { "the size" };
     let Err(why) = outcome else { return Ok(()) };
-    match back(&control, name, from, table) {
-        Ok(()) => Err(why.context(format!("{name} runs on with the size it had"))),
-        Err(worse) => Err(worse.context(format!("{name} could not be brought back to the size it had: {why:#}"))),
+    match back(&control, name, from) {
+        Ok(()) => Err(why.context(format!("{name} runs on with {what} it had"))),
+        Err(worse) => Err(worse.context(format!("{name} could not be brought back to {what} it had: {why:#}"))),
     }
 }
 
-fn target(length: Sectors, table: &PoolTable) -> Target {
+fn target((length, table): Line<'_>) -> Target {
     Target { start: 0, length: length.0, kind: "thin-pool".to_owned(), params: table.params() }
 }
 
@@ -64,13 +69,13 @@ fn holds(number: &str, needed: Sectors) -> Result<()> {
 }
 
 /// Whether this is the device's live table, however the kernel writes it.
-fn is(device: &Device, length: Sectors, table: &PoolTable) -> bool {
+fn is(device: &Device, (length, table): Line<'_>) -> bool {
     let [target] = device.targets.as_slice() else { return false };
     target.length == length.0 && parse_pool_table(&target.params).as_ref() == Ok(table)
 }
 
-/// The old size live, no table waiting, the pool running.
-fn back(control: &Control, name: &str, from: Sectors, table: &PoolTable) -> Result<()> {
+/// The old table live, none waiting, the pool running.
+fn back(control: &Control, name: &str, (from, table): Line<'_>) -> Result<()> {
     let now = control.look(name, Ask::Table)?;
     if now.inactive_table {
         control.clear(name)?;
@@ -81,9 +86,9 @@ fn back(control: &Control, name: &str, from: Sectors, table: &PoolTable) -> Resu
         Ok(known) if known.data > from => known.data,
         _ => from,
     };
-    let fits = is(&now, length, table);
+    let fits = is(&now, (length, table));
     if !fits {
-        control.load(name, &target(length, table))?;
+        control.load(name, &target((length, table)))?;
     }
     if now.suspended || !fits {
         control.resume(name)?;

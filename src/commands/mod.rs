@@ -9,6 +9,7 @@ pub mod check;
 pub mod completions;
 pub mod configure;
 pub mod deactivate;
+pub mod discards;
 pub mod explain;
 mod last;
 mod loop_pool;

@@ -5,6 +5,7 @@ pub mod config;
 pub mod consumers;
 pub mod containerd;
 pub mod device;
+pub mod discards;
 pub mod docker;
 pub mod filter;
 pub mod ground;

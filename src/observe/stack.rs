@@ -55,6 +55,7 @@ fn floor(folder: &Path, depth: usize) -> anyhow::Result<Floor> {
     Ok(Floor { name: name_of(folder, &kernel)?, file, on })
 }
 
-fn name_of(folder: &Path, kernel: &str) -> anyhow::Result<String> {
+/// The device-mapper name, or the kernel's.
+pub(super) fn name_of(folder: &Path, kernel: &str) -> anyhow::Result<String> {
     Ok(file::read(&folder.join("dm/name"))?.map_or_else(|| format!("/dev/{kernel}"), |name| name.trim().to_owned()))
 }

@@ -34,6 +34,40 @@ pub enum Discard {
     Ignore,
 }
 
+/// Behind what is said of discards, in the order in which the kernel shows a table.
+const BEHIND: [&str; 2] = ["read_only", "error_if_no_space"];
+
+impl Discard {
+    /// As JSON and the command line have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Discard::Passdown => "passdown",
+            Discard::NoPassdown => "no_passdown",
+            Discard::Ignore => "ignore",
+        }
+    }
+
+    /// As LVM has it.
+    pub fn by_lvm(self) -> &'static str {
+        if self == Discard::NoPassdown { "nopassdown" } else { self.word() }
+    }
+
+    /// What a word means, LVM's or ours.
+    pub fn of_word(word: &str) -> Option<Discard> {
+        let all = [Discard::Passdown, Discard::NoPassdown, Discard::Ignore];
+        all.into_iter().find(|discard| [discard.word(), discard.by_lvm()].contains(&word))
+    }
+
+    /// The feature of a table that asks for it; passdown is what the kernel does without one.
+    fn feature(self) -> Option<&'static str> {
+        match self {
+            Discard::Passdown => None,
+            Discard::NoPassdown => Some("no_discard_passdown"),
+            Discard::Ignore => Some("ignore_discard"),
+        }
+    }
+}
+
 /// What a working pool says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolStatus {
@@ -86,6 +120,24 @@ impl PoolTable {
 
     pub fn chunk_bytes(&self) -> Bytes {
         self.chunk.bytes()
+    }
+
+    /// What it asks for. One that says both ignores.
+    pub fn discard(&self) -> Discard {
+        let asks = |discard: &Discard| discard.feature().is_some_and(|feature| self.has(feature));
+        [Discard::Ignore, Discard::NoPassdown].into_iter().find(asks).unwrap_or(Discard::Passdown)
+    }
+
+    /// The same table, asking for that, in the kernel's order.
+    #[must_use]
+    pub fn with_discard(&self, asked: Discard) -> PoolTable {
+        let mut features = self.features.clone();
+        features.retain(|word| [Discard::Ignore, Discard::NoPassdown].iter().all(|one| one.feature() != Some(word)));
+        let behind = features.iter().position(|word| BEHIND.contains(&word.as_str())).unwrap_or(features.len());
+        if let Some(feature) = asked.feature() {
+            features.insert(behind, feature.to_owned());
+        }
+        PoolTable { features, ..self.clone() }
     }
 }
 
@@ -205,6 +257,29 @@ mod tests {
         let figures = status.figures.expect("figures");
         assert!(figures.needs_check && figures.error_if_no_space);
         assert_eq!((figures.held_root, figures.discard), (Some(88), Discard::Ignore));
+    }
+
+    #[test]
+    fn what_a_table_asks_for_and_another_that_asks_for_more() {
+        let plain = "7:1 7:0 128 0 2 skip_block_zeroing error_if_no_space";
+        let table = parse_pool_table(plain).expect("a table");
+        assert_eq!(table.discard(), Discard::Passdown);
+        let none = table.with_discard(Discard::NoPassdown);
+        assert_eq!(none.params(), "7:1 7:0 128 0 3 skip_block_zeroing no_discard_passdown error_if_no_space");
+        assert_eq!(
+            (none.discard(), none.with_discard(Discard::Ignore).discard()),
+            (Discard::NoPassdown, Discard::Ignore)
+        );
+        assert_eq!(none.with_discard(Discard::Passdown).params(), plain);
+        let both = parse_pool_table("7:1 7:0 128 0 2 ignore_discard no_discard_passdown").expect("a table");
+        assert_eq!(
+            (both.discard(), both.with_discard(Discard::Passdown).params()),
+            (Discard::Ignore, "7:1 7:0 128 0".to_owned())
+        );
+        for word in ["passdown", "no_passdown", "nopassdown", "ignore"] {
+            assert!(Discard::of_word(word).is_some(), "{word}");
+        }
+        assert_eq!(Discard::of_word("pass"), None);
     }
 
     #[test]

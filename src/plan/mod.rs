@@ -5,6 +5,7 @@ pub mod autoextend;
 pub mod bare;
 pub mod configure;
 pub mod devices;
+pub mod discards;
 pub mod halves;
 pub mod loop_pool;
 pub mod preflight;

@@ -1,5 +1,6 @@
 //! The steps that verbs are made of: plain data that says which command it stands for.
 
+mod discards;
 mod repair;
 mod teardown;
 mod volume;
@@ -12,6 +13,7 @@ use crate::observe::thin::PoolTable;
 use crate::units::{Bytes, Extents, KIB, Sectors};
 use std::path::PathBuf;
 
+pub use discards::Discards;
 pub use teardown::Teardown;
 pub use volume::{OfVolume, UNFINISHED};
 
@@ -21,6 +23,8 @@ pub enum Step {
     Teardown(Teardown),
     /// One of a thin volume.
     Volume(OfVolume),
+    /// One about discards.
+    Discards(Discards),
     /// Takes every signature off a device, a partition table among them.
     WipeDevice { device: String, found: Vec<String> },
     /// Makes a volume group, and physical volumes of its devices.
@@ -140,6 +144,7 @@ impl Step {
         match self {
             Step::Teardown(step) => step.word(),
             Step::Volume(step) => step.word(),
+            Step::Discards(step) => step.word(),
             Step::WipeDevice { .. } => "wipe-device",
             Step::CreateGroup { .. } => "create-volume-group",
             Step::WriteProfile { .. } => "write-profile",
@@ -232,6 +237,7 @@ impl Step {
             | Step::RemoveDevice { .. } => return None,
             Step::Teardown(step) => return step.lvm_words(),
             Step::Volume(step) => return step.lvm_words(),
+            Step::Discards(step) => return step.lvm_words(),
             Step::SwapMetadata { pool, with } => words(&[
                 // Yes to the swap: both are inactive, and the pool keeps what it had as that volume.
                 "lvconvert",
@@ -330,6 +336,7 @@ impl Step {
         match self {
             Step::Teardown(step) => step.command(),
             Step::Volume(step) => step.command(),
+            Step::Discards(step) => step.command(),
             Step::WipeDevice { device, .. } => format!("wipefs --all {device}"),
             Step::WriteProfile { path, threshold, percent, .. } => {
                 format!("write {} (extend at {threshold}% by {percent}%)", path.display())

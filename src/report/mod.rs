@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the room that prints")]
 
+pub mod discards;
 pub mod health;
 pub mod json;
 pub mod metrics;

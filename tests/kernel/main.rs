@@ -17,6 +17,7 @@ mod autoextend;
 mod bare;
 mod configure;
 mod containerd;
+mod discards;
 mod docker;
 mod features;
 mod guests;
