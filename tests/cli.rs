@@ -95,6 +95,7 @@ fn wrong_usage_is_2_and_tells_the_word() {
         (&["autoextend", "--percent", "0"], "1..=1000"),
         (&["autoextend", "--off", "--percent", "20"], "cannot be used with"),
         (&["discards"], "POOL"),
+        (&["volume", "trim"], "POOL"),
         (&["discards", "vg/pool", "keep"], "no_passdown"),
         (&["discards", "passdown", "vg/pool"], "possible values"),
         (&["watch", "--interval", "0"], "1..=86400"),

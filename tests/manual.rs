@@ -85,7 +85,7 @@ fn codes() -> String {
 }
 
 /// What each page shows, by its verb.
-const EXAMPLES: [(&str, &str); 27] = [
+const EXAMPLES: [(&str, &str); 28] = [
     (
         "setup",
         ".SH EXAMPLES\n.EX\ndmtool setup /dev/xvdf \\-\\-dry\\-run\ndmtool setup /dev/xvdf\n\
@@ -131,6 +131,7 @@ const EXAMPLES: [(&str, &str); 27] = [
         "volume create",
         ".SH EXAMPLES\n.EX\ndmtool volume create loop web 10G \\-\\-fs ext4\nmount /dev/mapper/loop\\-web /srv\n.EE\n",
     ),
+    ("volume trim", ".SH EXAMPLES\n.EX\ndmtool volume trim loop\ndmtool volume trim loop web id:7\n.EE\n"),
     (
         "repair",
         ".SH EXAMPLES\n.EX\ndmtool repair docker/thinpool \\-\\-dry\\-run\ndmtool repair docker/thinpool \\-\\-backup\\-dir /srv/backup\n\

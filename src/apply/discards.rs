@@ -1,13 +1,51 @@
-//! What changes the way of discards without LVM.
+//! What is done about discards without LVM.
 
 use super::swap::swap;
+use crate::observe::Host;
+use crate::observe::discards::Trimmed;
+use crate::observe::thin::parse_pool_status;
 use crate::plan::step::Discards;
-use anyhow::Result;
+use crate::sys::dm::{Ask, Control};
+use crate::sys::trim::FileSystem;
+use crate::units::{Bytes, DataBlocks, Sectors};
+use anyhow::{Context, Result};
 
-pub fn run(step: &Discards) -> Result<()> {
+pub fn run(step: &Discards, host: &mut Host) -> Result<()> {
     match step {
         Discards::Swap { dm_name, length, from, to } => swap(dm_name, (*length, from), (*length, to)),
+        Discards::Trim { place, number, volume, pool } => {
+            let trimmed = trim(&FileSystem::open(place, *number)?, volume, pool)?;
+            host.trimmed.insert(place.clone(), trimmed);
+            Ok(())
+        }
         // LVM's command.
         Discards::Lvm { .. } => Ok(()),
     }
+}
+
+fn trim(there: &FileSystem, volume: &str, pool: &str) -> Result<Trimmed> {
+    let control = Control::open()?;
+    // What is written first takes chunks of its own, and what is deleted and still waits would be left.
+    there.write_out()?;
+    let (before, pool_used) = (mapped(&control, volume)?, used(&control, pool)?);
+    let handed_on = Bytes(there.trim()?);
+    let after = mapped(&control, volume)?;
+    Ok(Trimmed { handed_on, unmapped: Bytes(before.0.saturating_sub(after.0)), pool_used })
+}
+
+fn status(control: &Control, name: &str) -> Result<String> {
+    let device = control.look(name, Ask::Status)?;
+    device.targets.first().map(|target| target.params.clone()).with_context(|| format!("{name} has no table any more"))
+}
+
+/// What a volume has in its pool.
+fn mapped(control: &Control, name: &str) -> Result<Bytes> {
+    let words = status(control, name)?;
+    let sectors = words.split_whitespace().next().and_then(|word| word.parse().ok());
+    sectors.map(|sectors| Sectors(sectors).bytes()).with_context(|| format!("{name} has failed by now"))
+}
+
+fn used(control: &Control, name: &str) -> Result<DataBlocks> {
+    let figures = parse_pool_status(&status(control, name)?)?.figures;
+    figures.map(|figures| figures.data_used).with_context(|| format!("{name} has failed by now"))
 }

@@ -150,7 +150,7 @@ fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, sh
         }
         Step::Teardown(part) if part.lvm_words().is_none() => teardown::run(part, host),
         Step::Volume(part) if part.lvm_words().is_none() => volume::run(part, host),
-        Step::Discards(part) if part.lvm_words().is_none() => discards::run(part),
+        Step::Discards(part) if part.lvm_words().is_none() => discards::run(part, host),
         Step::Teardown(_)
         | Step::Volume(_)
         | Step::Discards(_)

@@ -11,7 +11,7 @@ use super::thin::{Discard, PoolTable};
 use super::{Looked, Unseen, looked, volumes};
 use crate::names::layer_over;
 use crate::sys::{block, file};
-use crate::units::Bytes;
+use crate::units::{Bytes, DataBlocks};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -57,6 +57,17 @@ pub enum Floor {
         path: String,
         on: Option<Mount>,
     },
+}
+
+/// What came of a trim, measured right before and right after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Trimmed {
+    /// What the file system says that it handed on.
+    pub handed_on: Bytes,
+    /// What its volume has less in the pool.
+    pub unmapped: Bytes,
+    /// What the pool used before, when all that waited was written.
+    pub pool_used: DataBlocks,
 }
 
 /// All of it, as it is now.

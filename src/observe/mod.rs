@@ -119,6 +119,8 @@ pub struct Host {
     pub above_pools: BTreeSet<String>,
     /// How dmeventd is: LVM asks it which pools it watches, unless it is known not to answer.
     pub dmeventd: Looked<Dmeventd>,
+    /// What came of the trims of this run, by their places: nothing on the machine tells it afterwards.
+    pub trimmed: BTreeMap<String, discards::Trimmed>,
     /// Whether udev has been waited for: once is enough, since what this run makes it knows itself.
     udev_settled: bool,
 }
@@ -131,6 +133,7 @@ impl Host {
             named: Vec::new(),
             above_pools: BTreeSet::new(),
             dmeventd: Ok(Dmeventd::Answers),
+            trimmed: BTreeMap::new(),
             udev_settled: false,
         }
     }

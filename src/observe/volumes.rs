@@ -187,6 +187,16 @@ pub fn inventory(sources: Sources<'_>) -> Inventory {
     Inventory { volumes, complete, warnings }
 }
 
+/// The volumes of a pool that the kernel, LVM or the register knows: without those that only metadata does.
+///
+/// # Errors
+/// device-mapper cannot be asked.
+pub fn known_by_name(pool: &Pool, lvm: &Lvm) -> Looked<Vec<Volume>> {
+    let active = pool.live.as_ref().map_or_else(|| Ok(Vec::new()), active_on)?;
+    let known = Err(Unseen("not asked for".to_owned()));
+    Ok(inventory(Sources { pool, active: Ok(active), known, lvm: Some(lvm), claims: &[] }).volumes)
+}
+
 fn of_metadata(
     known: Option<&Known>,
     shares: Option<&BTreeMap<u64, Shares>>,

@@ -67,8 +67,8 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
     Ok(plan)
 }
 
-/// A table is loaded only into a pool that runs.
-fn well(pool: &Pool, live: &Live, reasons: &mut Reasons) {
+/// A table is loaded only into a pool that runs, and only such a one takes discards.
+pub(super) fn well(pool: &Pool, live: &Live, reasons: &mut Reasons) {
     let marked = live.figures().is_some_and(|figures| figures.needs_check);
     let state = match &live.status {
         _ if live.suspended => "is suspended",

@@ -17,6 +17,7 @@ pub mod setup;
 pub mod sizing;
 pub mod step;
 pub mod teardown;
+pub mod trim;
 pub mod two_volumes;
 pub mod volume;
 

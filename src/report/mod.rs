@@ -11,6 +11,7 @@ pub mod page;
 pub mod repair;
 pub mod table;
 pub mod told;
+pub mod trim;
 pub mod volumes;
 
 use crate::apply::{Event, Status};

@@ -17,3 +17,4 @@ pub mod loopdev;
 pub mod lvm2cmd;
 pub mod plain;
 pub mod signal;
+pub mod trim;

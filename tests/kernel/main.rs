@@ -39,4 +39,5 @@ mod setup;
 mod sizes;
 mod status;
 mod teardown;
+mod trim;
 mod volumes;

@@ -7,6 +7,7 @@ mod look;
 mod remove;
 mod show;
 mod snapshot;
+mod trim;
 
 use super::Globals;
 use crate::exit::Problem;
@@ -28,6 +29,7 @@ enum Action {
     Create(create::Args),
     Snapshot(snapshot::Args),
     Remove(remove::Args),
+    Trim(trim::Args),
 }
 
 /// # Errors
@@ -39,5 +41,6 @@ pub fn run(args: Args, globals: &Globals) -> Result<(), Problem> {
         Action::Create(args) => create::run(args, globals),
         Action::Snapshot(args) => snapshot::run(args, globals),
         Action::Remove(args) => remove::run(args, globals),
+        Action::Trim(args) => trim::run(args, globals),
     }
 }

@@ -59,7 +59,9 @@ fn hands_on(mount: &Mount, is_taken: bool) -> (bool, String) {
         (true, false) => (false, format!("{kind}, mounted with discard, which its volume does not take")),
         (false, true) => (
             false,
-            format!("{kind}, mounted without discard: it hands on what was freed when it is told to, by fstrim"),
+            format!(
+                "{kind}, mounted without discard: it hands on what was freed when it is told to, by dmtool volume trim"
+            ),
         ),
         (false, false) => (false, format!("{kind}, mounted without discard")),
     }

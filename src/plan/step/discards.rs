@@ -1,6 +1,6 @@
 //! The steps about discards.
 
-use crate::names::LvmName;
+use crate::names::{LvmName, quoted};
 use crate::observe::thin::{Discard, PoolTable};
 use crate::units::Sectors;
 
@@ -10,6 +10,9 @@ pub enum Discards {
     Lvm { pool: LvmName, asked: Discard },
     /// Swaps another table of the same length into a bare pool that is up.
     Swap { dm_name: String, length: Sectors, from: Box<PoolTable>, to: Box<PoolTable> },
+    /// Has the file system with this number, mounted there, hand on what is free in it; the device-mapper names of its
+    /// volume and of the pool.
+    Trim { place: String, number: (u32, u32), volume: String, pool: String },
 }
 
 impl Discards {
@@ -17,6 +20,7 @@ impl Discards {
         match self {
             Discards::Lvm { .. } => "set-discards",
             Discards::Swap { .. } => "swap-table",
+            Discards::Trim { .. } => "trim",
         }
     }
 
@@ -32,6 +36,7 @@ impl Discards {
         match self {
             Discards::Lvm { .. } => self.lvm_words().unwrap_or_default().join(" "),
             Discards::Swap { dm_name, length, to, .. } => to.swap_command(dm_name, *length),
+            Discards::Trim { place, .. } => format!("sync --file-system {0} && fstrim {0}", quoted(place)),
         }
     }
 }

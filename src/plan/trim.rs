@@ -1,0 +1,168 @@
+//! The plan of `dmtool volume trim`: each mounted file system on a pool's volumes, told to hand on what is free in it.
+
+use super::activation::{Chosen, choose};
+use super::discards::well;
+use super::refusal::{Reasons, Refusal};
+use super::step::{Discards, Step};
+use super::{Plan, Planned};
+use crate::names::{means, quoted};
+use crate::observe::Looked;
+use crate::observe::consumers::Consumer;
+use crate::observe::discards::{Chain, Trimmed};
+use crate::observe::lvm::Lvm;
+use crate::observe::mounts::Mount;
+use crate::observe::pools::Pool;
+use crate::observe::register::is_dockers_own;
+use crate::observe::thin::{Discard, Mode};
+use crate::units::Bytes;
+use std::collections::BTreeMap;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    pub pool: String,
+    /// By name, or as `id:7`; none means all that are mounted.
+    pub volumes: Vec<String>,
+}
+
+/// A volume of the pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    pub name: String,
+    pub thin_id: Option<u64>,
+    /// Absent where it is down.
+    pub dm_name: Option<String>,
+    /// What it has in the pool; absent where it is down or has failed.
+    pub mapped: Option<Bytes>,
+    pub mount: Option<Mount>,
+    /// What its file system has in use, by its own count.
+    pub in_use: Option<Bytes>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    pub pools: Looked<Vec<Pool>>,
+    pub lvm: Looked<Lvm>,
+    pub consumers: Looked<Vec<Consumer>>,
+    /// Where the pool is up.
+    pub chain: Option<Looked<Chain>>,
+    pub volumes: Looked<Vec<Target>>,
+    /// What was done in this run already, by the place of the mount.
+    pub trimmed: BTreeMap<String, Trimmed>,
+}
+
+/// # Errors
+/// Every reason why nothing is begun.
+pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
+    let mut plan = Plan::default();
+    let mut reasons = Reasons::default();
+    let chosen = Chosen::One(request.pool.clone());
+    for pool in choose("volume trim", &chosen, &facts.pools, &facts.lvm)? {
+        others(pool, &facts.consumers, &mut reasons);
+        takes_discards(pool, facts, &mut reasons);
+        match &facts.volumes {
+            Ok(volumes) => targets(request, pool, volumes, facts, &mut plan, &mut reasons),
+            Err(why) => reasons.add(format!("Could not look: {why}.")),
+        }
+    }
+    reasons.settle(format!("volume trim on {} is refused, nothing was changed", request.pool))?;
+    Ok(plan)
+}
+
+/// The volumes of some pools are for another program to work on.
+fn others(pool: &Pool, consumers: &Looked<Vec<Consumer>>, reasons: &mut Reasons) {
+    let name = &pool.name;
+    if is_dockers_own(name) {
+        reasons.add(format!("{name} is Docker's own pool, and its volumes are Docker's."));
+    }
+    match consumers {
+        Ok(consumers) => {
+            let is_it = |one: &&Consumer| means(&one.pool, name, &pool.dm_names());
+            for Consumer { name: who, file, .. } in consumers.iter().filter(is_it) {
+                reasons.add_with_hint(
+                    format!("{who} is configured to use {name} ({file}), and its volumes are for {who} to work on."),
+                    format!(
+                        "have {who} hand on what it deletes: dmtool configure {} {name} --discard",
+                        who.to_lowercase()
+                    ),
+                );
+            }
+        }
+        Err(why) => reasons.add(format!("Could not look: {why}.")),
+    }
+    let known = pool.lvm.as_ref().and_then(|side| side.row.transaction_id.parse::<u64>().ok());
+    let own = pool.figures().map(|figures| figures.transaction_id);
+    if let Some((known, own)) = known.zip(own).filter(|(known, own)| own > known) {
+        reasons.add(format!(
+            "{name} is at transaction {own}, and LVM at {known}: another program manages the volumes in it."
+        ));
+    }
+}
+
+fn takes_discards(pool: &Pool, facts: &Facts, reasons: &mut Reasons) {
+    let name = &pool.name;
+    let Some(live) = &pool.live else {
+        return reasons.add_with_hint(format!("{name} is down."), format!("bring it up: dmtool activate {name}"));
+    };
+    well(pool, live, reasons);
+    // The kernel says that it was done, and does nothing.
+    if pool.mode() == Some(Mode::Ro) {
+        reasons.add_with_hint(format!("{name} is read-only."), format!("see why: dmtool check {name}"));
+    }
+    if let Some(Err(why)) = &facts.chain {
+        reasons.add(format!("Could not look: {why}."));
+    }
+    if pool.figures().is_some_and(|figures| figures.discard == Discard::Ignore) {
+        let hint = format!("take it down, then: dmtool discards {name} passdown");
+        reasons.add_with_hint(format!("{name} ignores discards, so nothing would come back."), hint);
+    }
+}
+
+fn targets(request: &Request, pool: &Pool, volumes: &[Target], facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) {
+    let named = !request.volumes.is_empty();
+    for volume in chosen(request, pool, volumes, reasons) {
+        let name = &volume.name;
+        let (Some(mount), Some(device), Some(live)) = (&volume.mount, &volume.dm_name, &pool.live) else {
+            if named {
+                let hint = format!("mount it: dmtool volume mount {} {} DIR", pool.name, quoted(name));
+                reasons
+                    .add_with_hint(format!("{name} is not mounted, so no file system says what is free in it."), hint);
+            }
+            continue;
+        };
+        if mount.has("ro") {
+            let why = format!("{name} is mounted read-only on {}", mount.place);
+            if named {
+                reasons.add(format!("{why}."));
+            } else {
+                plan.warnings.push(format!("{why}, and is left out"));
+            }
+            continue;
+        }
+        let (place, device, pool) = (mount.place.clone(), device.clone(), live.dm_name.clone());
+        let step = Step::Discards(Discards::Trim { place, number: mount.number, volume: device, pool });
+        let already = facts.trimmed.contains_key(&mount.place);
+        // One that fails does not keep the others from it.
+        plan.steps.push(Planned { step, already, part: Some(name.clone()) });
+    }
+}
+
+/// The volumes that are meant, each once.
+fn chosen<'a>(request: &Request, pool: &Pool, volumes: &'a [Target], reasons: &mut Reasons) -> Vec<&'a Target> {
+    if request.volumes.is_empty() {
+        return volumes.iter().collect();
+    }
+    let mut found: Vec<&Target> = Vec::new();
+    for word in &request.volumes {
+        let id = word.strip_prefix("id:").and_then(|id| id.parse::<u64>().ok());
+        let is_it = |volume: &&Target| volume.name == *word || (id.is_some() && volume.thin_id == id);
+        match volumes.iter().find(is_it) {
+            Some(volume) if found.contains(&volume) => {}
+            Some(volume) => found.push(volume),
+            None => reasons.add_with_hint(
+                format!("There is no volume {word} on {}.", pool.name),
+                format!("list them: dmtool volume list {}", pool.name),
+            ),
+        }
+    }
+    found
+}
