@@ -85,7 +85,7 @@ fn codes() -> String {
 }
 
 /// What each page shows, by its verb.
-const EXAMPLES: [(&str, &str); 28] = [
+const EXAMPLES: [(&str, &str); 30] = [
     (
         "setup",
         ".SH EXAMPLES\n.EX\ndmtool setup /dev/xvdf \\-\\-dry\\-run\ndmtool setup /dev/xvdf\n\
@@ -126,6 +126,8 @@ const EXAMPLES: [(&str, &str); 28] = [
         ".SH EXAMPLES\n.EX\ndmtool volume show docker/thinpool web\ndmtool volume show docker/thinpool id:7 \\-\\-exact\n.EE\n",
     ),
     ("volume snapshot", ".SH EXAMPLES\n.EX\ndmtool volume snapshot vg/pool web before\\-upgrade\n.EE\n"),
+    ("volume mount", ".SH EXAMPLES\n.EX\ndmtool volume mount vg/pool before\\-upgrade /mnt\n.EE\n"),
+    ("volume unmount", ".SH EXAMPLES\n.EX\ndmtool volume unmount vg/pool before\\-upgrade\n.EE\n"),
     ("volume remove", ".SH EXAMPLES\n.EX\ndmtool volume remove vg/pool before\\-upgrade\n.EE\n"),
     (
         "volume create",

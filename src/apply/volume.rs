@@ -7,8 +7,8 @@ use crate::observe::lvm;
 use crate::observe::register::{self, Volume};
 use crate::plan::step::{OfVolume, UNFINISHED};
 use crate::sys::dm::Control;
-use crate::sys::exec;
-use anyhow::{Result, bail};
+use crate::sys::{blkid, exec};
+use anyhow::{Context, Result, bail};
 
 pub fn run(step: &OfVolume, host: &mut Host) -> Result<()> {
     match step {
@@ -16,6 +16,8 @@ pub fn run(step: &OfVolume, host: &mut Host) -> Result<()> {
         OfVolume::Resume { device } => Control::open()?.resume(device.as_str()),
         OfVolume::SnapThin { pool, volume, origin } => bare::make_thin(pool, volume, origin.as_ref()),
         OfVolume::Discard { device } => exec::run("blkdiscard", &[device]).map(drop),
+        OfVolume::Mount { device, place, is_snapshot } => mount(device, place, *is_snapshot),
+        OfVolume::Unmount { place } => exec::run("umount", &[place]).map(drop),
         OfVolume::Delete { pool, volume, .. } => delete(pool, volume),
         OfVolume::DeleteOrphan { pool, thin_id, .. } => Control::open()?.delete_thin(pool.as_str(), *thin_id).map(drop),
         OfVolume::Create { .. }
@@ -35,6 +37,16 @@ fn make_file_system(volume: &LvmName, fs: &str, host: &mut Host) -> Result<()> {
     }
     let force = if fs == "xfs" { "-f" } else { "-F" };
     exec::run(&format!("mkfs.{fs}"), &["-q", force, &format!("/dev/{volume}")]).map(drop)
+}
+
+/// A snapshot of an xfs has the UUID of its origin, and is not mounted beside that without being told so (xfs(5)).
+fn mount(device: &str, place: &str, is_snapshot: bool) -> Result<()> {
+    let signature = blkid::signatures(device)?.into_iter().next();
+    let kind = signature.with_context(|| format!("{device} carries no file system"))?.kind;
+    let mut words = vec!["-t", kind.as_str()];
+    words.extend((is_snapshot && kind == "xfs").then_some(["-o", "nouuid"]).into_iter().flatten());
+    words.extend([device, place]);
+    exec::run("mount", &words).map(drop)
 }
 
 /// Removes a volume from its pool, and then from the register: no number is used twice, so that one that is gone from the

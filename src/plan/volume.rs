@@ -1,10 +1,12 @@
 //! The plans of `dmtool volume`: volumes of LVM's by its commands, bare ones by messages to their pool, the register first.
 
 mod create;
+mod mount;
 mod remove;
 mod snapshot;
 
 pub use create::{FileSystem, Request as Create, create};
+pub use mount::{Folder, Ground as MountGround, Place, Request as Mount, device, mount, unmount};
 pub use remove::{Request as Remove, remove};
 pub use snapshot::{Request as Snapshot, snapshot};
 
@@ -122,6 +124,19 @@ fn takes(pool: &Pool, reasons: &mut Reasons) {
                 format!("make it larger: dmtool resize +20% {name}"),
             );
         }
+    }
+}
+
+/// Whether a pool lets its volumes change and go: a full one does.
+fn changes(pool: &Pool, reasons: &mut Reasons) {
+    let name = &pool.name;
+    let Some(live) = &pool.live else {
+        reasons.add_with_hint(format!("{name} is down."), format!("bring it up: dmtool activate {name}"));
+        return;
+    };
+    let works = live.status.as_ref().is_ok_and(|status| matches!(status.mode, Mode::Rw | Mode::OutOfDataSpace));
+    if !works || live.suspended {
+        reasons.add_with_hint(format!("{name} takes no changes."), format!("see why: dmtool check {name}"));
     }
 }
 

@@ -135,6 +135,18 @@ pub fn make_folder(path: &Path) -> Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(context)
 }
 
+/// A path without symlinks, from the root; none where there is nothing.
+///
+/// # Errors
+/// It cannot be followed.
+pub fn real(path: &Path) -> Result<Option<std::path::PathBuf>> {
+    match std::fs::canonicalize(path) {
+        Ok(real) => Ok(Some(real)),
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(why) => Err(why).with_context(|| format!("looking for {}", path.display())),
+    }
+}
+
 /// The folder where this process is.
 ///
 /// # Errors

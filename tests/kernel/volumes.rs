@@ -368,3 +368,58 @@ fn pools_that_take_no_volumes() {
         dmtool("teardown docker/thinpool --yes").assert().success();
     });
 }
+
+#[test]
+fn mounted_and_unmounted() {
+    in_kernel(|| {
+        var();
+        dmtool("setup /dev/xvdg --yes").assert().success();
+        dmtool("setup --loop --data 1G --metadata 8M --yes").assert().success();
+        for (pool, device) in [("docker/thinpool", "/dev/docker/"), ("loop", "/dev/mapper/loop-")] {
+            sh("mkdir -p '/run/m/one two' /run/m/other && ln -sfn '/run/m/one two' /run/m/link");
+            dmtool(&format!("volume create {pool} web 512M --fs xfs")).assert().success();
+            dmtool(&format!("volume create {pool} bare 64M")).assert().success();
+            let web = format!("volume mount {pool} web");
+            let refused = |words: &str, why: &str| drop(dmtool(words).assert().code(3).stderr(contains(why)));
+            refused(&format!("{web} /run/m/nowhere"), "/run/m/nowhere is not there");
+            refused(&format!("{web} /etc/passwd"), "/etc/passwd is no folder");
+            refused(&format!("volume mount {pool} bare /run/m/other"), "bare carries no file system");
+            refused(&format!("volume mount {pool} nothing /run/m/other"), "no volume nothing");
+            dmtool(&format!("{web} /run/m/link")).assert().success().stdout(contains("/run/m/one two"));
+            assert_eq!(sh("findmnt -no FSTYPE '/run/m/one two'"), "xfs");
+            assert_eq!(json(&format!("{web} /run/m/link")).1["changed"], false);
+            refused(&format!("{web} /run/m/other"), "web is mounted on /run/m/one two");
+            sh("echo kept > '/run/m/one two/file'");
+            // A snapshot of an xfs beside its origin, and one that is down.
+            dmtool(&format!("volume snapshot {pool} web before")).assert().success();
+            refused(&format!("volume mount {pool} before /run/m/link"), "is mounted on /run/m/one two");
+            sh(if pool == "loop" { "dmsetup remove loop-before" } else { "lvchange -an docker/before" });
+            assert!(!try_sh(&format!("test -e {device}before")).0);
+            let (_, mounted) = json(&format!("volume mount {pool} before /run/m/other"));
+            assert_eq!(mounted["changed"], true, "{mounted:#}");
+            assert_eq!(sh("cat /run/m/other/file"), "kept");
+            dmtool(&format!("volume show {pool} before"))
+                .assert()
+                .success()
+                .stdout(contains("is mounted on /run/m/other"));
+            // Everywhere it is mounted, the last first; and in use.
+            sh("mkdir -p /run/m/third && mount --bind /run/m/other /run/m/third");
+            sh("sleep 1000 </run/m/third/file >/dev/null 2>&1 &");
+            dmtool(&format!("volume unmount {pool} before")).assert().code(1).stderr(contains("busy"));
+            sh("pkill -x sleep; while pgrep -x sleep >/dev/null; do sleep 0.1; done");
+            dmtool(&format!("volume unmount {pool} before")).assert().success();
+            assert!(!try_sh("findmnt /run/m/other || findmnt /run/m/third").0);
+            assert_eq!(json(&format!("volume unmount {pool} before")).1["changed"], false);
+            // One that has something in it is said to be hidden.
+            sh("touch /run/m/other/x");
+            let (_, over) = json(&format!("volume mount {pool} before /run/m/other"));
+            assert!(over["warnings"][0].as_str().is_some_and(|warning| warning.contains("is not empty")), "{over:#}");
+            for volume in ["before", "web"] {
+                dmtool(&format!("volume unmount {pool} {volume}")).assert().success();
+            }
+            sh("rm -r /run/m");
+            dmtool(&format!("teardown {pool} --yes")).assert().success();
+        }
+        no_var();
+    });
+}

@@ -4,6 +4,7 @@ mod create;
 mod ground;
 mod list;
 mod look;
+mod mount;
 mod remove;
 mod show;
 mod snapshot;
@@ -29,6 +30,8 @@ enum Action {
     Create(create::Args),
     Snapshot(snapshot::Args),
     Remove(remove::Args),
+    Mount(mount::MountArgs),
+    Unmount(mount::UnmountArgs),
     Trim(trim::Args),
 }
 
@@ -41,6 +44,8 @@ pub fn run(args: Args, globals: &Globals) -> Result<(), Problem> {
         Action::Create(args) => create::run(args, globals),
         Action::Snapshot(args) => snapshot::run(args, globals),
         Action::Remove(args) => remove::run(args, globals),
+        Action::Mount(args) => mount::run(args, globals),
+        Action::Unmount(args) => mount::undo(args, globals),
         Action::Trim(args) => trim::run(args, globals),
     }
 }

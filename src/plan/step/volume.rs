@@ -10,28 +10,71 @@ pub const UNFINISHED: &str = "dmtool.unfinished";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OfVolume {
     /// Makes a thin volume in a pool of LVM's; `unfinished` while its file system is missing.
-    Create { pool: LvmName, lv: LvName, size: Bytes, unfinished: bool },
+    Create {
+        pool: LvmName,
+        lv: LvName,
+        size: Bytes,
+        unfinished: bool,
+    },
     /// Makes a snapshot of one, active, and so after each boot.
-    Snapshot { origin: LvmName, lv: LvName },
+    Snapshot {
+        origin: LvmName,
+        lv: LvName,
+    },
     /// Makes a file system on one that nobody was told of yet.
-    MakeFileSystem { volume: LvmName, fs: &'static str },
+    MakeFileSystem {
+        volume: LvmName,
+        fs: &'static str,
+    },
     /// Says that one is complete.
-    Finish { volume: LvmName },
+    Finish {
+        volume: LvmName,
+    },
     /// Brings one up, also where it is to be skipped.
-    Activate { volume: LvmName },
+    Activate {
+        volume: LvmName,
+    },
     /// Lets a bare volume run again that a snapshot was being made of.
-    Resume { device: DmName },
+    Resume {
+        device: DmName,
+    },
     /// Makes a snapshot in a bare pool, with the first number that is free from this one on, and its device; the origin
     /// stands still meanwhile, where it is up.
-    SnapThin { pool: DmName, volume: Volume, origin: Option<DmName> },
+    SnapThin {
+        pool: DmName,
+        volume: Volume,
+        origin: Option<DmName>,
+    },
+    /// Mounts a volume; the file system on it is looked at first.
+    Mount {
+        device: String,
+        place: String,
+        is_snapshot: bool,
+    },
+    Unmount {
+        place: String,
+    },
     /// Hands the chunks of a volume on to what lies below its pool.
-    Discard { device: String },
+    Discard {
+        device: String,
+    },
     /// Removes a thin volume of LVM's.
-    Remove { volume: LvmName, holds: String },
+    Remove {
+        volume: LvmName,
+        holds: String,
+    },
     /// Removes a thin volume from a bare pool, and then from the register.
-    Delete { pool: DmName, volume: Volume, holds: String },
+    Delete {
+        pool: DmName,
+        volume: Volume,
+        holds: String,
+    },
     /// Removes a thin volume that nobody keeps in his books.
-    DeleteOrphan { pool: DmName, thin_id: u64, holds: String },
+    DeleteOrphan {
+        pool: DmName,
+        thin_id: u64,
+        holds: String,
+    },
 }
 
 impl OfVolume {
@@ -43,6 +86,8 @@ impl OfVolume {
             OfVolume::Finish { .. } => "hand-out-volume",
             OfVolume::Activate { .. } => "activate",
             OfVolume::Resume { .. } => "resume",
+            OfVolume::Mount { .. } => "mount",
+            OfVolume::Unmount { .. } => "unmount",
             OfVolume::Discard { .. } => "discard",
             OfVolume::Remove { .. } | OfVolume::Delete { .. } => "remove-volume",
             OfVolume::DeleteOrphan { .. } => "remove-orphan",
@@ -88,6 +133,11 @@ impl OfVolume {
                 let sectors = size.whole_sectors().0;
                 format!("{message} && dmsetup create {device} --table '0 {sectors} thin /dev/mapper/{pool} {thin_id}'")
             }
+            OfVolume::Mount { device, place, is_snapshot } => {
+                let options = if *is_snapshot { " (with -o nouuid for xfs)" } else { "" };
+                format!("mount {device} {}{options}", quoted(place))
+            }
+            OfVolume::Unmount { place } => format!("umount {}", quoted(place)),
             OfVolume::Discard { device } => format!("blkdiscard {}", quoted(device)),
             OfVolume::Delete { pool, volume, .. } => {
                 let register = path_of(pool);

@@ -1,11 +1,11 @@
 //! The plan of `dmtool volume remove`.
 
-use super::{Facts, Of, above, bare_volume, lvm_volume, of, the_pool};
+use super::{Facts, Of, above, bare_volume, changes, lvm_volume, of, the_pool};
 use crate::names::LvmName;
 use crate::observe::Looked;
 use crate::observe::pools::{Kind, Pool};
 use crate::observe::register::Record;
-use crate::observe::thin::{Discard, Mode};
+use crate::observe::thin::Discard;
 use crate::plan::Plan;
 use crate::plan::refusal::{Reasons, Refusal};
 use crate::plan::step::{OfVolume, Step};
@@ -51,19 +51,6 @@ pub fn remove(request: &Request, facts: &Facts, ids: Option<&Looked<BTreeSet<u64
 /// A volume's chunks come back to a pool at once; the file of a loop pool gets smaller only by a discard.
 fn hands_on(pool: &Pool) -> bool {
     pool.kind == Kind::Loop && pool.figures().is_some_and(|figures| figures.discard == Discard::Passdown)
-}
-
-/// Whether a pool lets volumes go: a full one does.
-fn changes(pool: &Pool, reasons: &mut Reasons) {
-    let name = &pool.name;
-    let Some(live) = &pool.live else {
-        reasons.add_with_hint(format!("{name} is down."), format!("bring it up: dmtool activate {name}"));
-        return;
-    };
-    let works = live.status.as_ref().is_ok_and(|status| matches!(status.mode, Mode::Rw | Mode::OutOfDataSpace));
-    if !works || live.suspended {
-        reasons.add_with_hint(format!("{name} takes no changes."), format!("see why: dmtool check {name}"));
-    }
 }
 
 /// One that is not there is removed already; what is there and in nobody's books is not taken for it.
