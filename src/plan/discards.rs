@@ -147,3 +147,77 @@ fn recorded<'a>(pool: &Pool, known: &'a Known, reasons: &mut Reasons) -> Option<
     }
     Some(record)
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::observe::Unseen;
+    use crate::observe::pools::Kind;
+    use crate::observe::thin::{parse_pool_status, parse_pool_table};
+    use crate::units::Sectors;
+
+    /// A bare pool that is up, with this status and the words behind its devices.
+    pub fn pool(name: &str, status: &str, words: &str) -> Pool {
+        let live = Live {
+            dm_name: name.to_owned(),
+            major: 254,
+            minor: 0,
+            suspended: false,
+            inactive_table: false,
+            length: Sectors(2_097_152),
+            table: parse_pool_table(&format!("7:1 7:0 128 0 {words}")),
+            status: parse_pool_status(status),
+            volumes: Ok(0),
+            failed_volumes: Ok(Vec::new()),
+            holders: Ok(Vec::new()),
+            data: Err(Unseen("not looked at".to_owned())),
+            metadata: Err(Unseen("not looked at".to_owned())),
+        };
+        Pool { name: name.to_owned(), kind: Kind::Loop, live: Some(live), lvm: None, broken: None, record: None }
+    }
+
+    pub const WELL: &str = "0 100/16384 10/16384 - rw discard_passdown queue_if_no_space - 1024";
+
+    fn planned(pool: Pool, asked: Discard) -> Result<Plan, Refusal> {
+        let request = Request { pool: pool.name.clone(), asked };
+        let facts = Facts { pools: Ok(vec![pool]), lvm: Ok(Lvm::default()), known: None, chain: None };
+        plan(&request, &facts)
+    }
+
+    #[test]
+    fn one_swap_and_a_warning_that_nobody_remembers_it() {
+        let plan = planned(pool("p", WELL, "1 skip_block_zeroing"), Discard::NoPassdown).expect("a plan");
+        let commands: Vec<String> = plan.steps.iter().map(|planned| planned.step.command()).collect();
+        let line = "0 2097152 thin-pool 7:1 7:0 128 0 2 skip_block_zeroing no_discard_passdown";
+        assert_eq!(commands, [format!("dmsetup load p --table '{line}' && dmsetup resume p")]);
+        assert!(!plan.nothing_to_do() && plan.warnings[0].contains("nothing remembers this"));
+        let again = planned(pool("p", WELL, "1 no_discard_passdown"), Discard::NoPassdown).expect("a plan");
+        assert!(again.nothing_to_do());
+    }
+
+    #[test]
+    fn pools_that_take_no_table() {
+        let marked = WELL.replace("- 1024", "needs_check 1024");
+        for (status, said) in
+            [(marked.as_str(), "p is marked to be checked."), ("Fail", "p has failed."), ("0 x", "Could not look")]
+        {
+            let refusal = planned(pool("p", status, "0"), Discard::NoPassdown).expect_err(said);
+            assert!(refusal.reasons[0].contains(said), "{refusal:?}");
+        }
+        let mut suspended = pool("p", WELL, "0");
+        suspended.live.as_mut().expect("up").suspended = true;
+        assert_eq!(planned(suspended, Discard::NoPassdown).expect_err("no").reasons, ["p is suspended."]);
+        for (words, asked) in [("0", Discard::Ignore), ("1 ignore_discard", Discard::Passdown)] {
+            let refusal = planned(pool("p", WELL, words), asked).expect_err("no");
+            assert_eq!(refusal.hint.as_deref(), Some("take it down first: dmtool deactivate p"));
+        }
+    }
+
+    #[test]
+    fn dockers_own_only_where_nothing_changes() {
+        let name = "docker-8:1-123-pool";
+        assert!(planned(pool(name, WELL, "0"), Discard::Passdown).is_ok_and(|plan| plan.nothing_to_do()));
+        let refusal = planned(pool(name, WELL, "0"), Discard::NoPassdown).expect_err("no");
+        assert!(refusal.reasons[0].contains("Docker makes its table anew"), "{refusal:?}");
+    }
+}

@@ -166,3 +166,70 @@ fn chosen<'a>(request: &Request, pool: &Pool, volumes: &'a [Target], reasons: &m
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::discards::tests::{WELL, pool};
+    use super::*;
+
+    fn facts(pool: Pool, consumers: Vec<Consumer>) -> Facts {
+        let mount = |options: &str| Mount {
+            number: (254, 3),
+            source: "/dev/mapper/p-web".to_owned(),
+            root: "/".to_owned(),
+            place: "/srv/a b".to_owned(),
+            kind: "ext4".to_owned(),
+            options: options.split(',').map(str::to_owned).collect(),
+        };
+        let target = |name: &str, thin_id, mount| Target {
+            name: name.to_owned(),
+            thin_id: Some(thin_id),
+            dm_name: Some(format!("p-{name}")),
+            mapped: Some(Bytes(1 << 20)),
+            mount,
+            in_use: None,
+        };
+        let volumes =
+            vec![target("web", 0, Some(mount("rw"))), target("old", 1, Some(mount("ro"))), target("idle", 7, None)];
+        Facts {
+            pools: Ok(vec![pool]),
+            lvm: Ok(Lvm::default()),
+            consumers: Ok(consumers),
+            chain: None,
+            volumes: Ok(volumes),
+            trimmed: BTreeMap::new(),
+        }
+    }
+
+    fn planned(words: &[&str], facts: &Facts) -> Result<Plan, Refusal> {
+        let volumes = words.iter().map(|word| (*word).to_owned()).collect();
+        plan(&Request { pool: "p".to_owned(), volumes }, facts)
+    }
+
+    #[test]
+    fn the_mounted_ones_or_those_that_are_named() {
+        let facts = facts(pool("p", WELL, "0"), Vec::new());
+        let all = planned(&[], &facts).expect("a plan");
+        let commands: Vec<String> = all.steps.iter().map(|planned| planned.step.command()).collect();
+        assert_eq!(commands, ["sync --file-system '/srv/a b' && fstrim '/srv/a b'"]);
+        assert!(all.warnings[0].contains("old is mounted read-only on /srv/a b, and is left out"));
+        assert_eq!(planned(&["web", "id:0"], &facts).expect("a plan").steps.len(), 1, "once");
+        let refusal = planned(&["id:7", "old", "none", "id:x"], &facts).expect_err("no");
+        assert_eq!(refusal.reasons.len(), 4, "{refusal:?}");
+    }
+
+    #[test]
+    fn pools_of_others_and_pools_that_take_none() {
+        let ignores = WELL.replace("discard_passdown", "ignore_discard");
+        let read_only = WELL.replace(" rw ", " ro ");
+        for (status, said) in [(ignores, "ignores discards"), (read_only, "is read-only")] {
+            let refusal = planned(&[], &facts(pool("p", &status, "0"), Vec::new())).expect_err(said);
+            assert!(refusal.reasons[0].contains(said), "{refusal:?}");
+        }
+        let full = WELL.replace(" rw ", " out_of_data_space ");
+        assert!(planned(&[], &facts(pool("p", &full, "0"), Vec::new())).is_ok(), "it helps there");
+        let docker = Consumer { name: "Docker", file: "daemon.json", pool: "/dev/mapper/p".to_owned() };
+        let refusal = planned(&[], &facts(pool("p", WELL, "0"), vec![docker])).expect_err("no");
+        assert!(refusal.reasons[0].starts_with("Docker is configured to use p"), "{refusal:?}");
+    }
+}

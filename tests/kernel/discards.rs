@@ -206,6 +206,26 @@ fn bare_pools_that_nobody_remembers_and_dockers_own() {
         assert!(layer(&value, "pool").1.contains("the kernel has turned it off: /dev/loop"), "{value:#}");
         assert_eq!(layer(&value, "data"), (false, "takes none".to_owned()));
         assert_eq!(json("discards mine passdown").1["changed"], false);
+        sh("dmsetup remove mine");
+        a_device_that_takes_them_later();
         sh("dmsetup remove mine; losetup -D; umount /run/ram /run/files");
     });
+}
+
+/// The kernel looks at the data device when a table is loaded, and not again.
+fn a_device_that_takes_them_later() {
+    let data = sh("basename $(losetup -nO NAME -j /run/files/data)");
+    let limit = format!("/sys/block/{data}/queue/discard_max_bytes");
+    sh(&format!(
+        "echo 4096 > {limit} && m=$(losetup -nO NAME -j /run/files/metadata) && \
+         dd if=/dev/zero of=$m bs=4k count=1 conv=fsync status=none && \
+         dmsetup create mine --table \"0 4194304 thin-pool $m /dev/{data} 128 0 1 skip_block_zeroing\""
+    ));
+    dmtool("discards mine").assert().success().stdout(contains("takes at most 4 KiB at once"));
+    sh(&format!("echo 1073741824 > {limit}"));
+    dmtool("discards mine passdown").assert().success().stderr(contains("takes them by now"));
+    assert!(sh("dmsetup status mine").contains(" no_discard_passdown "));
+    dmtool("discards mine no_passdown").assert().success();
+    dmtool("discards mine passdown").assert().success().stderr(contains("keeps passdown off").not());
+    assert!(sh("dmsetup status mine").contains(" discard_passdown "));
 }

@@ -116,7 +116,9 @@ impl Chain {
             Queue { granularity, .. } if !fits => {
                 format!("{name} takes them in units of {granularity}, which do not fit a chunk of {chunk}")
             }
-            Queue { .. } => format!("{name} takes them by now, and did not when the table was loaded"),
+            Queue { .. } => format!(
+                "{name} takes them by now, and did not when the table was loaded (no_passdown and then passdown load it anew)"
+            ),
         })
     }
 }
@@ -191,7 +193,10 @@ mod tests {
             (queue(0, 0), "/dev/loop0 takes no discards"),
             (queue(512, 32 * KIB), "/dev/loop0 takes at most 32 KiB at once, which is less than a chunk of 64 KiB"),
             (queue(96 * KIB, 1 << 32), "/dev/loop0 takes them in units of 96 KiB, which do not fit a chunk of 64 KiB"),
-            (queue(4 * KIB, 1 << 32), "/dev/loop0 takes them by now, and did not when the table was loaded"),
+            (
+                queue(4 * KIB, 1 << 32),
+                "/dev/loop0 takes them by now, and did not when the table was loaded (no_passdown and then passdown load it anew)",
+            ),
         ] {
             let chain = chain(Discard::Passdown, Discard::NoPassdown, data);
             assert_eq!(chain.kernels_reason().as_deref(), Some(said));
