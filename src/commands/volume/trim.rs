@@ -50,10 +50,13 @@ struct Trim {
 
 fn targets(pool: &Pool, lvm: &Looked<lvm::Lvm>, chain: Option<&Looked<Chain>>) -> Looked<Vec<Target>> {
     let mounted = chain.and_then(|chain| chain.as_ref().ok()).map_or(&[][..], |chain| &chain.volumes);
+    // A file system on a pool that stands still may hold whoever asks it.
+    let runs = pool.live.as_ref().is_some_and(|live| !live.suspended);
     let target = |volume: volumes::Volume| {
         let on_it = mounted.iter().find(|on_it| volume.device() == Some(on_it.dm_name.as_str()));
         let mount = on_it.and_then(|volume| volume.mount()).cloned();
-        let in_use = mount.as_ref().and_then(|mount| trim::in_use(Path::new(&mount.place)).ok()).map(Bytes);
+        let asked = mount.as_ref().filter(|_| runs);
+        let in_use = asked.and_then(|mount| trim::in_use(Path::new(&mount.place)).ok()).map(Bytes);
         let dm_name = volume.device().map(str::to_owned);
         let mapped = volume.mapped.filter(|_| dm_name.is_some());
         Target { name: volume.name, thin_id: volume.thin_id, dm_name, mapped, mount, in_use }
