@@ -4,15 +4,15 @@ use super::activation::{Chosen, choose};
 use super::discards::well;
 use super::refusal::{Reasons, Refusal};
 use super::step::{Discards, Step};
+use super::volume::others;
 use super::{Plan, Planned};
-use crate::names::{means, quoted};
+use crate::names::quoted;
 use crate::observe::Looked;
 use crate::observe::consumers::Consumer;
 use crate::observe::discards::{Chain, Trimmed};
 use crate::observe::lvm::Lvm;
 use crate::observe::mounts::Mount;
 use crate::observe::pools::Pool;
-use crate::observe::register::is_dockers_own;
 use crate::observe::thin::{Discard, Mode};
 use crate::units::Bytes;
 use std::collections::BTreeMap;
@@ -43,6 +43,8 @@ pub struct Facts {
     pub pools: Looked<Vec<Pool>>,
     pub lvm: Looked<Lvm>,
     pub consumers: Looked<Vec<Consumer>>,
+    /// Who runs and is configured for a pool.
+    pub running: Vec<(&'static str, String)>,
     /// Where the pool is up.
     pub chain: Option<Looked<Chain>>,
     pub volumes: Looked<Vec<Target>>,
@@ -57,7 +59,7 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
     let mut reasons = Reasons::default();
     let chosen = Chosen::One(request.pool.clone());
     for pool in choose("volume trim", &chosen, &facts.pools, &facts.lvm)? {
-        others(pool, &facts.consumers, &mut reasons);
+        others(pool, &facts.consumers, &facts.running, &dockers_way(&pool.name), &mut reasons);
         takes_discards(pool, facts, &mut reasons);
         match &facts.volumes {
             Ok(volumes) => targets(request, pool, volumes, facts, &mut plan, &mut reasons),
@@ -68,33 +70,11 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
     Ok(plan)
 }
 
-/// The volumes of some pools are for another program to work on.
-fn others(pool: &Pool, consumers: &Looked<Vec<Consumer>>, reasons: &mut Reasons) {
-    let name = &pool.name;
-    if is_dockers_own(name) {
-        reasons.add(format!("{name} is Docker's own pool, and its volumes are Docker's."));
-    }
-    match consumers {
-        Ok(consumers) => {
-            let is_it = |one: &&Consumer| means(&one.pool, name, &pool.dm_names());
-            for Consumer { name: who, file, .. } in consumers.iter().filter(is_it) {
-                reasons.add_with_hint(
-                    format!("{who} is configured to use {name} ({file}), and its volumes are for {who} to work on."),
-                    format!(
-                        "have {who} hand on what it deletes: dmtool configure {} {name} --discard",
-                        who.to_lowercase()
-                    ),
-                );
-            }
-        }
-        Err(why) => reasons.add(format!("Could not look: {why}.")),
-    }
-    let known = pool.lvm.as_ref().and_then(|side| side.row.transaction_id.parse::<u64>().ok());
-    let own = pool.figures().map(|figures| figures.transaction_id);
-    if let Some((known, own)) = known.zip(own).filter(|(known, own)| own > known) {
-        reasons.add(format!(
-            "{name} is at transaction {own}, and LVM at {known}: another program manages the volumes in it."
-        ));
+/// What a program can do by itself about the space that it gave up.
+fn dockers_way(pool: &str) -> impl Fn(&str) -> String {
+    move |who| {
+        let word = who.to_lowercase();
+        format!("have {who} hand on what it deletes: dmtool configure {word} {pool} --discard")
     }
 }
 
@@ -194,6 +174,7 @@ mod tests {
         Facts {
             pools: Ok(vec![pool]),
             lvm: Ok(Lvm::default()),
+            running: Vec::new(),
             consumers: Ok(consumers),
             chain: None,
             volumes: Ok(volumes),
@@ -230,6 +211,6 @@ mod tests {
         assert!(planned(&[], &facts(pool("p", &full, "0"), Vec::new())).is_ok(), "it helps there");
         let docker = Consumer { name: "Docker", file: "daemon.json", pool: "/dev/mapper/p".to_owned() };
         let refusal = planned(&[], &facts(pool("p", WELL, "0"), vec![docker])).expect_err("no");
-        assert!(refusal.reasons[0].starts_with("Docker is configured to use p"), "{refusal:?}");
+        assert!(refusal.reasons[0].starts_with("Docker is configured for p"), "{refusal:?}");
     }
 }

@@ -50,7 +50,8 @@ fn the_pool<'a>(verb: &str, name: &str, facts: &'a Facts) -> Result<&'a Pool, Re
 
 /// Whose the volumes of a pool are to make and to remove; none, with the reasons, where they are not ours.
 fn of<'a>(pool: &'a Pool, facts: &'a Facts, reasons: &mut Reasons) -> Option<Of<'a>> {
-    others(pool, facts, reasons);
+    let hint = |_: &str| "give your volumes a pool of their own: dmtool setup DEVICE --pool VG/LV".to_owned();
+    others(pool, &facts.consumers, &facts.ground.running, &hint, reasons);
     match (&pool.lvm, LvmName::parse(&pool.name)) {
         (Some(side), Ok(name)) => Some(Of::Lvm(name, side)),
         _ if pool.kind == Kind::Lvm => {
@@ -63,36 +64,34 @@ fn of<'a>(pool: &'a Pool, facts: &'a Facts, reasons: &mut Reasons) -> Option<Of<
 
 /// A program that is configured for a pool keeps its own books of the volumes in it, and one that counts transactions
 /// takes nobody else's.
-pub fn others(pool: &Pool, facts: &Facts, reasons: &mut Reasons) {
+pub fn others(
+    pool: &Pool,
+    consumers: &Looked<Vec<Consumer>>,
+    running: &[(&'static str, String)],
+    hint: &dyn Fn(&str) -> String,
+    reasons: &mut Reasons,
+) {
     let (name, names) = (&pool.name, pool.dm_names());
-    let hint = "give your volumes a pool of their own: dmtool setup DEVICE --pool VG/LV";
     if is_dockers_own(name) {
-        reasons.add_with_hint(format!("{name} is Docker's own pool, whose volumes are Docker's to make."), hint);
+        reasons.add_with_hint(format!("{name} is Docker's own pool, and its volumes are Docker's."), hint("Docker"));
     }
-    match &facts.consumers {
+    match consumers {
         Err(why) => reasons.add(format!("Whether a program is configured for {name} could not be looked at: {why}.")),
         Ok(consumers) => {
-            for consumer in consumers.iter().filter(|consumer| means(&consumer.pool, name, &names)) {
-                let why = format!(
-                    "{} is configured for {name} ({}): its volumes are its own to make.",
-                    consumer.name, consumer.file
-                );
-                reasons.add_with_hint(why, hint);
+            for Consumer { name: who, file, .. } in consumers.iter().filter(|one| means(&one.pool, name, &names)) {
+                let why = format!("{who} is configured for {name} ({file}), and its volumes are {who}'s.");
+                reasons.add_with_hint(why, hint(who));
             }
         }
     }
-    for (who, wants) in facts.ground.running.iter().filter(|(_, wants)| means(wants, name, &names)) {
-        reasons.add_with_hint(format!("{who} runs and is configured for {wants}."), hint);
+    for (who, wants) in running.iter().filter(|(_, wants)| means(wants, name, &names)) {
+        reasons.add_with_hint(format!("{who} runs and is configured for {wants}."), hint(who));
     }
     let own = pool.figures().map(|figures| figures.transaction_id);
     let known = pool.lvm.as_ref().and_then(|side| side.row.transaction_id.parse::<u64>().ok());
-    if let (Some(own), Some(known)) = (own, known)
-        && own != known
-    {
+    if let Some((own, known)) = own.zip(known).filter(|(own, known)| own > known) {
         reasons.add_with_hint(
-            format!(
-                "The transaction id of {name} is {own}, and LVM's is {known}: another program makes volumes in it."
-            ),
+            format!("{name} is at transaction {own}, and LVM at {known}: another program makes the volumes in it."),
             format!("see what is in it: dmtool volume list {name}"),
         );
     }

@@ -192,7 +192,7 @@ fn volumes_of_others_are_left_to_them() {
             "mkdir -p /etc/docker && echo '{\"storage-opts\": [\"dm.thinpooldev=/dev/mapper/vg-pool\"]}' > /etc/docker/daemon.json",
         );
         dmtool("volume trim vg/pool theirs").assert().code(3).stderr(
-            contains("Docker is configured to use vg/pool").and(contains("dmtool configure docker vg/pool --discard")),
+            contains("Docker is configured for vg/pool").and(contains("dmtool configure docker vg/pool --discard")),
         );
         sh("rm /etc/docker/daemon.json; umount /mnt; dmsetup remove theirs");
         let docker = "docker-253:17-1835016-pool";

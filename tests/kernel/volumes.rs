@@ -345,8 +345,8 @@ fn pools_that_take_no_volumes() {
         let pool = sh("dmsetup ls | grep -o '^docker-thinpool-tpool'");
         let own = sh(&format!("dmsetup status {pool}")).split(' ').nth(3).expect("a transaction id").to_owned();
         sh(&format!("dmsetup message {pool} 0 'set_transaction_id {own} 77'"));
-        refused("create docker/thinpool new 1G", "is 77, and LVM's is");
-        refused("remove docker/thinpool web --yes", "is 77, and LVM's is");
+        refused("create docker/thinpool new 1G", "is at transaction 77, and LVM at");
+        refused("remove docker/thinpool web --yes", "is at transaction 77, and LVM at");
         sh(&format!("dmsetup message {pool} 0 'set_transaction_id 77 {own}'"));
         // Full: nothing new, and a volume goes all the same.
         sh("lvchange --errorwhenfull y docker/thinpool");

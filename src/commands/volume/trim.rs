@@ -78,7 +78,8 @@ impl Trim {
         let chain = pool.as_ref().and_then(|pool| pool.live.as_ref()).map(discards::chain);
         let volumes =
             pool.map_or(Err(Unseen("no pool was found".to_owned())), |pool| targets(&pool, &lvm, chain.as_ref()));
-        Facts { pools, lvm, consumers: consumers::consumers(), chain, volumes, trimmed: host.trimmed.clone() }
+        let (consumers, running) = (consumers::consumers(), consumers::running());
+        Facts { pools, lvm, consumers, running, chain, volumes, trimmed: host.trimmed.clone() }
     }
 
     fn outcome(&self, now: &Facts) -> Option<Outcome> {
