@@ -63,6 +63,13 @@ impl Problem {
     }
 }
 
+impl From<&Problem> for Refusal {
+    fn from(problem: &Problem) -> Refusal {
+        let Problem { message, causes, hint, .. } = problem;
+        Refusal { message: message.clone(), reasons: causes.clone(), hint: hint.clone() }
+    }
+}
+
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Problem {
         Problem { kind: Kind::Refused, message: refusal.message, causes: refusal.reasons, hint: refusal.hint }

@@ -85,7 +85,7 @@ fn codes() -> String {
 }
 
 /// What each page shows, by its verb.
-const EXAMPLES: [(&str, &str); 30] = [
+const EXAMPLES: [(&str, &str); 32] = [
     (
         "setup",
         ".SH EXAMPLES\n.EX\ndmtool setup /dev/xvdf \\-\\-dry\\-run\ndmtool setup /dev/xvdf\n\
@@ -128,6 +128,11 @@ const EXAMPLES: [(&str, &str); 30] = [
     ("volume snapshot", ".SH EXAMPLES\n.EX\ndmtool volume snapshot vg/pool web before\\-upgrade\n.EE\n"),
     ("volume mount", ".SH EXAMPLES\n.EX\ndmtool volume mount vg/pool before\\-upgrade /mnt\n.EE\n"),
     ("volume unmount", ".SH EXAMPLES\n.EX\ndmtool volume unmount vg/pool before\\-upgrade\n.EE\n"),
+    (
+        "volume orphans",
+        ".SH EXAMPLES\n.EX\ndmtool volume orphans docker/thinpool\ndmtool volume orphans docker/thinpool \\-\\-remove\n.EE\n",
+    ),
+    ("volume recycle", ".SH EXAMPLES\n.EX\ndmtool volume recycle docker/thinpool \\-\\-dry\\-run\n.EE\n"),
     ("volume remove", ".SH EXAMPLES\n.EX\ndmtool volume remove vg/pool before\\-upgrade\n.EE\n"),
     (
         "volume create",

@@ -4,6 +4,7 @@ mod bare;
 mod config;
 mod discards;
 mod metadata;
+mod recount;
 mod swap;
 mod teardown;
 mod volume;

@@ -1,12 +1,13 @@
 //! Thin volumes: what LVM's commands do not do by themselves.
 
-use super::bare;
+use super::{bare, recount};
 use crate::names::{DmName, LvmName};
 use crate::observe::Host;
 use crate::observe::lvm;
 use crate::observe::register::{self, Volume};
+use crate::observe::thin::parse_pool_status;
 use crate::plan::step::{OfVolume, UNFINISHED};
-use crate::sys::dm::Control;
+use crate::sys::dm::{Ask, Control};
 use crate::sys::{blkid, exec};
 use anyhow::{Context, Result, bail};
 
@@ -19,7 +20,13 @@ pub fn run(step: &OfVolume, host: &mut Host) -> Result<()> {
         OfVolume::Mount { device, place, is_snapshot } => mount(device, place, *is_snapshot),
         OfVolume::Unmount { place } => exec::run("umount", &[place]).map(drop),
         OfVolume::Delete { pool, volume, .. } => delete(pool, volume),
-        OfVolume::DeleteOrphan { pool, thin_id, .. } => Control::open()?.delete_thin(pool.as_str(), *thin_id).map(drop),
+        OfVolume::DeleteOrphan { pool, thin_id, .. } => Control::open()?.delete_thin(pool, *thin_id).map(drop),
+        OfVolume::Empty { pool, ids, .. } => {
+            let control = Control::open()?;
+            ids.iter().try_for_each(|id| control.delete_thin(pool, *id).map(drop))
+        }
+        OfVolume::ResetTransaction { pool } => reset_transaction(pool),
+        OfVolume::ResetLvm { pool } => recount::reset(pool, host),
         OfVolume::Create { .. }
         | OfVolume::Snapshot { .. }
         | OfVolume::Finish { .. }
@@ -47,6 +54,18 @@ fn mount(device: &str, place: &str, is_snapshot: bool) -> Result<()> {
     words.extend((is_snapshot && kind == "xfs").then_some(["-o", "nouuid"]).into_iter().flatten());
     words.extend([device, place]);
     exec::run("mount", &words).map(drop)
+}
+
+/// The number is read when all else is done: LVM has counted on until then.
+fn reset_transaction(pool: &str) -> Result<()> {
+    let control = Control::open()?;
+    let device = control.look(pool, Ask::Status)?;
+    let words = device.targets.first().map(|target| target.params.as_str()).unwrap_or_default();
+    let figures = parse_pool_status(words)?.figures.with_context(|| format!("{pool} has failed"))?;
+    if figures.transaction_id != 0 {
+        control.message(pool, &format!("set_transaction_id {} 0", figures.transaction_id))?;
+    }
+    Ok(())
 }
 
 /// Removes a volume from its pool, and then from the register: no number is used twice, so that one that is gone from the

@@ -197,6 +197,15 @@ pub fn containerd_pool_and_root() -> Looked<Option<(String, String)>> {
     found.map_err(|why| Unseen(format!("reading {CONTAINERD}: {why}")))
 }
 
+/// The folder of containerd's snapshotter.
+///
+/// # Errors
+/// As [`containerd_pool_and_root`]'s.
+pub fn containerd_root() -> Looked<String> {
+    let text = looked(file::read(Path::new(CONTAINERD)))?.unwrap_or_default();
+    snapshotter_root(&text).map_err(|why| Unseen(format!("reading {CONTAINERD}: {why}")))
+}
+
 /// What Docker's devicemapper driver knows of its volumes.
 ///
 /// # Errors

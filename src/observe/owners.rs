@@ -104,10 +104,30 @@ pub fn of(pool: &Pool) -> Vec<Looked<Claims>> {
         if is_dockers { docker(&consumers::docker_root()?).map(Some) } else { Ok(None) }
     };
     let containerds = || -> Looked<Option<Claims>> {
-        let configured = consumers::containerd_pool_and_root()?.filter(|(pool, _)| is_it(pool));
-        configured.map(|(pool, root)| containerd(&root, &pool)).transpose()
+        if let Some((pool, root)) = consumers::containerd_pool_and_root()?.filter(|(pool, _)| is_it(pool)) {
+            return containerd(&root, &pool).map(Some);
+        }
+        // Its record has the pool's name, also where it is configured for another one by now, or for none.
+        let root = consumers::containerd_root()?;
+        let records = names.iter().map(|pool| containerd(&root, pool)).collect::<Looked<Vec<_>>>()?;
+        Ok(records.into_iter().find(|record| record.recorded))
     };
     [dockers(), containerds()].into_iter().filter_map(Looked::transpose).collect()
+}
+
+/// Docker's folder, where it has a record of volumes in a pool and no pool is known to be Docker's.
+///
+/// # Errors
+/// Docker's configuration or its folder cannot be read.
+pub fn strayed() -> Looked<Option<String>> {
+    let told =
+        || consumers::words().iter().any(|word| word.contains("dm.thinpooldev=") || word.contains("dm.datadev="));
+    let has_one = consumers::docker_pool()?.is_some()
+        || consumers::docker_devices()?.is_some()
+        || consumers::docker_files()?.is_some()
+        || told();
+    let root = consumers::docker_root()?;
+    Ok(if !has_one && docker(&root)?.recorded { Some(root) } else { None })
 }
 
 /// Thin ids have 24 bits (dm-thin-metadata.c).

@@ -2,6 +2,8 @@
 
 mod create;
 mod mount;
+pub mod orphans;
+pub mod recycle;
 mod remove;
 mod snapshot;
 

@@ -12,6 +12,7 @@ use crate::observe::register::{Place, Record};
 use crate::observe::survey::Survey;
 use crate::observe::thin::{Mode, PoolTable};
 use crate::observe::volumes::{Inventory, Volume};
+use crate::plan::volume::orphans::Orphans;
 use crate::units::{Bytes, percent};
 use serde_json::{Value, json};
 
@@ -100,6 +101,27 @@ pub fn volume(pool: &Pool, volume: &Volume, uses: Option<&Looked<Vec<String>>>) 
         "volume": one_volume(pool, volume),
         "device": volume.device().map(|device| format!("/dev/mapper/{device}")),
         "uses": uses,
+    })
+}
+
+/// The object of `volume orphans`.
+pub fn orphans(of: &Pool, inventory: &Inventory, found: &Orphans<'_>) -> Value {
+    let one = |(what, volume): (&str, &Volume)| {
+        let mut object = one_volume(of, volume);
+        if let Some(fields) = object.as_object_mut() {
+            fields.insert("is".to_owned(), json!(what));
+        }
+        object
+    };
+    let orphans: Vec<Value> = super::volumes::kinds(found).into_iter().map(one).collect();
+    json!({
+        "dmtool": FORMAT,
+        "command": "volume orphans",
+        "changed": false,
+        "complete": inventory.complete,
+        "warnings": inventory.warnings,
+        "pool": pool(of),
+        "orphans": orphans,
     })
 }
 

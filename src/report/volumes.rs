@@ -4,7 +4,8 @@ use super::page::Lines;
 use super::table::{self, Column};
 use crate::observe::Looked;
 use crate::observe::owners::{Owner, OwnerKind};
-use crate::observe::volumes::{Standing, Volume};
+use crate::observe::volumes::{Inventory, Standing, Volume};
+use crate::plan::volume::orphans::Orphans;
 use crate::units::Bytes;
 use std::cmp::Reverse;
 
@@ -99,6 +100,32 @@ fn owner(owner: Option<&Owner>) -> String {
         [name] => format!("{kind}:{}", name.replace(' ', "_")),
         [name, more @ ..] => format!("{kind}:{}+{}", name.replace(' ', "_"), more.len()),
     }
+}
+
+/// What has lost its other half, a line each.
+pub fn orphans(pool: &str, inventory: &Inventory, found: &Orphans<'_>) -> String {
+    let lines = kinds(found);
+    if lines.is_empty() {
+        let of = if inventory.complete { "in" } else { "among what could be seen of" };
+        return format!("nothing without an owner {of} {pool}");
+    }
+    let columns = [left("VOLUME"), right("ID"), left("IS"), right("MAPPED"), left("OWNER")];
+    let row = |(what, volume): &(&str, &Volume)| {
+        vec![
+            volume.name.clone(),
+            volume.thin_id.map_or("-".to_owned(), |id| id.to_string()),
+            (*what).to_owned(),
+            volume.mapped.map_or("-".to_owned(), |bytes| bytes.to_string().replace(' ', "")),
+            owner(volume.owner.as_ref()),
+        ]
+    };
+    table::lines(&columns, &lines.iter().map(row).collect::<Vec<_>>())
+}
+
+/// Each with the word for what it is: an orphan, one that nobody owns and somebody uses, one that is missing.
+pub fn kinds<'a>(found: &Orphans<'a>) -> Vec<(&'static str, &'a Volume)> {
+    let kinds = [("orphan", &found.unowned), ("in-use", &found.in_use), ("missing", &found.missing)];
+    kinds.into_iter().flat_map(|(what, volumes)| volumes.iter().map(move |volume| (what, *volume))).collect()
 }
 
 /// The page of one volume.

@@ -29,6 +29,7 @@ mod loop_pool;
 mod metadata;
 mod monitoring;
 mod options;
+mod orphans;
 mod package;
 mod refusals;
 mod register;

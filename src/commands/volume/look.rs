@@ -5,16 +5,19 @@ use crate::commands::metadata::view::{self, View};
 use crate::exit::{Kind, Problem};
 use crate::names::means;
 use crate::observe::lvm::{self, Lvm};
+use crate::observe::owners::{self, Claims};
 use crate::observe::pools::{self, Kind as Of, Pool};
 use crate::observe::volumes::{self, Inventory, Sources};
-use crate::observe::{Host, Looked, looked, owners, register};
+use crate::observe::{Host, Looked, looked, register};
 use crate::plan::activation::{Chosen, choose};
 use crate::sys::signal::Stop;
 
 /// A pool with what it holds.
+#[derive(Clone)]
 pub struct Seen {
     pub pool: Pool,
     pub inventory: Inventory,
+    pub claims: Vec<Looked<Claims>>,
 }
 
 /// Looks at the volumes of one pool.
@@ -25,21 +28,38 @@ pub fn look(verb: &'static str, chosen: &Chosen, exact: bool, globals: &Globals)
     let stop =
         Stop::listen().map_err(|why| Problem::from_error(Kind::Refused, "signals cannot be listened to", &why))?;
     let mut host = Host::new(globals.lock_limit);
-    let (pool, lvm) = find(verb, chosen, &mut host)?;
-    let active = pool.live.as_ref().map_or_else(|| Ok(Vec::new()), volumes::active_on);
-    let view = view::view(&pool, lvm.as_ref(), globals.lock_limit);
-    let busy = exact.then(|| globals.voice.busy(&format!("counting what the volumes of {} share", pool.name)));
-    let known = known(view, active.as_deref().unwrap_or_default(), exact.then_some(&stop));
+    let busy = exact.then(|| globals.voice.busy("counting what the volumes share"));
+    let seen = seen(verb, chosen, exact.then_some(&stop), &mut host);
     drop(busy);
-    let known = match known {
-        Ok(None) => return Err(view::interrupted(verb)),
+    seen?.ok_or_else(|| view::interrupted(verb))
+}
+
+/// As [`look`]; none where somebody asked for an end while it was counted what volumes share.
+///
+/// # Errors
+/// There is no such pool, or it could not be looked for.
+pub fn seen(verb: &str, chosen: &Chosen, exact: Option<&Stop>, host: &mut Host) -> Result<Option<Seen>, Problem> {
+    let (pool, mut lvm) = find(verb, chosen, host)?;
+    let active = pool.live.as_ref().map_or_else(|| Ok(Vec::new()), volumes::active_on);
+    let view = view::view(&pool, lvm.as_ref(), host.lock_limit);
+    let known = match known(view, active.as_deref().unwrap_or_default(), exact) {
+        Ok(None) => return Ok(None),
         Ok(Some(known)) => Ok(known),
         Err(why) => Err(why),
     };
+    // After the ids: each of them writes a volume down before it makes it.
     let claims = owners::of(&pool);
-    let sources = Sources { pool: &pool, active, known, lvm: lvm.as_ref(), claims: &claims };
-    let inventory = volumes::inventory(sources);
-    Ok(Seen { pool, inventory })
+    let inventory = |lvm: Option<&Lvm>| {
+        let (active, known) = (active.clone(), known.clone());
+        volumes::inventory(Sources { pool: &pool, active, known, lvm, claims: &claims })
+    };
+    let mut found = inventory(lvm.as_ref());
+    // LVM was asked before.
+    if lvm.is_some() && found.volumes.iter().any(|volume| volume.owner.is_none()) {
+        lvm = Some(lvm::look(host).map_err(|why| view::unseen(&pool.name, &why))?);
+        found = inventory(lvm.as_ref());
+    }
+    Ok(Some(Seen { pool, inventory: found, claims }))
 }
 
 /// Reads the metadata; it is released before anything is said.

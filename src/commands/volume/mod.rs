@@ -5,6 +5,8 @@ mod ground;
 mod list;
 mod look;
 mod mount;
+mod orphans;
+mod recycle;
 mod remove;
 mod show;
 mod snapshot;
@@ -32,6 +34,8 @@ enum Action {
     Remove(remove::Args),
     Mount(mount::MountArgs),
     Unmount(mount::UnmountArgs),
+    Orphans(orphans::Args),
+    Recycle(recycle::Args),
     Trim(trim::Args),
 }
 
@@ -46,6 +50,8 @@ pub fn run(args: Args, globals: &Globals) -> Result<(), Problem> {
         Action::Remove(args) => remove::run(args, globals),
         Action::Mount(args) => mount::run(args, globals),
         Action::Unmount(args) => mount::undo(args, globals),
+        Action::Orphans(args) => orphans::run(args, globals),
+        Action::Recycle(args) => recycle::run(args, globals),
         Action::Trim(args) => trim::run(args, globals),
     }
 }

@@ -69,9 +69,23 @@ pub enum OfVolume {
         volume: Volume,
         holds: String,
     },
+    /// Removes volumes from a pool, whoever's they are.
+    Empty {
+        pool: String,
+        ids: Vec<u64>,
+        holds: String,
+    },
+    /// Has a pool count its transactions from 0 again.
+    ResetTransaction {
+        pool: String,
+    },
+    /// Has LVM count the transactions of a pool that is down from 0 again.
+    ResetLvm {
+        pool: LvmName,
+    },
     /// Removes a thin volume that nobody keeps in his books.
     DeleteOrphan {
-        pool: DmName,
+        pool: String,
         thin_id: u64,
         holds: String,
     },
@@ -90,6 +104,9 @@ impl OfVolume {
             OfVolume::Unmount { .. } => "unmount",
             OfVolume::Discard { .. } => "discard",
             OfVolume::Remove { .. } | OfVolume::Delete { .. } => "remove-volume",
+            OfVolume::Empty { .. } => "remove-volumes",
+            OfVolume::ResetTransaction { .. } => "reset-transaction",
+            OfVolume::ResetLvm { .. } => "reset-transaction-of-lvm",
             OfVolume::DeleteOrphan { .. } => "remove-orphan",
         }
     }
@@ -143,6 +160,17 @@ impl OfVolume {
                 let register = path_of(pool);
                 format!("dmsetup message {pool} 0 'delete {}' && write {}", volume.thin_id, register.display())
             }
+            OfVolume::Empty { pool, ids, .. } => {
+                let words: Vec<String> = ids.iter().map(ToString::to_string).collect();
+                format!("for id in {}; do dmsetup message {pool} 0 \"delete $id\"; done", words.join(" "))
+            }
+            OfVolume::ResetTransaction { pool } => {
+                format!("dmsetup message {pool} 0 \"set_transaction_id $(dmsetup status {pool} | cut -d' ' -f4) 0\"")
+            }
+            OfVolume::ResetLvm { pool } => format!(
+                "vgcfgbackup --file FILE {0} && edit FILE (transaction_id = 0 for {1}) && vgcfgrestore --force --file FILE {0}",
+                pool.vg, pool.lv
+            ),
             OfVolume::DeleteOrphan { pool, thin_id, .. } => format!("dmsetup message {pool} 0 'delete {thin_id}'"),
             _ => self.lvm_words().unwrap_or_default().join(" "),
         }
@@ -151,9 +179,10 @@ impl OfVolume {
     /// What is lost by it, for the question.
     pub fn destroys(&self) -> Option<String> {
         match self {
-            OfVolume::Remove { holds, .. } | OfVolume::Delete { holds, .. } | OfVolume::DeleteOrphan { holds, .. } => {
-                Some(holds.clone())
-            }
+            OfVolume::Empty { holds, .. }
+            | OfVolume::Remove { holds, .. }
+            | OfVolume::Delete { holds, .. }
+            | OfVolume::DeleteOrphan { holds, .. } => Some(holds.clone()),
             _ => None,
         }
     }
