@@ -185,7 +185,9 @@ fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, sh
             }
             words.extend(["--config".to_owned(), filter::config(host, &settings)?]);
             let reply = host.lvm.change(&words, host.lock_limit)?;
-            warnings.extend(reply.warnings);
+            // It is shown as a warning here, too.
+            let bare = |text: String| text.strip_prefix("WARNING: ").map_or(text.clone(), str::to_owned);
+            warnings.extend(reply.warnings.into_iter().map(bare));
             Ok(())
         }
     }

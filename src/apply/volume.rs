@@ -17,7 +17,7 @@ pub fn run(step: &OfVolume, host: &mut Host) -> Result<()> {
         OfVolume::Resume { device } => Control::open()?.resume(device.as_str()),
         OfVolume::SnapThin { pool, volume, origin } => bare::make_thin(pool, volume, origin.as_ref()),
         OfVolume::Discard { device } => exec::run("blkdiscard", &[device]).map(drop),
-        OfVolume::Mount { device, place, is_snapshot } => mount(device, place, *is_snapshot),
+        OfVolume::Mount { device, place, is_snapshot, .. } => mount(device, place, *is_snapshot),
         OfVolume::Unmount { place } => exec::run("umount", &[place]).map(drop),
         OfVolume::Delete { pool, volume, .. } => delete(pool, volume),
         OfVolume::DeleteOrphan { pool, thin_id, .. } => Control::open()?.delete_thin(pool, *thin_id).map(drop),

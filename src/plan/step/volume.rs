@@ -7,6 +7,9 @@ use crate::units::Bytes;
 /// Carried by a volume of LVM's until its file system is made.
 pub const UNFINISHED: &str = "dmtool.unfinished";
 
+/// How many thin ids a command shows.
+const SHOWN: usize = 16;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OfVolume {
     /// Makes a thin volume in a pool of LVM's; `unfinished` while its file system is missing.
@@ -50,6 +53,7 @@ pub enum OfVolume {
         device: String,
         place: String,
         is_snapshot: bool,
+        kind: Option<String>,
     },
     Unmount {
         place: String,
@@ -150,10 +154,11 @@ impl OfVolume {
                 let sectors = size.whole_sectors().0;
                 format!("{message} && dmsetup create {device} --table '0 {sectors} thin /dev/mapper/{pool} {thin_id}'")
             }
-            OfVolume::Mount { device, place, is_snapshot } => {
-                let options = if *is_snapshot { " (with -o nouuid for xfs)" } else { "" };
-                format!("mount {device} {}{options}", quoted(place))
-            }
+            OfVolume::Mount { device, place, is_snapshot, kind } => match (is_snapshot, kind.as_deref()) {
+                (true, Some("xfs")) => format!("mount -o nouuid {device} {}", quoted(place)),
+                (true, None) => format!("mount {device} {} (with -o nouuid for xfs)", quoted(place)),
+                _ => format!("mount {device} {}", quoted(place)),
+            },
             OfVolume::Unmount { place } => format!("umount {}", quoted(place)),
             OfVolume::Discard { device } => format!("blkdiscard {}", quoted(device)),
             OfVolume::Delete { pool, volume, .. } => {
@@ -161,12 +166,11 @@ impl OfVolume {
                 format!("dmsetup message {pool} 0 'delete {}' && write {}", volume.thin_id, register.display())
             }
             OfVolume::Empty { pool, ids, .. } => {
-                let words: Vec<String> = ids.iter().map(ToString::to_string).collect();
+                let mut words: Vec<String> = ids.iter().take(SHOWN).map(ToString::to_string).collect();
+                words.extend((ids.len() > SHOWN).then(|| format!("… ({} in all)", ids.len())));
                 format!("for id in {}; do dmsetup message {pool} 0 \"delete $id\"; done", words.join(" "))
             }
-            OfVolume::ResetTransaction { pool } => {
-                format!("dmsetup message {pool} 0 \"set_transaction_id $(dmsetup status {pool} | cut -d' ' -f4) 0\"")
-            }
+            OfVolume::ResetTransaction { pool } => format!("dmsetup message {pool} 0 'set_transaction_id CURRENT 0'"),
             OfVolume::ResetLvm { pool } => format!(
                 "vgcfgbackup --file FILE {0} && edit FILE (transaction_id = 0 for {1}) && vgcfgrestore --force --file FILE {0}",
                 pool.vg, pool.lv

@@ -74,6 +74,7 @@ pub fn mount(request: &Request, place: &Place, facts: &Facts, ground: &Ground) -
             device: volume.device,
             place: place.path.clone(),
             is_snapshot: volume.is_snapshot,
+            kind: ground.signature.clone().and_then(Result::ok).flatten(),
         });
         match ground.mounts() {
             Err(why) => reasons.add(why),

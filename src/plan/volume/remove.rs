@@ -79,9 +79,16 @@ fn unknown(
 }
 
 /// Whether something uses its device.
-fn in_use(device: &str, facts: &Facts, reasons: &mut Reasons) {
+fn in_use(device: &str, (pool, name): (&str, &str), facts: &Facts, reasons: &mut Reasons) {
     match above(device, facts).map(|above| &above.uses) {
-        Some(Ok(uses)) => uses.iter().for_each(|used| reasons.add(format!("{device} {used}."))),
+        Some(Ok(uses)) => {
+            for used in uses {
+                reasons.add(format!("{device} {used}."));
+                if used.starts_with("is mounted") {
+                    reasons.add_hint(format!("unmount it: dmtool volume unmount {pool} {name}"));
+                }
+            }
+        }
         Some(Err(why)) => reasons.add(format!("Whether {device} is in use could not be looked at: {why}.")),
         None => {}
     }
@@ -89,7 +96,7 @@ fn in_use(device: &str, facts: &Facts, reasons: &mut Reasons) {
 
 fn lvm(pool: &LvmName, typed: &str, discard: bool, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) -> bool {
     let Some((row, volume)) = lvm_volume(pool, typed, facts) else { return false };
-    in_use(&volume.dm_name(), facts, reasons);
+    in_use(&volume.dm_name(), (&pool.to_string(), &row.lv_name), facts, reasons);
     if discard {
         let up = row.lv_active == "active";
         plan.steps.extend((!up).then(|| activate(volume.clone())));
@@ -107,7 +114,7 @@ fn activate(volume: LvmName) -> crate::plan::Planned {
 fn bare(record: &Record, typed: &str, discard: bool, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) -> bool {
     let Some(volume) = bare_volume(record, typed) else { return false };
     let (pool, device) = (record.name.clone(), volume.device.clone());
-    in_use(device.as_str(), facts, reasons);
+    in_use(device.as_str(), (pool.as_str(), &volume.name), facts, reasons);
     match facts.ground.around().is_up(&pool, volume) {
         // One that is down may be gone from the pool by a run that was cut off.
         Ok(up) => {
