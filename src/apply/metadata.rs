@@ -12,7 +12,7 @@ use crate::sys::copy::{self, Tell};
 use crate::sys::exec::{self, Task};
 use crate::sys::loopdev;
 use crate::sys::signal::Stop;
-use crate::sys::{block, dump, file};
+use crate::sys::{block, blocks, dump, file};
 use crate::units::METADATA_BLOCK;
 use anyhow::{Context, Result, anyhow, bail};
 use std::path::{Path, PathBuf};
@@ -118,8 +118,8 @@ fn led(repair: &Repair, new: &Path, figures: Figures, stop: &Stop) -> Result<Con
     let done = (|| {
         whole(copy::out(Path::new(&repair.old), &led, Some(stop), &mut |_, _| {})?)?;
         let roots = trees::find(&led)?;
-        let block = trees::superblock_for(&file::head(&led)?, repair.size.0 / METADATA_BLOCK, roots, figures);
-        file::write_head(&led, &block)?;
+        let block = trees::superblock_for(&blocks::head(&led)?, repair.size.0 / METADATA_BLOCK, roots, figures);
+        blocks::write_head(&led, &block)?;
         file::remove(new)?;
         file::make(new, repair.size.0)?;
         let from = loopdev::hold(&led, false)?;

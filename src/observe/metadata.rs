@@ -16,7 +16,7 @@ use super::lvm::Lvm;
 use super::lvmconf::Value;
 use super::pools::Pool;
 use super::{Looked, Unseen, looked, profile};
-use crate::sys::{exec, file};
+use crate::sys::{blocks, exec};
 use crate::units::{DataBlocks, MetaBlocks, Sectors};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -55,7 +55,7 @@ pub enum Head {
 /// # Errors
 /// It cannot be read.
 pub fn head(path: &Path) -> Looked<Head> {
-    Ok(head_of(&looked(file::head(path))?))
+    Ok(head_of(&looked(blocks::head(path))?))
 }
 
 fn head_of(block: &[u8; 4096]) -> Head {

@@ -8,7 +8,7 @@ use super::thin::PoolTable;
 use super::volumes::active_on;
 use super::{Looked, Unseen, consumers, looked};
 use crate::names::DmName;
-use crate::sys::{block, file};
+use crate::sys::{block, blocks, file};
 use std::path::Path;
 
 /// What a pool that is up is to be remembered as. What is known of volumes that are down stays; Docker and containerd
@@ -97,7 +97,7 @@ pub fn of_docker(files: bool) -> Looked<Option<Record>> {
     };
     let (data, metadata) = (place(&devices.data)?, place(&devices.metadata)?);
     // What it lacks Docker's files tell.
-    let superblock = match believed(&looked(file::head(Path::new(&devices.metadata)))?) {
+    let superblock = match believed(&looked(blocks::head(Path::new(&devices.metadata)))?) {
         Head::Of(superblock) => Some(superblock),
         Head::Blank if consumers::docker_volumes()?.is_empty() => return Ok(None),
         Head::Blank | Head::Foreign => None,

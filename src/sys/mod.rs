@@ -6,6 +6,7 @@
 pub mod apart;
 pub mod blkid;
 pub mod block;
+pub mod blocks;
 pub mod copy;
 pub mod dm;
 pub mod dmeventd;

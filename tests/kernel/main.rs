@@ -41,4 +41,5 @@ mod sizes;
 mod status;
 mod teardown;
 mod trim;
+mod volume_list;
 mod volumes;

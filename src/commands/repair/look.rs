@@ -13,7 +13,7 @@ use crate::observe::{Host, Looked, Unseen, consumers, device, host, looked, stan
 use crate::plan::activation;
 use crate::plan::repair::{Copies, Expected, Facts, Found, Request, Rest, Room, Wanted};
 use crate::sys::signal::Stop;
-use crate::sys::{copy, exec, file};
+use crate::sys::{blocks, copy, exec, file};
 use crate::units::Bytes;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -145,7 +145,7 @@ fn open(pool: &Pool, ground: &activation::Facts) -> Looked<Open> {
 
 fn found(open: &Open, (free, restores): (Bytes, bool), stage: Option<Stage>, memory: &mut Memory) -> Looked<Found> {
     let path = open.path();
-    let block = looked(file::head(path))?;
+    let block = looked(blocks::head(path))?;
     let judged = memory
         .judged
         .as_ref()
@@ -174,7 +174,7 @@ fn copies(repair: &Repair, open: &Open) -> Looked<Copies> {
         _ => Ok(Copies {
             is_old: same(&repair.old)?,
             is_new: same(&repair.new)?,
-            is_cut_off: copy::is_cut_off(&looked(file::head(open.path()))?),
+            is_cut_off: copy::is_cut_off(&looked(blocks::head(open.path()))?),
         }),
     }
 }

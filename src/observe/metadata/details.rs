@@ -6,7 +6,7 @@
 use super::node::{BLOCK, Node, long};
 use super::trees::{DEEPEST, DETAILS, MAPS_AT, VOLUMES_AT, is_whole};
 use crate::observe::{Looked, Unseen, looked};
-use crate::sys::file::Blocks;
+use crate::sys::blocks::Blocks;
 use crate::units::DataBlocks;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;

@@ -8,7 +8,7 @@
 use super::node::{BLOCK, Node, crc32c, int, long};
 use super::superblock;
 use crate::observe::{Looked, Unseen, looked};
-use crate::sys::file::Blocks;
+use crate::sys::blocks::Blocks;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
