@@ -179,12 +179,24 @@ pub fn root_by(text: &str) -> String {
     daemon_json(text).unwrap_or_default().root().to_owned()
 }
 
-/// Docker's own folder, by its file.
+/// Docker's own folder: by the command line of the one that runs, where it says, and by its file.
 ///
 /// # Errors
 /// The file is there and cannot be read or taken apart.
 pub fn docker_root() -> Looked<String> {
-    configured().map(|daemon| daemon.root().to_owned())
+    // It starts with one of the two only.
+    root_among(&words()).map_or_else(|| configured().map(|daemon| daemon.root().to_owned()), Ok)
+}
+
+/// The folder that Docker was started with. The older names of the option are still taken.
+fn root_among(words: &[String]) -> Option<String> {
+    let names = ["--data-root", "--graph", "-g"];
+    let (at, root) = words.iter().enumerate().find_map(|(at, word)| {
+        let rest = names.iter().find_map(|name| word.strip_prefix(name))?;
+        (rest.is_empty() || rest.starts_with('=')).then_some((at, rest))
+    })?;
+    let root = root.strip_prefix('=').or_else(|| words.get(at + 1).map(String::as_str))?;
+    Some(root.trim_end_matches('/').to_owned()).filter(|root| root.starts_with('/'))
 }
 
 /// The pool in containerd's config.toml, and the folder of its snapshotter.
@@ -211,7 +223,7 @@ pub fn containerd_root() -> Looked<String> {
 /// # Errors
 /// A file of Docker's is there and cannot be read or taken apart.
 pub fn docker_volumes() -> Looked<Vec<Volume>> {
-    let found = docker::record(configured()?.root())?;
+    let found = docker::record(&docker_root()?)?;
     found.damaged.into_iter().next().map_or(Ok(found.volumes), Err)
 }
 
@@ -220,7 +232,7 @@ pub fn running_containers() -> Vec<String> {
     if !docker_runs() {
         return Vec::new();
     }
-    let folder = configured().map(|daemon| format!("{}/containers", daemon.root())).unwrap_or_default();
+    let folder = docker_root().map(|root| format!("{root}/containers")).unwrap_or_default();
     let config = |id: &String| {
         let text = file::read(&Path::new(&folder).join(id).join("config.v2.json")).ok()??;
         let value: serde_json::Value = serde_json::from_str(&text).ok()?;
@@ -279,6 +291,22 @@ mod tests {
         assert_eq!(devices(r#"{"storage-opts": ["dm.datadev=/dev/sdb"]}"#), Ok(None));
         assert_eq!((devices(" "), devices("{}")), (Ok(None), Ok(None)));
         assert!(devices("[").is_err());
+    }
+
+    #[test]
+    fn folders_on_dockers_command_line() {
+        let root = |line: &str| root_among(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        for line in [
+            "dockerd --data-root /srv/d -D",
+            "dockerd --data-root=/srv/d/",
+            "dockerd -g /srv/d",
+            "dockerd --graph=/srv/d",
+        ] {
+            assert_eq!(root(line).as_deref(), Some("/srv/d"), "{line}");
+        }
+        for line in ["dockerd", "dockerd --data-root", "dockerd --graphical /srv/d", "dockerd --data-root=d"] {
+            assert_eq!(root(line), None, "{line}");
+        }
     }
 
     #[test]
