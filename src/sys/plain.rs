@@ -23,7 +23,8 @@ impl Plain {
         let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).with_context(context)?;
         let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
             Ok(file) => file,
-            Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            // A link to nothing is there.
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound && !path.is_symlink() => return Ok(None),
             Err(why) => return Err(why).with_context(context),
         };
         if !file.metadata().with_context(context)?.is_file() {
@@ -82,6 +83,9 @@ mod tests {
         assert!(text(folder.path(), 4).expect_err("a folder").to_string().contains("no plain file"));
         std::fs::write(&path, [0xff]).expect("a file");
         assert!(text(&path, 4).is_err(), "no UTF-8");
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("nowhere", &link).expect("a link");
+        assert!(text(&link, 4).is_err(), "a link to nothing");
         let pipe = folder.path().join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
             .expect("a pipe");
