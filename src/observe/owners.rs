@@ -62,7 +62,7 @@ pub struct Claim {
     /// The name that its device has while it is active.
     pub device: Option<String>,
     pub size: Option<Bytes>,
-    /// Of the pool, when it was made; containerd counts none.
+    /// Of the pool, from when it was made on: one more than metadata has of the volume. containerd counts none.
     pub transaction_id: Option<u64>,
     /// The thin id that it was made a snapshot of, where that is still there.
     pub origin: Option<u64>,
@@ -82,6 +82,8 @@ pub struct Open {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Claims {
     pub who: &'static str,
+    /// Where it keeps its record.
+    pub place: String,
     /// It keeps a record at all. One that is away with an unmounted disk looks as if there were none.
     pub recorded: bool,
     pub claims: Vec<Claim>,

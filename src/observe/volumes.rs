@@ -184,6 +184,12 @@ pub fn inventory(sources: Sources<'_>) -> Inventory {
     }
     let mut volumes: Vec<Volume> = volumes.into_values().collect();
     volumes.extend(rest);
+    if volumes.iter().any(|volume| volume.owner.is_none()) {
+        let away = sources.claims.iter().flatten().filter(|claims| !claims.recorded);
+        warnings.extend(away.map(|claims| {
+            format!("{} uses {name}, and keeps no record of its volumes in {}", claims.who, claims.place)
+        }));
+    }
     Inventory { volumes, complete, warnings }
 }
 

@@ -17,8 +17,10 @@ use std::path::Path;
 /// # Errors
 /// Its list of devices is there and cannot be read.
 pub fn containerd(root_path: &str, pool: &str) -> Looked<Claims> {
-    let mut found = Claims { who: "containerd", recorded: false, claims: Vec::new(), open: None, damaged: Vec::new() };
     let path = Path::new(root_path).join(format!("{pool}.db"));
+    let place = path.display().to_string();
+    let mut found =
+        Claims { who: "containerd", place, recorded: false, claims: Vec::new(), open: None, damaged: Vec::new() };
     let Some(bytes) = bolt::read(&path)? else { return Ok(found) };
     found.recorded = true;
     let of_file = |path: &Path| {

@@ -14,7 +14,14 @@ use std::path::Path;
 /// # Errors
 /// A folder of Docker's cannot be read.
 pub fn docker(root: &str) -> Looked<Claims> {
-    let mut found = Claims { who: "Docker", recorded: false, claims: Vec::new(), open: None, damaged: Vec::new() };
+    let mut found = Claims {
+        who: "Docker",
+        place: root.to_owned(),
+        recorded: false,
+        claims: Vec::new(),
+        open: None,
+        damaged: Vec::new(),
+    };
     for root in roots(Path::new(root))? {
         let Record { open, volumes, damaged } = record(&root)?;
         found.recorded = true;
