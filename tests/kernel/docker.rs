@@ -6,7 +6,7 @@ use predicates::prelude::*;
 use predicates::str::contains;
 
 /// Starts dockerd with its data on the second disk and waits until it answers.
-fn start_docker(options: &str) {
+pub fn start_docker(options: &str) {
     sh("mkdir -p /sys/fs/cgroup && mount -t tmpfs cgroup /sys/fs/cgroup && \
         for c in $(awk '!/^#/ && $4 == 1 { print $1 }' /proc/cgroups); do \
         mkdir -p /sys/fs/cgroup/$c && mount -t cgroup -o $c $c /sys/fs/cgroup/$c || true; done");
@@ -36,7 +36,7 @@ pub fn import_busybox() {
 }
 
 /// An orderly end of dockerd, as a power-off would bring.
-fn stop_docker() {
+pub fn stop_docker() {
     sh("pkill -x dockerd; while pgrep -x dockerd >/dev/null; do sleep 0.1; done; sync");
     // What it started may end after it.
     wait_until("nobody uses Docker's folder", || try_sh("umount /var/lib/docker").0);
@@ -67,7 +67,7 @@ const ON_TWO_VOLUMES: &str =
     "--storage-opt dm.datadev=/dev/mapper/vg--docker-data --storage-opt dm.metadatadev=/dev/mapper/vg--docker-metadata";
 const ON_LOOP_FILES: &str = "--storage-opt dm.loopdatasize=2G --storage-opt dm.loopmetadatasize=64M";
 
-const ON_THE_POOL: &str = "--storage-opt dm.thinpooldev=/dev/mapper/docker-thinpool";
+pub const ON_THE_POOL: &str = "--storage-opt dm.thinpooldev=/dev/mapper/docker-thinpool";
 
 #[test]
 fn runs_a_container_before_and_after_a_reboot() {

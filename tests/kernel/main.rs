@@ -30,6 +30,7 @@ mod metadata;
 mod monitoring;
 mod options;
 mod orphans;
+mod owners;
 mod package;
 mod refusals;
 mod register;
