@@ -93,6 +93,9 @@ fn volumes_of_docker_as_docker_names_them() {
             assert_as_thin_ls(&running);
             assert_as_docker(&running);
             assert_as_the_old_tool();
+            sh("dmsetup message docker-thinpool 0 'create_thin 5000'");
+            an_orphan_is_found_and_removed(5000);
+            assert_eq!(kept(&listed().0), kept(&running));
             // On a busy machine dockerd ends before a container that does not want to.
             sh(&format!("{DOCKER} kill running"));
             stop_docker();
@@ -112,8 +115,33 @@ fn volumes_of_docker_as_docker_names_them() {
             let (away, warnings) = listed();
             assert!(away.keys().eq(stopped.keys()) && away.values().all(|volume| volume["owner"].is_null()));
             assert!(warnings.to_string().contains(ROOT), "{warnings}");
+            dmtool("volume orphans docker/thinpool --remove --yes").assert().code(3).stderr(contains("no record"));
+            as_new_for_dockers_first_use();
         });
     });
+}
+
+/// One that was made by hand, and nothing else.
+fn an_orphan_is_found_and_removed(id: u64) {
+    let before = listed().0;
+    let (_, found) = json("volume orphans docker/thinpool");
+    let found = found["orphans"].as_array().expect("orphans").clone();
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!((&found[0]["thin_id"], &found[0]["is"]), (&id.into(), &"orphan".into()));
+    dmtool("volume orphans docker/thinpool --remove --yes").assert().success();
+    let after = listed().0;
+    assert!(before.keys().filter(|one| **one != id).eq(after.keys()), "{after:#?}");
+}
+
+/// Docker takes over no pool that was used; after a recycle it does, with a folder that is new.
+fn as_new_for_dockers_first_use() {
+    sh("mkfs.ext4 -qF /dev/xvdg && rm -r /etc/docker");
+    dmtool("volume recycle docker/thinpool --yes").assert().success();
+    assert!(sh("dmsetup status docker-thinpool").contains("thin-pool 0 "));
+    start_docker(ON_THE_POOL);
+    import_busybox();
+    assert_eq!(sh(&format!("{DOCKER} run --rm --network none busy sh -c 'echo inside'")), "inside");
+    stop_docker();
 }
 
 fn assert_as_docker(list: &BTreeMap<u64, Value>) {
@@ -274,9 +302,12 @@ fn snapshots_of_containerd_as_ctr_names_them() {
                 sh(&damage.replace("FILE", file));
                 let (list, warnings) = listed();
                 assert!(list.keys().eq(down.keys()) && warnings.to_string().contains(file), "{warnings} {list:#?}");
+                dmtool("volume orphans docker/thinpool --remove --yes").assert().code(3);
+                assert_eq!(listed().0.len(), down.len());
             }
             sh(&format!("cp -a /run/kept.db {file}"));
             assert_eq!(kept(&listed().0), kept(&down));
+            an_orphan_is_found_and_removed(4000);
             try_sh("umount /var/lib/containerd");
         });
     });
