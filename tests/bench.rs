@@ -15,6 +15,8 @@ mod harness;
 mod metadata;
 #[path = "bench/resize.rs"]
 mod resize;
+#[path = "bench/volumes.rs"]
+mod volumes;
 
 use harness::guest::{Boot, Disks, Ended, Guest};
 use harness::sh;
@@ -58,8 +60,9 @@ fn inside() -> bool {
     if wanted("resize lvm") {
         ok &= resize::lvm();
     }
-    if wanted("metadata check") {
-        ok &= metadata::check();
+    let (checked, listed) = (wanted("metadata check"), wanted("volume list --exact"));
+    if checked || listed {
+        ok &= metadata::maps(checked, listed);
     }
     sh(&format!("{DMTOOL} setup /dev/xvdf --yes"));
     if wanted("one pool") {
@@ -73,6 +76,9 @@ fn inside() -> bool {
     }
     if wanted("check") {
         ok &= check();
+    }
+    if wanted("volume list, 1,000") {
+        ok &= volumes::list();
     }
     ok
 }
