@@ -8,7 +8,7 @@ use crate::plan::step::Discards;
 use crate::sys::dm::{Ask, Control};
 use crate::sys::trim::FileSystem;
 use crate::units::{Bytes, DataBlocks, Sectors};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 pub fn run(step: &Discards, host: &mut Host) -> Result<()> {
     match step {
@@ -18,8 +18,7 @@ pub fn run(step: &Discards, host: &mut Host) -> Result<()> {
             host.trimmed.insert(place.clone(), trimmed);
             Ok(())
         }
-        // LVM's command.
-        Discards::Lvm { .. } => Ok(()),
+        Discards::Lvm { .. } => bail!("'{}' is LVM's to run", step.command()),
     }
 }
 

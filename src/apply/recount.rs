@@ -4,13 +4,28 @@
 use crate::names::LvmName;
 use crate::observe::{Host, filter};
 use crate::sys::file;
+use crate::sys::lvm2cmd::LvmError;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 const FOLDER: &str = "/var/lib/dmtool/recycle";
 
-/// Sets the count that LVM keeps of a pool that is down, and without volumes, to 0.
+/// Sets the count that LVM keeps of a pool that is down, and without volumes, to 0. Where another command holds LVM's lock
+/// all of it is begun anew: what that one changes would be undone.
 pub fn reset(pool: &LvmName, host: &mut Host) -> Result<()> {
+    let deadline = Instant::now() + host.lock_limit;
+    loop {
+        let outcome = try_to(pool, host);
+        let locked = outcome.as_ref().err().and_then(|why| why.downcast_ref::<LvmError>());
+        if locked.is_none_or(|why| why.lock_file().is_none()) || Instant::now() >= deadline {
+            return outcome;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn try_to(pool: &LvmName, host: &mut Host) -> Result<()> {
     let file = PathBuf::from(FOLDER).join(format!("{}.vg", pool.vg));
     let before = written_out(pool, &file, host)?;
     let after = without_count(&before, pool.lv.as_str())
@@ -35,7 +50,7 @@ fn written_out(pool: &LvmName, file: &Path, host: &mut Host) -> Result<String> {
 fn change(words: &[&str], host: &mut Host) -> Result<()> {
     let mut words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
     words.extend(["--config".to_owned(), filter::config(host, "log/silent=1")?]);
-    host.lvm.change(&words, host.lock_limit).map(drop)
+    host.lvm.change(&words, Duration::ZERO).map(drop)
 }
 
 fn seqno(text: &str) -> Option<&str> {

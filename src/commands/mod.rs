@@ -31,6 +31,7 @@ use crate::exit::{Kind, Problem};
 use crate::observe::Host;
 use crate::plan::Plan;
 use crate::plan::refusal::Refusal;
+use crate::plan::step::Step;
 use crate::report::json::{self, Change};
 use crate::report::{self, Voice};
 use crate::sys::lock;
@@ -251,6 +252,11 @@ fn carry_out<V: Verb>(
             problem.message = format!("{} cannot be verified after its last step: {}", V::NAME, problem.message);
             problem
         })?;
+        if let Some(lost) = appeared(&fresh_plan) {
+            run.facts = Some(facts);
+            let problem = Problem::new(Kind::Failed, format!("{} did its steps, and by now {lost} is there", V::NAME));
+            return Err(problem.hint("somebody made it meanwhile; to remove that, too, run the same command again"));
+        }
         if fresh_plan.question > plan.question && !fresh_plan.nothing_to_do() {
             further(verb, &facts, &fresh_plan, globals, run, host)?;
             rounds = 1..=ROUNDS;
@@ -265,6 +271,12 @@ fn carry_out<V: Verb>(
         format!("{} did its steps, but {} still is not as it should be", V::NAME, left.join(", ")),
     )
     .hint("look at the pool with dmtool status POOL and at LVM's messages with journalctl -u dm-event"))
+}
+
+/// A volume that would go and that nobody was asked about: it was made while this ran.
+fn appeared(plan: &Plan) -> Option<String> {
+    let todo = plan.steps.iter().filter(|planned| !planned.already);
+    todo.filter(|planned| matches!(planned.step, Step::Volume(_))).find_map(|planned| planned.step.destroys())
 }
 
 /// What was found on the way leads to a plan with more at stake.

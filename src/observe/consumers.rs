@@ -48,16 +48,65 @@ pub fn containerd_pool() -> Looked<Option<String>> {
     text.map_or(Ok(None), |text| containerd(&text)).map_err(|why| Unseen(format!("reading {CONTAINERD}: {why}")))
 }
 
-/// Those of them that run: who, and the pool as it is configured. Docker may have it on its command line, too.
+/// Those of them that run: who, and the pool as it is configured. Docker may have it on its command line, too, and
+/// containerd in a file that its command line names; a file that cannot be read hides nobody else.
 pub fn running() -> Vec<(&'static str, String)> {
-    let configured = consumers().unwrap_or_default();
     let mut found = Vec::new();
-    for (name, processes) in [("Docker", &DAEMONS[..]), ("containerd", &["containerd"])] {
-        let Some(words) = exec::words_of(processes) else { continue };
-        found.extend(configured.iter().filter(|one| one.name == name).map(|one| (name, one.pool.clone())));
-        found.extend(words.iter().filter_map(|word| Some((name, word.split_once("dm.thinpooldev=")?.1.to_owned()))));
+    if let Some(words) = exec::words_of(&DAEMONS) {
+        let told = words.iter().filter_map(|word| Some(word.split_once("dm.thinpooldev=")?.1.to_owned()));
+        found.extend(docker_pool().ok().flatten().into_iter().chain(told).map(|pool| ("Docker", pool)));
+    }
+    if containerd_runs() {
+        let pools = containerd_files().into_iter().filter_map(|file| snapshotter(&file).ok()?.pool);
+        found.extend(pools.map(|pool| ("containerd", pool)));
     }
     found
+}
+
+/// The daemons that run, whatever they are configured for.
+pub fn at_work() -> Vec<&'static str> {
+    let both = [("Docker", docker_runs()), ("containerd", containerd_runs())];
+    both.into_iter().filter(|(_, runs)| *runs).map(|(who, _)| who).collect()
+}
+
+/// containerd's daemons: the second is firecracker's, whose name the kernel cuts.
+const CONTAINERDS: [&str; 2] = ["containerd", "firecracker-con"];
+
+/// containerd's file, and those that the command lines of running ones name: Docker's own, and that of k3s.
+pub fn containerd_files() -> Vec<String> {
+    let words = exec::words_of(&CONTAINERDS).unwrap_or_default();
+    let mut files = vec![CONTAINERD.to_owned()];
+    for (at, word) in words.iter().enumerate() {
+        let long = word.strip_prefix("--config=").or_else(|| word.strip_prefix("-c=")).map(str::to_owned);
+        let named = if word == "-c" || word == "--config" { words.get(at + 1).cloned() } else { long };
+        files.extend(named.filter(|file| file.starts_with('/')));
+    }
+    files.sort();
+    files.dedup();
+    files
+}
+
+/// What a file of containerd's says of the devmapper snapshotter.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Snapshotter {
+    pub pool: Option<String>,
+    /// Its folder.
+    pub root: String,
+    /// More may stand in other files.
+    pub imports: bool,
+}
+
+/// What this file of containerd's says of the devmapper snapshotter; one that is not there says nothing.
+///
+/// # Errors
+/// The file is there and cannot be read or taken apart.
+pub fn snapshotter(file: &str) -> Looked<Snapshotter> {
+    let text = looked(file::read(Path::new(file)))?.unwrap_or_default();
+    let read = || {
+        let imports = toml(&text)?.get("imports").and_then(|item| item.as_array()).is_some_and(|list| !list.is_empty());
+        Ok(Snapshotter { pool: containerd(&text)?, root: snapshotter_root(&text)?, imports })
+    };
+    read().map_err(|why: String| Unseen(format!("reading {file}: {why}")))
 }
 
 /// Docker's daemon, by its names: RHEL 7 has the second.
@@ -72,7 +121,7 @@ pub fn docker_runs() -> bool {
 
 /// Whether containerd runs, or one that Docker has started for itself.
 pub fn containerd_runs() -> bool {
-    exec::words_of(&["containerd"]).is_some()
+    exec::words_of(&CONTAINERDS).is_some()
 }
 
 /// The words that Docker was started with.
@@ -82,8 +131,14 @@ pub fn words() -> Vec<String> {
 
 /// `dm.thinpooldev` among the storage options of Docker's daemon.json.
 fn docker(text: &str) -> Result<Option<String>, String> {
-    Ok(daemon_json(text)?.option("dm.thinpooldev="))
+    let daemon = daemon_json(text)?;
+    // The pool that Docker makes by LVM itself where it is given a blank disk.
+    let made = || daemon.option("dm.directlvm_device=").filter(|disk| !disk.is_empty()).map(|_| MADE.to_owned());
+    Ok(daemon.option("dm.thinpooldev=").or_else(made))
 }
+
+/// Its name, by Docker's devicemapper driver.
+const MADE: &str = "docker-thinpool";
 
 /// Docker's daemon.json.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -199,25 +254,6 @@ fn root_among(words: &[String]) -> Option<String> {
     Some(root.trim_end_matches('/').to_owned()).filter(|root| root.starts_with('/'))
 }
 
-/// The pool in containerd's config.toml, and the folder of its snapshotter.
-///
-/// # Errors
-/// The file is there and cannot be read or taken apart.
-pub fn containerd_pool_and_root() -> Looked<Option<(String, String)>> {
-    let text = looked(file::read(Path::new(CONTAINERD)))?.unwrap_or_default();
-    let found = containerd(&text).and_then(|pool| Ok(pool.zip(Some(snapshotter_root(&text)?))));
-    found.map_err(|why| Unseen(format!("reading {CONTAINERD}: {why}")))
-}
-
-/// The folder of containerd's snapshotter.
-///
-/// # Errors
-/// As [`containerd_pool_and_root`]'s.
-pub fn containerd_root() -> Looked<String> {
-    let text = looked(file::read(Path::new(CONTAINERD)))?.unwrap_or_default();
-    snapshotter_root(&text).map_err(|why| Unseen(format!("reading {CONTAINERD}: {why}")))
-}
-
 /// What Docker's devicemapper driver knows of its volumes.
 ///
 /// # Errors
@@ -278,6 +314,8 @@ mod tests {
     fn pools_of_docker() {
         let text = r#"{"storage-driver": "devicemapper", "storage-opts": ["dm.basesize=20G", "dm.thinpooldev=/dev/mapper/docker-thinpool"]}"#;
         assert_eq!(docker(text), Ok(Some("/dev/mapper/docker-thinpool".to_owned())));
+        let made = r#"{"storage-opts": ["dm.directlvm_device=/dev/xvdf"]}"#;
+        assert_eq!(docker(made), Ok(Some("docker-thinpool".to_owned())));
         assert_eq!((docker("{}"), docker("\n")), (Ok(None), Ok(None)));
         assert!(docker("{").is_err());
     }

@@ -119,18 +119,12 @@ fn volumes_on(live: &Live, mounts: &[Mount]) -> Looked<Vec<Volume>> {
         }
         let Some(thin_id) = volumes::thin_id(&dm_name) else { continue };
         let number = looked(block::dev_of(&folder))?;
-        let on_it = |mount: &&Mount| mount.number == number || is_source(mount, number);
+        let on_it = |mount: &&Mount| mount.device() == number;
         let mounts = mounts.iter().filter(on_it).cloned().collect();
         found.push(Volume { dm_name, thin_id, queue: queue(&folder)?, mounts });
     }
     found.sort_by_key(|volume| volume.thin_id);
     Ok(found)
-}
-
-/// btrfs shows a number of its own; the source then names the device.
-fn is_source(mount: &Mount, number: (u32, u32)) -> bool {
-    let node = (mount.number.0 == 0 && mount.source.starts_with("/dev/")).then(|| block::node(&mount.source));
-    matches!(node, Some(Ok(block::Node::Block { major, minor, .. })) if (major, minor) == number)
 }
 
 /// A device and all below it, each once.

@@ -11,6 +11,8 @@ pub struct Mount {
     /// Of the file system; btrfs and overlayfs show one of their own, which no device has.
     pub number: (u32, u32),
     pub source: String,
+    /// That of the source, where the file system's own is no device's.
+    pub of_source: Option<(u32, u32)>,
     /// The folder in the file system that is shown: `/` but for a bind mount of a part.
     pub root: String,
     pub place: String,
@@ -21,6 +23,11 @@ pub struct Mount {
 }
 
 impl Mount {
+    /// The number of its device: btrfs shows one of its own, and its source then names the device.
+    pub fn device(&self) -> (u32, u32) {
+        self.of_source.unwrap_or(self.number)
+    }
+
     pub fn has(&self, option: &str) -> bool {
         self.options.iter().any(|known| known == option)
     }
@@ -31,7 +38,13 @@ impl Mount {
 /// # Errors
 /// /proc cannot be read.
 pub fn read() -> Looked<Vec<Mount>> {
-    Ok(parse(&looked(file::read(Path::new("/proc/self/mountinfo")))?.unwrap_or_default()))
+    let mut mounts = parse(&looked(file::read(Path::new("/proc/self/mountinfo")))?.unwrap_or_default());
+    for mount in mounts.iter_mut().filter(|mount| mount.number.0 == 0 && mount.source.starts_with("/dev/")) {
+        if let Ok(block::Node::Block { major, minor, .. }) = block::node(&mount.source) {
+            mount.of_source = Some((major, minor));
+        }
+    }
+    Ok(mounts)
 }
 
 /// The places of all mounts at a folder and below it.
@@ -63,6 +76,7 @@ fn parse(text: &str) -> Vec<Mount> {
             let options = options.into_iter().flatten().flat_map(|options| options.split(',')).map(str::to_owned);
             Some(Mount {
                 number: block::parse_dev(words.get(2)?).ok()?,
+                of_source: None,
                 source: unescape(words.get(dash + 2)?),
                 root: unescape(words.get(3)?),
                 place: unescape(words.get(4)?),

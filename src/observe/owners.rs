@@ -8,9 +8,10 @@ pub mod containerd;
 pub mod docker;
 mod images;
 
+use super::consumers::{self, Snapshotter};
 use super::pools::Pool;
 use super::register::is_dockers_own;
-use super::{Looked, Unseen, consumers, looked};
+use super::{Looked, Unseen, looked};
 use crate::names::means;
 use crate::sys::plain;
 use crate::units::Bytes;
@@ -87,7 +88,8 @@ pub struct Claims {
     /// It keeps a record at all. One that is away with an unmounted disk looks as if there were none.
     pub recorded: bool,
     pub claims: Vec<Claim>,
-    pub open: Option<Open>,
+    /// Of each of its folders.
+    pub open: Vec<Open>,
     /// What is there and cannot be read or taken apart: there may be more claims than these, or other names.
     pub damaged: Vec<Unseen>,
 }
@@ -105,16 +107,22 @@ pub fn of(pool: &Pool) -> Vec<Looked<Claims>> {
         let is_dockers = is_dockers_own(name) || consumers::docker_pool()?.is_some_and(|pool| is_it(&pool)) || told();
         if is_dockers { docker(&consumers::docker_root()?).map(Some) } else { Ok(None) }
     };
-    let containerds = || -> Looked<Option<Claims>> {
-        if let Some((pool, root)) = consumers::containerd_pool_and_root()?.filter(|(pool, _)| is_it(pool)) {
-            return containerd(&root, &pool).map(Some);
+    let mut found: Vec<Looked<Claims>> = dockers().transpose().into_iter().collect();
+    for file in consumers::containerd_files() {
+        match consumers::snapshotter(&file) {
+            Err(why) => found.push(Err(why)),
+            Ok(Snapshotter { pool: Some(pool), root, .. }) if is_it(&pool) => found.push(containerd(&root, &pool)),
+            Ok(Snapshotter { root, imports, pool }) => {
+                if imports && pool.is_none() {
+                    found.push(Err(Unseen(format!("{file} has its settings in other files, too"))));
+                }
+                // Its record has the pool's name, also where it is configured for another one by now, or for none.
+                let records = names.iter().map(|pool| containerd(&root, pool));
+                found.extend(records.filter(|record| record.as_ref().map_or(true, |record| record.recorded)));
+            }
         }
-        // Its record has the pool's name, also where it is configured for another one by now, or for none.
-        let root = consumers::containerd_root()?;
-        let records = names.iter().map(|pool| containerd(&root, pool)).collect::<Looked<Vec<_>>>()?;
-        Ok(records.into_iter().find(|record| record.recorded))
-    };
-    [dockers(), containerds()].into_iter().filter_map(Looked::transpose).collect()
+    }
+    found
 }
 
 /// Docker's folder, where it has a record of volumes in a pool and no pool is known to be Docker's.

@@ -380,6 +380,17 @@ pub fn hinted() -> BTreeSet<String> {
     found
 }
 
+/// Whether LVM's backup of this group's metadata tells of this pool, and of no thin volume in the group.
+pub fn hinted_without_volumes(pool: &LvmName) -> bool {
+    let path = Path::new("/etc/lvm/backup").join(pool.vg.as_str());
+    let text = file::read(&path).ok().flatten().unwrap_or_default();
+    has_pool_alone(&text, &pool.to_string())
+}
+
+fn has_pool_alone(backup: &str, pool: &str) -> bool {
+    pools_in_backup(backup).iter().any(|found| found == pool) && !backup.contains("type = \"thin\"")
+}
+
 /// LVM writes its backups with each section's head and end on a line of its own, so that this needs no parser: `status`
 /// pays for it on each run.
 fn pools_in_backup(text: &str) -> Vec<String> {
@@ -409,5 +420,8 @@ mod tests {
                     \t\t\t}\n\t\t}\n\t\tv1 {\n\t\t\tsegment1 {\n\t\t\t\ttype = \"thin\"\n\t\t\t}\n\t\t}\n\t}\n}\n";
         assert_eq!(pools_in_backup(text), ["docker/thinpool"]);
         assert!(pools_in_backup("garbage {").is_empty());
+        assert!(!has_pool_alone(text, "docker/thinpool"), "v1 is a thin volume");
+        let alone = text.replace("\"thin\"", "\"linear\"");
+        assert!(has_pool_alone(&alone, "docker/thinpool") && !has_pool_alone(&alone, "docker/other"));
     }
 }

@@ -8,10 +8,10 @@ use super::lvm::{LvRow, Lvm};
 use super::metadata::details::{Detail, Details};
 use super::metadata::shares::{self, Shares};
 use super::owners::{Claim, Claims, Owner, OwnerKind};
-use super::pools::Pool;
+use super::pools::{self, Pool};
 use super::register::{self, State};
 use super::{Looked, Unseen};
-use crate::names::dm_escape;
+use crate::names::{LvmName, dm_escape};
 use crate::sys::signal::Stop;
 use crate::units::{Bytes, DataBlocks};
 use serde::Serialize;
@@ -66,13 +66,13 @@ impl Volume {
         match typed.strip_prefix("id:") {
             Some(id) => by_id(id),
             None => {
-                let bare = typed.strip_prefix("/dev/mapper/").unwrap_or(typed);
+                let bare = typed.strip_prefix("/dev/mapper/").or(typed.strip_prefix("/dev/")).unwrap_or(typed);
                 self.name == typed
                     || self.device() == Some(bare)
                     || self
                         .owner
                         .as_ref()
-                        .is_some_and(|owner| owner.id == typed || owner.names.iter().any(|name| name == typed))
+                        .is_some_and(|owner| owner.id == typed || owner.names.iter().any(|name| name == bare))
             }
         }
     }
@@ -118,6 +118,17 @@ pub fn known((metadata, superblock): (&Path, u64), active: &[Active], exact: Opt
         None => None,
     };
     Ok(Some(Known { volumes, ends, shares }))
+}
+
+/// Whether LVM may know more of a pool's volumes: not where each is claimed by a consumer or up as somebody else's device,
+/// and LVM's own backup tells of none in the group. To ask it costs more than all the rest.
+pub fn lvm_may_know(pool: &Pool, active: &[Active], known: &Looked<Known>, claims: &[Looked<Claims>]) -> bool {
+    let (Ok(known), Ok(name)) = (known, LvmName::parse(&pool.name)) else { return true };
+    let up = active.iter().filter(|volume| !volume.of_lvm).map(|volume| volume.thin_id);
+    let claimed = claims.iter().flatten().flat_map(|claims| &claims.claims).map(|claim| claim.thin_id);
+    let others: BTreeSet<u64> = up.chain(claimed).collect();
+    let all = known.volumes.keys().all(|id| others.contains(id));
+    !all || active.iter().any(|volume| volume.of_lvm) || !pools::hinted_without_volumes(&name)
 }
 
 /// Everything that is said of a pool's volumes.
@@ -233,7 +244,7 @@ fn up(volumes: &mut BTreeMap<u64, Volume>, active: Active) {
 
 /// The chunk size of a pool, up or down.
 fn chunk(pool: &Pool) -> Option<Bytes> {
-    let live = pool.live.as_ref().and_then(super::pools::Live::chunk);
+    let live = pool.live.as_ref().and_then(pools::Live::chunk);
     let lvm = || pool.lvm.as_ref().map(|side| Bytes(side.row.chunk_size));
     live.or_else(lvm).or_else(|| pool.recorded().map(register::Record::chunk))
 }
@@ -276,7 +287,9 @@ impl Books<'_> {
             volume.name = short(claim);
             volume.size = volume.size.or(claim.size);
             volume.origin = claim.origin.and_then(name);
-            volume.owner = Some(claim.owner.clone());
+            let Owner { kind, id, names } = claim.owner.clone();
+            let names = names.into_iter().map(printable).collect();
+            volume.owner = Some(Owner { kind, id: printable(id), names });
         }
     }
 
@@ -334,13 +347,18 @@ impl Books<'_> {
     }
 }
 
+/// What stands in a consumer's file may hold anything.
+fn printable(text: String) -> String {
+    if text.contains(char::is_control) { text.replace(char::is_control, "\u{fffd}") } else { text }
+}
+
 /// What a consumer's volume is called here: as Docker abbreviates it, and by containerd's number.
 fn short(claim: &Claim) -> String {
     if let Some((_, number)) = claim.key.rsplit_once("-snap-") {
-        return format!("snap-{number}");
+        return printable(format!("snap-{number}"));
     }
     let init = if claim.key.ends_with("-init") { "-init" } else { "" };
-    claim.key.chars().take(12).collect::<String>() + init
+    printable(claim.key.chars().take(12).collect::<String>() + init)
 }
 
 fn is_on(row: &LvRow, pool: &Pool) -> bool {

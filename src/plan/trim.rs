@@ -4,7 +4,7 @@ use super::activation::{Chosen, choose};
 use super::discards::well;
 use super::refusal::{Reasons, Refusal};
 use super::step::{Discards, Step};
-use super::volume::others;
+use super::volume::{is_meant, others};
 use super::{Plan, Planned};
 use crate::names::quoted;
 use crate::observe::Looked;
@@ -133,8 +133,7 @@ fn chosen<'a>(request: &Request, pool: &Pool, volumes: &'a [Target], reasons: &m
     }
     let mut found: Vec<&Target> = Vec::new();
     for word in &request.volumes {
-        let id = word.strip_prefix("id:").and_then(|id| id.parse::<u64>().ok());
-        let is_it = |volume: &&Target| volume.name == *word || (id.is_some() && volume.thin_id == id);
+        let is_it = |one: &&Target| is_meant(word, &one.name, one.dm_name.as_deref().unwrap_or_default(), one.thin_id);
         match volumes.iter().find(is_it) {
             Some(volume) if found.contains(&volume) => {}
             Some(volume) => found.push(volume),
@@ -155,6 +154,7 @@ mod tests {
     fn facts(pool: Pool, consumers: Vec<Consumer>) -> Facts {
         let mount = |options: &str| Mount {
             number: (254, 3),
+            of_source: None,
             source: "/dev/mapper/p-web".to_owned(),
             root: "/".to_owned(),
             place: "/srv/a b".to_owned(),

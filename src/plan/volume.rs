@@ -19,7 +19,7 @@ use crate::names::{LvmName, means};
 use crate::observe::Looked;
 use crate::observe::consumers::Consumer;
 use crate::observe::device::Above;
-use crate::observe::lvm::LvRow;
+use crate::observe::lvm::{LvRow, Lvm};
 use crate::observe::pools::{Kind, LvmSide, Pool};
 use crate::observe::profile::NEVER;
 use crate::observe::register::{Record, Volume, is_dockers_own};
@@ -90,13 +90,18 @@ pub fn others(
         reasons.add_with_hint(format!("{who} runs and is configured for {wants}."), hint(who));
     }
     let own = pool.figures().map(|figures| figures.transaction_id);
-    let known = pool.lvm.as_ref().and_then(|side| side.row.transaction_id.parse::<u64>().ok());
-    if let Some((own, known)) = own.zip(known).filter(|(own, known)| own > known) {
+    if let Some((own, known)) = own.zip(last_known_transaction(pool)).filter(|(own, known)| own > known) {
         reasons.add_with_hint(
-            format!("{name} is at transaction {own}, and LVM at {known}: another program makes the volumes in it."),
+            format!("{name} is at transaction {own}, and was at {known} as far as is known here: another program makes volumes in it."),
             format!("see what is in it: dmtool volume list {name}"),
         );
     }
+}
+
+/// What a pool counts where nobody else makes volumes in it: LVM's number; that of the register, since dmtool counts none.
+fn last_known_transaction(pool: &Pool) -> Option<u64> {
+    let of_lvm = pool.lvm.as_ref().and_then(|side| side.row.transaction_id.parse::<u64>().ok());
+    of_lvm.or_else(|| pool.recorded().map(|record| record.transaction_id))
 }
 
 /// Whether a pool takes new volumes: it is up, it can be written to, and there is room.
@@ -170,11 +175,29 @@ fn is_in(row: &LvRow, pool: &LvmName) -> bool {
     row.segtype == "thin" && row.pool_lv == pool.lv.as_str() && row.vg_name == pool.vg.as_str()
 }
 
-/// What the operator calls a volume: its name, or its number as `id:7`.
-fn is_meant(typed: &str, name: &str, device: &str, id: Option<u64>) -> bool {
+/// LVM removes with a volume what depends on it, such as a snapshot of the older kind, or a volume of another pool that
+/// begins as this one.
+fn no_dependents(of: &LvRow, pool: &LvmName, lvm: Option<&Lvm>, reasons: &mut Reasons) {
+    let rows = lvm.into_iter().flat_map(|lvm| &lvm.lvs);
+    let depends = |row: &&LvRow| row.vg_name == of.vg_name && row.origin == of.lv_name && !is_in(row, pool);
+    for row in rows.filter(depends) {
+        let (vg, lv) = (&row.vg_name, &row.lv_name);
+        reasons.add_with_hint(
+            format!("{vg}/{lv} depends on {vg}/{}, and would go with it.", of.lv_name),
+            format!("if it is not needed: lvremove {vg}/{lv}"),
+        );
+    }
+}
+
+/// What the operator calls a volume: its name, its device, `VG/LV`, or its number as `id:7`.
+pub fn is_meant(typed: &str, name: &str, device: &str, id: Option<u64>) -> bool {
     match typed.strip_prefix("id:") {
         Some(number) => number.parse().ok().is_some_and(|number: u64| id == Some(number)),
-        None => typed == name || typed.strip_prefix("/dev/mapper/").unwrap_or(typed) == device,
+        None => {
+            typed == name
+                || typed.strip_prefix("/dev/mapper/").unwrap_or(typed) == device
+                || LvmName::parse(typed).is_ok_and(|volume| volume.dm_name() == device)
+        }
     }
 }
 
@@ -182,11 +205,7 @@ fn is_meant(typed: &str, name: &str, device: &str, id: Option<u64>) -> bool {
 fn lvm_volume<'a>(pool: &LvmName, typed: &str, facts: &'a Facts) -> Option<(&'a LvRow, LvmName)> {
     let rows = facts.ground.lvm.iter().flat_map(|lvm| &lvm.lvs).filter(|row| is_in(row, pool));
     let named = rows.filter_map(|row| Some((row, LvmName::parse(&format!("{}/{}", row.vg_name, row.lv_name)).ok()?)));
-    let short =
-        |name: &LvmName| typed == name.to_string() || typed.strip_prefix("/dev/") == Some(name.to_string().as_str());
-    named
-        .into_iter()
-        .find(|(row, name)| short(name) || is_meant(typed, &row.lv_name, &name.dm_name(), row.thin_id.parse().ok()))
+    named.into_iter().find(|(row, name)| is_meant(typed, &row.lv_name, &name.dm_name(), row.thin_id.parse().ok()))
 }
 
 /// The volume of the register that is meant.

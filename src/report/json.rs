@@ -104,8 +104,22 @@ pub fn volume(pool: &Pool, volume: &Volume, uses: Option<&Looked<Vec<String>>>) 
     })
 }
 
-/// The object of `volume orphans`.
-pub fn orphans(of: &Pool, inventory: &Inventory, found: &Orphans<'_>) -> Value {
+/// The object of `volume orphans`; with doubts, nothing of it is removed.
+pub fn orphans(of: &Pool, inventory: &Inventory, found: &Orphans<'_>, doubts: &[String]) -> Value {
+    json!({
+        "dmtool": FORMAT,
+        "command": "volume orphans",
+        "changed": false,
+        "complete": inventory.complete,
+        "removable": inventory.complete && doubts.is_empty(),
+        "warnings": inventory.warnings.iter().chain(doubts).collect::<Vec<_>>(),
+        "pool": pool(of),
+        "orphans": orphans_of(of, found),
+    })
+}
+
+/// Each with what it is.
+pub fn orphans_of(of: &Pool, found: &Orphans<'_>) -> Value {
     let one = |(what, volume): (&str, &Volume)| {
         let mut object = one_volume(of, volume);
         if let Some(fields) = object.as_object_mut() {
@@ -113,16 +127,7 @@ pub fn orphans(of: &Pool, inventory: &Inventory, found: &Orphans<'_>) -> Value {
         }
         object
     };
-    let orphans: Vec<Value> = super::volumes::kinds(found).into_iter().map(one).collect();
-    json!({
-        "dmtool": FORMAT,
-        "command": "volume orphans",
-        "changed": false,
-        "complete": inventory.complete,
-        "warnings": inventory.warnings,
-        "pool": pool(of),
-        "orphans": orphans,
-    })
+    super::volumes::kinds(found).into_iter().map(one).collect()
 }
 
 fn one_volume(pool: &Pool, volume: &Volume) -> Value {

@@ -46,6 +46,16 @@ pub fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
+/// JSON escapes the first 32 characters of itself; those from DEL to U+009F, which begin commands on some terminals, stand in
+/// it only within strings.
+fn escaped(json: &str) -> String {
+    let raw = |c: char| ('\u{7f}'..='\u{9f}').contains(&c);
+    if !json.contains(raw) {
+        return json.to_owned();
+    }
+    json.chars().map(|c| if raw(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() }).collect()
+}
+
 impl Voice {
     fn colored(self, terminal: bool) -> bool {
         match self.color {
@@ -107,7 +117,7 @@ impl Voice {
     }
 
     pub fn json(self, value: &Value) {
-        let _ = writeln!(std::io::stdout(), "{value:#}");
+        let _ = writeln!(std::io::stdout(), "{}", escaped(&format!("{value:#}")));
     }
 
     /// One object in one line, for a stream of them.
@@ -115,7 +125,7 @@ impl Voice {
     /// # Errors
     /// Nobody reads any more.
     pub fn json_line(self, value: &Value) -> std::io::Result<()> {
-        writeln!(std::io::stdout(), "{value}")?;
+        writeln!(std::io::stdout(), "{}", escaped(&value.to_string()))?;
         std::io::stdout().flush()
     }
 

@@ -145,6 +145,7 @@ mod tests {
     fn target(mapped: Bytes, in_use: Bytes, options: &str) -> Target {
         let mount = Mount {
             number: (254, 3),
+            of_source: None,
             source: "/dev/mapper/loop-web".to_owned(),
             root: "/".to_owned(),
             place: "/srv".to_owned(),

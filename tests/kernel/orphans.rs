@@ -59,7 +59,12 @@ fn what_has_lost_its_other_half() {
         // One that cannot be seen is not taken for one that is not there.
         sh("dmsetup message loop 0 reserve_metadata_snap");
         assert_eq!(json("volume orphans loop").1["complete"], false);
+        dmtool("volume orphans loop --remove --yes").assert().code(3).stderr(contains("Not all volumes of loop"));
         sh("dmsetup message loop 0 release_metadata_snap");
+        dmtool("deactivate loop").assert().success();
+        assert_eq!(found("loop"), "orphan 901");
+        dmtool("volume orphans loop --remove --yes").assert().code(3).stderr(contains("loop is down"));
+        dmtool("activate loop").assert().success();
         dmtool("volume orphans loop --remove --yes").assert().success();
         dmtool("teardown loop --yes").assert().success();
         no_var();
@@ -83,7 +88,7 @@ fn orphans_of_lvm() {
         dmtool("volume orphans docker/thinpool --remove --yes")
             .assert()
             .code(3)
-            .stderr(contains("whose books are not known"));
+            .stderr(contains("another program makes volumes in it"));
         sh(&format!("dmsetup message docker-thinpool-tpool 0 'set_transaction_id 99 {own}'; dmsetup remove y"));
         dmtool("volume orphans docker/thinpool --remove --yes").assert().success();
         assert_eq!(sh("lvs --noheadings -o lv_name -S pool_lv=thinpool docker"), "web");
@@ -143,10 +148,27 @@ fn volumes_that_dockers_files_know_are_no_orphans() {
             (
                 format!("mv {metadata} {metadata}.away"),
                 format!("mv {metadata}.away {metadata}"),
-                "no record of its volumes is there",
+                "no record of its volumes is in",
             ),
             ("echo '{' > /etc/docker/daemon.json".to_owned(), DOCKERS.to_owned(), "reading /etc/docker/daemon.json"),
             ("rm /etc/docker/daemon.json".to_owned(), DOCKERS.to_owned(), "is configured for no pool"),
+            // An older copy, that of another pool, and a folder that a Docker has just made.
+            (
+                "dmsetup message docker-thinpool 0 'set_transaction_id 2 9'".to_owned(),
+                "dmsetup message docker-thinpool 0 'set_transaction_id 9 2'".to_owned(),
+                "ends at 2",
+            ),
+            (
+                format!("mv {metadata} {metadata}.away && mkdir {metadata}"),
+                format!("rmdir {metadata} && mv {metadata}.away {metadata}"),
+                "has no volume at all",
+            ),
+            (
+                r#"cp -a /etc/containerd /run/; echo 'imports = ["/etc/x/*.toml"]' > /etc/containerd/config.toml"#
+                    .to_owned(),
+                "cp -a /run/containerd /etc/".to_owned(),
+                "in other files, too",
+            ),
         ] {
             sh(&breaks);
             refused(why);
@@ -209,6 +231,9 @@ fn a_used_pool_of_lvm_as_new() {
             dmtool("volume recycle docker/thinpool --yes").assert().success();
             new();
         }
+        sh("lvchange -an docker/thinpool");
+        dmtool("volume recycle docker/thinpool --yes").assert().success();
+        new();
         // As Docker leaves one: nothing of LVM's in it.
         sh(
             "dmsetup message docker-thinpool 0 'create_thin 1' && dmsetup message docker-thinpool 0 'set_transaction_id 0 5'",

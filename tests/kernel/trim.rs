@@ -186,7 +186,7 @@ fn volumes_of_others_are_left_to_them() {
         );
         dmtool("volume trim vg/pool").assert().success().stdout(contains("theirs on /mnt"));
         sh("dmsetup message vg-pool 0 'set_transaction_id 0 3'");
-        dmtool("volume trim vg/pool").assert().code(3).stderr(contains("vg/pool is at transaction 3, and LVM at 0"));
+        dmtool("volume trim vg/pool").assert().code(3).stderr(contains("vg/pool is at transaction 3, and was at 0"));
         sh("dmsetup message vg-pool 0 'set_transaction_id 3 0'");
         sh(
             "mkdir -p /etc/docker && echo '{\"storage-opts\": [\"dm.thinpooldev=/dev/mapper/vg-pool\"]}' > /etc/docker/daemon.json",

@@ -1,6 +1,6 @@
 //! `dmtool volume create`, `snapshot`, `mount`, `unmount` and `remove`.
 
-use super::register::{no_var, var};
+use super::register::{no_var, record, var};
 use super::volume_list::with_id;
 use crate::harness::*;
 use predicates::str::contains;
@@ -86,6 +86,12 @@ fn volumes_of_lvm_half_made() {
         sh("lvcreate -q -s -n kept docker/web");
         dmtool("volume snapshot docker/thinpool web kept").assert().success();
         assert_eq!(sh("lvs --noheadings -o lv_active docker/kept"), "active");
+        // What LVM would take along is named.
+        sh("lvcreate -q -s -L 32M -n cow docker/kept");
+        let along = dmtool("volume remove docker/thinpool kept --yes").assert().code(3);
+        along.stderr(contains("docker/cow depends on docker/kept"));
+        dmtool("volume recycle docker/thinpool --yes").assert().code(3).stderr(contains("docker/cow depends on"));
+        sh("lvremove -q --yes docker/cow");
         dmtool("volume remove docker/thinpool web kept --yes").assert().success();
         dmtool("teardown docker/thinpool --yes").assert().success();
     });
@@ -178,6 +184,14 @@ fn bare_volumes_half_made() {
         assert_eq!(json("volume show loop before").1["volume"]["state"], "missing");
         dmtool("volume remove loop before --yes").assert().success();
         assert_eq!(json("volume list").1["volumes"].as_array().map(Vec::len), Some(1));
+        // Announced with a number that is somebody's.
+        sh("dmsetup message loop 0 'create_thin 5'");
+        let announced = announced.replace("before", "never").replace("\"thin_id\": 1", "\"thin_id\": 5");
+        sh(&format!("sed -i 's/^    }}$/    }}{announced}/' /var/lib/dmtool/pools/loop.json"));
+        dmtool("volume remove loop never --yes").assert().success().stderr(contains("was never complete"));
+        assert_eq!(json("volume show loop id:5").1["volume"]["state"], "inactive");
+        assert!(!record().to_string().contains("never"));
+        sh("dmsetup message loop 0 'delete 5'");
         // A stranger's is not taken for a volume of ours.
         sh("dmsetup message loop 0 'create_thin 9' && dmsetup create x --table '0 2048 thin /dev/mapper/loop 9'");
         dmtool("volume remove loop x --yes").assert().code(3).stderr(contains("in nobody's books"));
@@ -226,14 +240,15 @@ fn pools_that_take_no_volumes() {
         let pool = sh("dmsetup ls | grep -o '^docker-thinpool-tpool'");
         let own = sh(&format!("dmsetup status {pool}")).split(' ').nth(3).expect("a transaction id").to_owned();
         sh(&format!("dmsetup message {pool} 0 'set_transaction_id {own} 77'"));
-        refused("create docker/thinpool new 1G", "is at transaction 77, and LVM at");
-        refused("remove docker/thinpool web --yes", "is at transaction 77, and LVM at");
+        refused("create docker/thinpool new 1G", "is at transaction 77, and was at");
+        refused("remove docker/thinpool web --yes", "is at transaction 77, and was at");
         sh(&format!("dmsetup message {pool} 0 'set_transaction_id 77 {own}'"));
         // Full: nothing new, and a volume goes all the same.
         sh("lvchange --errorwhenfull y docker/thinpool");
         try_sh("dd if=/dev/zero of=/dev/docker/web bs=4M oflag=direct status=none");
         refused("create docker/thinpool new 1G", "docker/thinpool is full");
         refused("snapshot docker/thinpool web new", "docker/thinpool is full");
+        assert_eq!(json("volume create docker/thinpool web 5G").1["changed"], false, "what is there is there");
         dmtool("volume remove docker/thinpool web --yes").assert().success();
         dmtool("volume create docker/thinpool new 1G").assert().success();
         // In error.
@@ -283,6 +298,10 @@ fn mounted_and_unmounted() {
                 .assert()
                 .success()
                 .stdout(contains("is mounted on /run/m/other"));
+            // Not what somebody has mounted over it.
+            sh("mount -t tmpfs over /run/m/other");
+            refused(&format!("volume unmount {pool} before"), "over is mounted over it on /run/m/other");
+            sh("umount /run/m/other");
             // Everywhere it is mounted, the last first; and in use.
             sh("mkdir -p /run/m/third && mount --bind /run/m/other /run/m/third");
             sh("sleep 1000 </run/m/third/file >/dev/null 2>&1 &");

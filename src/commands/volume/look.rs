@@ -5,9 +5,9 @@ use crate::commands::metadata::view::{self, View};
 use crate::exit::{Kind, Problem};
 use crate::names::means;
 use crate::observe::lvm::{self, Lvm};
-use crate::observe::owners::{self, Claims};
+use crate::observe::owners::{self, Claims, OwnerKind};
 use crate::observe::pools::{self, Kind as Of, Pool};
-use crate::observe::volumes::{self, Inventory, Sources};
+use crate::observe::volumes::{self, Inventory, Sources, Standing};
 use crate::observe::{Host, Looked, looked, register};
 use crate::plan::activation::{Chosen, choose};
 use crate::sys::signal::Stop;
@@ -29,17 +29,35 @@ pub fn look(verb: &'static str, chosen: &Chosen, exact: bool, globals: &Globals)
         Stop::listen().map_err(|why| Problem::from_error(Kind::Refused, "signals cannot be listened to", &why))?;
     let mut host = Host::new(globals.lock_limit);
     let busy = exact.then(|| globals.voice.busy("counting what the volumes share"));
-    let seen = seen(verb, chosen, exact.then_some(&stop), &mut host);
+    let seen = seen_with(verb, chosen, exact.then_some(&stop), Books::AsFarAsNeeded, &mut host);
     drop(busy);
     seen?.ok_or_else(|| view::interrupted(verb))
 }
 
-/// As [`look`]; none where somebody asked for an end while it was counted what volumes share.
+/// How much is asked whose a volume is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Books {
+    /// LVM only where it may know more than is known already.
+    AsFarAsNeeded,
+    All,
+}
+
+/// As [`look`], everybody asked; none where somebody asked for an end while it was counted what volumes share.
 ///
 /// # Errors
 /// There is no such pool, or it could not be looked for.
 pub fn seen(verb: &str, chosen: &Chosen, exact: Option<&Stop>, host: &mut Host) -> Result<Option<Seen>, Problem> {
-    let (pool, mut lvm) = find(verb, chosen, host)?;
+    seen_with(verb, chosen, exact, Books::All, host)
+}
+
+fn seen_with(
+    verb: &str,
+    chosen: &Chosen,
+    exact: Option<&Stop>,
+    books: Books,
+    host: &mut Host,
+) -> Result<Option<Seen>, Problem> {
+    let (mut pool, mut lvm) = find(verb, chosen, books, host)?;
     let active = pool.live.as_ref().map_or_else(|| Ok(Vec::new()), volumes::active_on);
     let view = view::view(&pool, lvm.as_ref(), host.lock_limit);
     let known = match known(view, active.as_deref().unwrap_or_default(), exact) {
@@ -49,15 +67,27 @@ pub fn seen(verb: &str, chosen: &Chosen, exact: Option<&Stop>, host: &mut Host) 
     };
     // After the ids: each of them writes a volume down before it makes it.
     let claims = owners::of(&pool);
+    let unasked = pool.kind == Of::Lvm && lvm.is_none();
+    if unasked && volumes::lvm_may_know(&pool, active.as_deref().unwrap_or_default(), &known, &claims) {
+        (pool, lvm) = find(verb, chosen, Books::All, host)?;
+    }
     let inventory = |lvm: Option<&Lvm>| {
         let (active, known) = (active.clone(), known.clone());
         volumes::inventory(Sources { pool: &pool, active, known, lvm, claims: &claims })
     };
     let mut found = inventory(lvm.as_ref());
-    // LVM was asked before.
-    if lvm.is_some() && found.volumes.iter().any(|volume| volume.owner.is_none()) {
-        lvm = Some(lvm::look(host).map_err(|why| view::unseen(&pool.name, &why))?);
-        found = inventory(lvm.as_ref());
+    // LVM was asked before the ids were read: what it has made since is no orphan, and what only it knows by now is not
+    // missing.
+    if let Some(before) = lvm.take() {
+        let nobodys = found.volumes.iter().any(|volume| volume.owner.is_none());
+        let now = if nobodys { lvm::look(host).map_err(|why| view::unseen(&pool.name, &why))? } else { before.clone() };
+        found = inventory(Some(&now));
+        let is_new = |id: &str| before.lvs.iter().all(|row| row.lv_uuid != id);
+        for volume in found.volumes.iter_mut().filter(|volume| volume.standing == Standing::Missing) {
+            if volume.owner.as_ref().is_some_and(|owner| owner.kind == OwnerKind::Lvm && is_new(&owner.id)) {
+                volume.standing = Standing::Inactive;
+            }
+        }
     }
     Ok(Some(Seen { pool, inventory: found, claims }))
 }
@@ -69,9 +99,9 @@ pub fn known(view: Looked<View>, active: &[volumes::Active], exact: Option<&Stop
     view.was_kept().and(known)
 }
 
-/// The pool that is meant. The kernel and the register know bare ones; LVM, which takes its time, is asked where the pool is
-/// its own or may be.
-fn find(verb: &str, chosen: &Chosen, host: &mut Host) -> Result<(Pool, Option<Lvm>), Problem> {
+/// The pool that is meant. The kernel and the register know bare ones, and those that are up; LVM, which takes its time, is
+/// asked where the pool is neither, or all books are wanted.
+fn find(verb: &str, chosen: &Chosen, books: Books, host: &mut Host) -> Result<(Pool, Option<Lvm>), Problem> {
     let register = register::read();
     let active = looked(host.active_pools());
     let quick =
@@ -83,7 +113,7 @@ fn find(verb: &str, chosen: &Chosen, host: &mut Host) -> Result<(Pool, Option<Lv
             Chosen::Only | Chosen::All => Vec::new(),
         };
         if let [pool] = named[..]
-            && pool.kind != Of::Lvm
+            && (pool.kind != Of::Lvm || (pool.live.is_some() && books == Books::AsFarAsNeeded))
         {
             return Ok((pool.clone(), None));
         }

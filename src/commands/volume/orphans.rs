@@ -4,12 +4,12 @@ use super::look::{Seen, seen};
 use crate::commands::metadata::view::{self, told};
 use crate::commands::{Globals, Verb, drive};
 use crate::exit::Problem;
-use crate::observe::{Host, host, owners};
+use crate::observe::{Host, consumers, host, owners};
 use crate::plan::Plan;
 use crate::plan::activation::Chosen;
 use crate::plan::preflight::{self, Needs};
 use crate::plan::refusal::Refusal;
-use crate::plan::volume::orphans::{Facts, orphans, remove};
+use crate::plan::volume::orphans::{Facts, doubts, orphans, remove};
 use crate::report::{json, volumes as report};
 use serde_json::Value;
 
@@ -36,11 +36,12 @@ pub fn run(args: Args, globals: &Globals) -> Result<(), Problem> {
     }
     let facts = told(Remove::NAME, globals, facts(&args.pool, &mut Host::new(globals.lock_limit)))?;
     let found = orphans(&facts);
-    for warning in &facts.inventory.warnings {
+    let doubts = doubts(&facts, &found);
+    for warning in facts.inventory.warnings.iter().chain(&doubts) {
         globals.voice.warn(warning);
     }
     if globals.voice.json {
-        globals.voice.json(&json::orphans(&facts.pool, &facts.inventory, &found));
+        globals.voice.json(&json::orphans(&facts.pool, &facts.inventory, &found, &doubts));
     } else {
         globals.voice.answer(&report::orphans(&facts.pool.name, &facts.inventory, &found));
     }
@@ -50,7 +51,8 @@ pub fn run(args: Args, globals: &Globals) -> Result<(), Problem> {
 fn facts(pool: &str, host: &mut Host) -> Result<Facts, Problem> {
     let seen = seen(Remove::NAME, &Chosen::One(pool.to_owned()), None, host)?;
     let Seen { pool, inventory, claims } = seen.ok_or_else(|| view::interrupted(Remove::NAME))?;
-    Ok(Facts { pool, inventory, claims, strayed: owners::strayed() })
+    let at_work = consumers::at_work();
+    Ok(Facts { pool, inventory, claims, strayed: owners::strayed(), at_work })
 }
 
 struct Remove {
@@ -86,6 +88,10 @@ impl Verb for Remove {
 
     fn pool(&self, facts: &Self::Facts) -> Value {
         facts.as_ref().map_or(Value::Null, |facts| json::pool(&facts.pool))
+    }
+
+    fn more(&self, facts: &Self::Facts) -> Option<(&'static str, Value)> {
+        facts.as_ref().ok().map(|facts| ("orphans", json::orphans_of(&facts.pool, &orphans(facts))))
     }
 
     fn success(&self, _facts: &Self::Facts, changed: bool) -> String {

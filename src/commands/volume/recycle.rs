@@ -6,7 +6,7 @@ use crate::commands::metadata::view;
 use crate::commands::{Globals, Verb, drive};
 use crate::exit::Problem;
 use crate::observe::metadata::{self, Head};
-use crate::observe::{Host, Looked, Unseen, host};
+use crate::observe::{Host, Looked, Unseen, consumers, host};
 use crate::plan::Plan;
 use crate::plan::activation::Chosen;
 use crate::plan::preflight::{self, Needs};
@@ -59,7 +59,7 @@ impl Recycle {
             figures.ok_or_else(|| Unseen(format!("{} tells no transaction id: it has failed", pool.name)))
         });
         let transaction_id = live.unwrap_or_else(down);
-        Ok(Facts { ground, pool, inventory, claims, transaction_id })
+        Ok(Facts { ground, pool, inventory, claims, at_work: consumers::at_work(), transaction_id })
     }
 }
 

@@ -153,6 +153,7 @@ mod tests {
     fn mount(options: &str) -> Mount {
         Mount {
             number: (254, 3),
+            of_source: None,
             source: "/dev/mapper/vg-web".to_owned(),
             root: "/".to_owned(),
             place: "/srv".to_owned(),

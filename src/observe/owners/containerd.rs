@@ -20,7 +20,7 @@ pub fn containerd(root_path: &str, pool: &str) -> Looked<Claims> {
     let path = Path::new(root_path).join(format!("{pool}.db"));
     let place = path.display().to_string();
     let mut found =
-        Claims { who: "containerd", place, recorded: false, claims: Vec::new(), open: None, damaged: Vec::new() };
+        Claims { who: "containerd", place, recorded: false, claims: Vec::new(), open: Vec::new(), damaged: Vec::new() };
     let Some(bytes) = bolt::read(&path)? else { return Ok(found) };
     found.recorded = true;
     let of_file = |path: &Path| {

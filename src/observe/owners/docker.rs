@@ -19,13 +19,13 @@ pub fn docker(root: &str) -> Looked<Claims> {
         place: root.to_owned(),
         recorded: false,
         claims: Vec::new(),
-        open: None,
+        open: Vec::new(),
         damaged: Vec::new(),
     };
     for root in roots(Path::new(root))? {
         let Record { open, volumes, damaged } = record(&root)?;
         found.recorded = true;
-        found.open = found.open.or(open);
+        found.open.extend(open);
         found.damaged.extend(damaged);
         let images = Images::look(&root, &mut found.damaged);
         let prefix = device_prefix(&root);

@@ -11,6 +11,8 @@ use std::collections::BTreeSet;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Active {
     pub dm_name: String,
+    /// LVM made it.
+    pub of_lvm: bool,
     pub thin_id: u64,
     pub size: Bytes,
     /// Absent where it has failed.
@@ -33,13 +35,14 @@ pub fn active_on(live: &Live) -> Looked<Vec<Active>> {
         }
         let table = looked(control.look(&entry.name, Ask::Table))?;
         // LVM's own layer over a pool stands there too.
+        let of_lvm = table.uuid.starts_with("LVM-");
         let [table] = table.targets.as_slice() else { continue };
         if table.kind != "thin" {
             continue;
         }
         let status = looked(control.look(&entry.name, Ask::Status))?;
         let status = status.targets.first().map(|target| target.params.as_str()).unwrap_or_default();
-        found.push(parse(&entry.name, table.length, &table.params, status)?);
+        found.push(Active { of_lvm, ..parse(&entry.name, table.length, &table.params, status)? });
     }
     found.sort_by_key(|volume| volume.thin_id);
     Ok(found)
@@ -59,6 +62,7 @@ fn parse(dm_name: &str, length: u64, table: &str, status: &str) -> Looked<Active
     let mut words = status.split_whitespace().map(|word| word.parse::<u64>().ok());
     Ok(Active {
         dm_name: dm_name.to_owned(),
+        of_lvm: false,
         thin_id: id.ok_or_else(|| Unseen(format!("the kernel says no thin id of {dm_name}")))?,
         size: Sectors(length).bytes(),
         mapped: words.next().flatten().map(|sectors| Sectors(sectors).bytes()),

@@ -39,7 +39,6 @@ pub fn create(request: &Request, facts: &Facts, fs: &FileSystem) -> Result<Plan,
     let mut plan = Plan::default();
     let mut reasons = Reasons::default();
     let of = of(pool, facts, &mut reasons);
-    takes(pool, &mut reasons);
     match of {
         Some(Of::Lvm(name, side)) => lvm(request, (&name, side), facts, fs, &mut plan, &mut reasons),
         Some(Of::Register(record)) => match DmName::new(&format!("{}-{}", pool.name, request.name)) {
@@ -55,6 +54,9 @@ pub fn create(request: &Request, facts: &Facts, fs: &FileSystem) -> Result<Plan,
             format!("mkfs.{kind} is not installed."),
             hint.map_or(format!("install the package {package}"), |command| format!("install it: {command}")),
         );
+    }
+    if !plan.nothing_to_do() {
+        takes(pool, &mut reasons);
     }
     reasons.settle(format!("volume create of {} is refused, nothing was changed", request.name))?;
     Ok(plan)
@@ -92,7 +94,14 @@ fn lvm(
         return reasons.add(format!("{name} is there already, and is no thin volume of {pool}."));
     }
     if row.lv_size != size.0 {
-        reasons.add(format!("{name} is there already and has {}, not {size}.", Bytes(row.lv_size)));
+        let found = Bytes(row.lv_size);
+        reasons.add(format!("{name} is there already and has {found}, not {size}."));
+        if row.has_tag(UNFINISHED) {
+            reasons.add_hint(format!(
+                "it is not complete; to have it with another size: dmtool volume remove {pool} {}",
+                request.name
+            ));
+        }
     }
     plan.already(step(create));
     let up = row.lv_active == "active";

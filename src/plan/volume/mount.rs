@@ -46,7 +46,7 @@ pub struct Ground {
 impl Ground {
     fn mounts(&self) -> Result<Vec<&Mount>, String> {
         let mounts = self.mounts.as_ref().map_err(|why| format!("Could not look: {why}."))?;
-        Ok(mounts.iter().filter(|mount| Some(mount.number) == self.number).collect())
+        Ok(mounts.iter().filter(|mount| self.number.is_some_and(|number| mount.device() == number)).collect())
     }
 }
 
@@ -67,7 +67,6 @@ pub fn mount(request: &Request, place: &Place, facts: &Facts, ground: &Ground) -
     let mut plan = Plan::default();
     let mut reasons = Reasons::default();
     let of = of(pool, facts, &mut reasons);
-    changes(pool, &mut reasons);
     if let Some(volume) = of.and_then(|of| meant(request, &of, facts, &mut reasons)) {
         plan.put(volume.up, ground.number.is_some());
         let step = Step::Volume(OfVolume::Mount {
@@ -87,6 +86,9 @@ pub fn mount(request: &Request, place: &Place, facts: &Facts, ground: &Ground) -
             }
         }
     }
+    if !plan.nothing_to_do() {
+        changes(pool, &mut reasons);
+    }
     reasons.settle(format!("volume mount of {} is refused, nothing was changed", request.volume))?;
     Ok(plan)
 }
@@ -102,9 +104,15 @@ pub fn unmount(request: &Request, facts: &Facts, ground: &Ground) -> Result<Plan
         match ground.mounts() {
             Err(why) => reasons.add(why),
             // The last one covers the others.
-            Ok(mounts) => mounts.iter().rev().for_each(|mount| {
-                plan.todo(Step::Volume(OfVolume::Unmount { place: mount.place.clone() }));
-            }),
+            Ok(mounts) => {
+                for mount in mounts.iter().rev() {
+                    let over = ground.mounts.iter().flatten().rfind(|other| other.place == mount.place);
+                    if let Some(over) = over.filter(|over| !mounts.contains(over)) {
+                        reasons.add(format!("{} is mounted over it on {}.", over.source, over.place));
+                    }
+                    plan.todo(Step::Volume(OfVolume::Unmount { place: mount.place.clone() }));
+                }
+            }
         }
     }
     reasons.settle(format!("volume unmount of {} is refused, nothing was changed", request.volume))?;

@@ -1,7 +1,7 @@
 //! The plan of `dmtool volume orphans --remove`: thin ids that are in nobody's books, and books of ours that speak of volumes
 //! that the pool does not have. What a program might still know of is left alone: all its books must be there, and whole.
 
-use super::changes;
+use super::{changes, last_known_transaction};
 use crate::names::{LvmName, quoted};
 use crate::observe::owners::{Claims, OwnerKind};
 use crate::observe::pools::{Kind, Pool};
@@ -21,6 +21,8 @@ pub struct Facts {
     pub claims: Vec<Looked<Claims>>,
     /// Docker's folder, where it has a record of volumes and is configured for no pool: they may be in any.
     pub strayed: Looked<Option<String>>,
+    /// The daemons that run, whatever they are configured for.
+    pub at_work: Vec<&'static str>,
 }
 
 /// What has lost its other half.
@@ -37,7 +39,7 @@ pub struct Orphans<'a> {
 /// Sorts out what is whose.
 pub fn orphans(facts: &Facts) -> Orphans<'_> {
     let mut found = Orphans::default();
-    let open = facts.claims.iter().flatten().filter_map(|claims| claims.open.as_ref());
+    let open = facts.claims.iter().flatten().flat_map(|claims| &claims.open);
     // What Docker is about to make is not in its books yet.
     let begun: Vec<u64> = open.filter(|open| is_open(open.transaction_id, facts)).map(|open| open.thin_id).collect();
     for volume in &facts.inventory.volumes {
@@ -55,6 +57,15 @@ pub fn orphans(facts: &Facts) -> Orphans<'_> {
 /// Whether what Docker began is not at its end; not known of a pool that is down.
 fn is_open(transaction_id: u64, facts: &Facts) -> bool {
     facts.pool.figures().is_none_or(|figures| figures.transaction_id < transaction_id)
+}
+
+/// Why it cannot be said for sure what is nobody's.
+pub fn doubts(facts: &Facts, found: &Orphans<'_>) -> Vec<String> {
+    let mut reasons = Reasons::default();
+    if !found.unowned.is_empty() || !found.missing.is_empty() {
+        books(facts, found, &mut reasons);
+    }
+    reasons.into_lines()
 }
 
 /// # Errors
@@ -80,12 +91,21 @@ pub fn remove(facts: &Facts) -> Result<Plan, Refusal> {
     for volume in &found.missing {
         match forget(volume, facts) {
             Some(step) => plan.todo(Step::Volume(step)),
-            None => plan.warnings.push(format!("{name} has no volume {}: {}", volume.name, theirs(volume))),
+            None => plan.warnings.push(format!("{name} has no volume {}{}", volume.name, theirs(volume))),
         }
     }
-    if !plan.nothing_to_do() {
+    if !facts.inventory.complete {
+        reasons.add_with_hint(
+            format!("Not all volumes of {name} could be seen."),
+            format!("see how the pool is: dmtool check {name}"),
+        );
+    }
+    if !plan.nothing_to_do() || !found.unowned.is_empty() {
         books(facts, &found, &mut reasons);
         changes(&facts.pool, &mut reasons);
+    }
+    if !facts.inventory.complete {
+        facts.inventory.warnings.iter().for_each(|why| reasons.add(format!("{why}.")));
     }
     reasons.settle(format!("volume orphans of {name} removes nothing"))?;
     Ok(plan)
@@ -109,26 +129,28 @@ fn forget(volume: &Volume, facts: &Facts) -> Option<OfVolume> {
     }
 }
 
-/// What to do about a program's entry.
+/// What to do about a program's entry, where its own commands can do something.
 fn theirs(volume: &Volume) -> String {
     let Some(owner) = &volume.owner else { return String::new() };
-    let name = owner.names.first().unwrap_or(&owner.id);
+    let by_name = |name: Option<&String>| quoted(name.unwrap_or(&owner.id));
     match owner.kind {
-        OwnerKind::DockerContainer => format!("have Docker forget it: docker rm {name}"),
-        OwnerKind::DockerLayer => format!("have Docker forget the image: docker rmi {name}"),
-        _ => format!("have containerd forget it: ctr snapshots --snapshotter devmapper rm {name}"),
+        OwnerKind::DockerContainer if !volume.name.ends_with("-init") => {
+            format!("; to have Docker forget it: docker rm {}", by_name(owner.names.first()))
+        }
+        OwnerKind::DockerLayer if owner.id != "base" => {
+            format!("; to have Docker forget the image: docker rmi {}", by_name(owner.names.first()))
+        }
+        // Its own name comes behind those of its images.
+        OwnerKind::Containerd => {
+            let name = by_name(owner.names.last());
+            format!("; to have containerd forget it: ctr snapshots --snapshotter devmapper rm {name}")
+        }
+        _ => String::new(),
     }
 }
 
 /// Whether everybody's books are there and whole.
 fn books(facts: &Facts, found: &Orphans<'_>, reasons: &mut Reasons) {
-    let Pool { name, .. } = &facts.pool;
-    if !facts.inventory.complete {
-        reasons.add_with_hint(
-            format!("Not all volumes of {name} could be seen."),
-            format!("see how the pool is: dmtool check {name}"),
-        );
-    }
     let mut unseen = |why: &Unseen| reasons.add(format!("Whose the volumes are could not be looked at: {why}."));
     if let Some(Err(why)) = &facts.pool.record {
         unseen(why);
@@ -136,31 +158,14 @@ fn books(facts: &Facts, found: &Orphans<'_>, reasons: &mut Reasons) {
     if let Err(why) = &facts.strayed {
         unseen(why);
     }
-    let mut recorded = 0;
     for claims in &facts.claims {
-        let claims = match claims {
-            Ok(claims) => claims,
-            Err(why) => {
-                unseen(why);
-                continue;
-            }
-        };
-        claims.damaged.iter().for_each(&mut unseen);
-        recorded += usize::from(claims.recorded);
+        match claims {
+            Ok(claims) => claims.damaged.iter().for_each(&mut unseen),
+            Err(why) => unseen(why),
+        }
     }
-    for Claims { who, open, recorded, .. } in facts.claims.iter().flatten() {
-        if !recorded {
-            reasons.add(format!("{who} is configured for {name}, and no record of its volumes is there."));
-        }
-        if let Some(open) = open.as_ref().filter(|open| is_open(open.transaction_id, facts)) {
-            reasons.add_with_hint(
-                format!(
-                    "{who} has begun transaction {} with the thin id {}, and it is not over.",
-                    open.transaction_id, open.thin_id
-                ),
-                "let Docker finish it: systemctl start docker",
-            );
-        }
+    for claims in facts.claims.iter().flatten() {
+        book(claims, found, facts, reasons);
     }
     if let Ok(Some(root)) = &facts.strayed {
         reasons.add_with_hint(
@@ -168,26 +173,70 @@ fn books(facts: &Facts, found: &Orphans<'_>, reasons: &mut Reasons) {
             "name the pool in /etc/docker/daemon.json, or move that folder away",
         );
     }
-    if !found.unowned.is_empty() && recorded == 0 {
+    if !found.unowned.is_empty() {
         strangers(facts, reasons);
     }
 }
+
+/// Whether what a program has written down is of this pool, and all of it.
+fn book(claims: &Claims, found: &Orphans<'_>, facts: &Facts, reasons: &mut Reasons) {
+    let (name, Claims { who, place, open, recorded, .. }) = (&facts.pool.name, claims);
+    if !recorded {
+        return reasons.add(format!("{who} is configured for {name}, and no record of its volumes is in {place}."));
+    }
+    if claims.claims.is_empty() && !found.unowned.is_empty() {
+        reasons.add(format!("{who}'s record in {place} has no volume at all: it may be another one than the pool's."));
+    }
+    for open in open.iter().filter(|open| is_open(open.transaction_id, facts)) {
+        reasons.add_with_hint(
+            format!(
+                "{who} has begun transaction {} with the thin id {}, and it is not over.",
+                open.transaction_id, open.thin_id
+            ),
+            "let Docker finish it: systemctl start docker",
+        );
+    }
+    // Docker writes each transaction down before the pool counts it.
+    let last = open.iter().map(|open| open.transaction_id).max().unwrap_or(0);
+    let own = facts.pool.figures().map_or(0, |figures| figures.transaction_id);
+    if *who == DOCKER && last < own {
+        reasons.add(format!(
+            "{name} is at transaction {own}, and Docker's record in {place} ends at {last}: it is of another pool, or older."
+        ));
+    }
+    // containerd gives a number that is free by now to the next one.
+    if *who != DOCKER && facts.at_work.contains(who) {
+        reasons.add_with_hint(
+            format!("{who} runs and gives numbers out again."),
+            format!("stop it: systemctl stop {who}"),
+        );
+    }
+}
+
+const DOCKER: &str = "Docker";
 
 /// A pool that another program works on, whose books are not known here.
 fn strangers(facts: &Facts, reasons: &mut Reasons) {
     let pool = &facts.pool;
     let name = &pool.name;
-    let known = pool.lvm.as_ref().and_then(|side| side.row.transaction_id.parse::<u64>().ok());
+    let recorded = |claims: &Claims| claims.recorded;
+    let dockers = facts.claims.iter().flatten().any(|claims| claims.recorded && claims.who == DOCKER);
+    let known = last_known_transaction(pool);
     let own = pool.figures().map(|figures| figures.transaction_id);
-    if let Some((own, known)) = own.zip(known).filter(|(own, known)| own > known) {
+    if let Some((own, known)) = own.zip(known).filter(|(own, known)| own > known && !dockers) {
         reasons.add(format!(
-            "{name} is at transaction {own}, and LVM at {known}: a program makes volumes in it whose books are not known."
+            "{name} is at transaction {own}, and was at {known} as far as is known here: another program makes volumes in it."
         ));
     }
-    if pool.kind != Kind::Lvm && pool.record.is_none() {
+    if pool.kind != Kind::Lvm && pool.record.is_none() && !facts.claims.iter().flatten().any(recorded) {
         reasons.add_with_hint(
             format!("{name} is in no register: whoever made its volumes may have books of his own."),
             format!("have it remembered, with the volumes that are up: dmtool activate {name} --remember"),
         );
+    }
+    let read = facts.claims.iter().flatten().any(|claims| claims.recorded && claims.who != DOCKER);
+    let by_name = |volume: &&Volume| volume.owner.as_ref().is_some_and(|owner| owner.kind == OwnerKind::Containerd);
+    if let Some(volume) = facts.inventory.volumes.iter().find(by_name).filter(|_| !read) {
+        reasons.add(format!("{} is containerd's by its name, and no record of containerd's was found.", volume.name));
     }
 }

@@ -1,6 +1,6 @@
 //! The plan of `dmtool volume recycle`: a pool without volumes, at transaction 0, as Docker takes one over.
 
-use super::{changes, is_in};
+use super::{changes, is_in, no_dependents};
 use crate::names::{DmName, LvmName, layer_over, means};
 use crate::observe::device::Above;
 use crate::observe::lvm::LvRow;
@@ -21,6 +21,8 @@ pub struct Facts {
     pub pool: Pool,
     pub inventory: Inventory,
     pub claims: Vec<Looked<Claims>>,
+    /// The daemons that run, whatever they are configured for.
+    pub at_work: Vec<&'static str>,
     /// Of the pool: the kernel's, or the metadata's where it is down.
     pub transaction_id: Looked<u64>,
 }
@@ -77,12 +79,24 @@ fn users(facts: &Facts, reasons: &mut Reasons) {
     if is_dockers_own(name) {
         reasons.add(format!("{name} is Docker's own pool, which Docker makes anew at each start."));
     }
+    let stop = |who: &str| {
+        let unit = if who == "Docker" { "docker.socket docker" } else { "containerd" };
+        format!("stop it: systemctl stop {unit}")
+    };
     for (who, wants) in facts.ground.running.iter().filter(|(_, wants)| means(wants, name, &names)) {
-        let unit = if *who == "Docker" { "docker.socket docker" } else { "containerd" };
-        reasons.add_with_hint(
-            format!("{who} runs and is configured for {wants}."),
-            format!("stop it: systemctl stop {unit}"),
-        );
+        reasons.add_with_hint(format!("{who} runs and is configured for {wants}."), stop(who));
+    }
+    for claims in &facts.claims {
+        match claims {
+            Ok(Claims { who, place, recorded: true, .. }) if facts.at_work.contains(who) => {
+                reasons
+                    .add_with_hint(format!("{who} runs and has a record of volumes in {name} ({place})."), stop(who));
+            }
+            Err(why) if !facts.at_work.is_empty() => {
+                reasons.add(format!("Who uses {name} could not be looked at: {why}."));
+            }
+            Ok(_) | Err(_) => {}
+        }
     }
     for above in above(facts) {
         match &above.uses {
@@ -104,6 +118,7 @@ fn lvm(pool: &LvmName, side: &LvmSide, own: u64, facts: &Facts, plan: &mut Plan,
     for row in &rows {
         match LvmName::parse(&format!("{}/{}", row.vg_name, row.lv_name)) {
             Ok(volume) => {
+                no_dependents(row, pool, facts.ground.lvm.as_ref().ok(), reasons);
                 let holds = format!("the volume {volume} ({})", Bytes(row.lv_size));
                 plan.todo(Step::Volume(OfVolume::Remove { volume, holds }));
             }
@@ -117,8 +132,10 @@ fn lvm(pool: &LvmName, side: &LvmSide, own: u64, facts: &Facts, plan: &mut Plan,
         if own != 0 || !facts.inventory.volumes.is_empty() {
             let name = &facts.pool.name;
             reasons.add_with_hint(format!("{name} is down."), format!("bring it up: dmtool activate {name}"));
-        } else if counted {
-            plan.todo(Step::Volume(OfVolume::ResetLvm { pool: pool.clone() }));
+        } else {
+            if counted {
+                plan.todo(Step::Volume(OfVolume::ResetLvm { pool: pool.clone() }));
+            }
             plan.todo(Step::Activate { pool: pool.clone(), ignore_skip: false });
         }
         return;
@@ -135,9 +152,9 @@ fn lvm(pool: &LvmName, side: &LvmSide, own: u64, facts: &Facts, plan: &mut Plan,
     }
     if counted || layer_over(&live.dm_name).is_some() {
         plan.todo(Step::Deactivate { pool: pool.clone(), volumes: Vec::new() });
-        plan.steps.extend(
-            counted.then(|| crate::plan::Planned::todo(Step::Volume(OfVolume::ResetLvm { pool: pool.clone() }))),
-        );
+        if counted {
+            plan.todo(Step::Volume(OfVolume::ResetLvm { pool: pool.clone() }));
+        }
         plan.todo(Step::Activate { pool: pool.clone(), ignore_skip: false });
     }
     if !plan.nothing_to_do() {

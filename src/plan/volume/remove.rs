@@ -1,10 +1,10 @@
 //! The plan of `dmtool volume remove`.
 
-use super::{Facts, Of, above, bare_volume, changes, lvm_volume, of, the_pool};
+use super::{Facts, Of, above, bare_volume, changes, lvm_volume, no_dependents, of, the_pool};
 use crate::names::LvmName;
 use crate::observe::Looked;
 use crate::observe::pools::{Kind, Pool};
-use crate::observe::register::Record;
+use crate::observe::register::{Record, State};
 use crate::observe::thin::Discard;
 use crate::plan::Plan;
 use crate::plan::refusal::{Reasons, Refusal};
@@ -27,7 +27,6 @@ pub fn remove(request: &Request, facts: &Facts, ids: Option<&Looked<BTreeSet<u64
     let mut plan = Plan::default();
     let mut reasons = Reasons::default();
     let of = of(pool, facts, &mut reasons);
-    changes(pool, &mut reasons);
     let discard = request.discard || hands_on(pool);
     let mut seen: Vec<&String> = Vec::new();
     for typed in &request.volumes {
@@ -43,6 +42,9 @@ pub fn remove(request: &Request, facts: &Facts, ids: Option<&Looked<BTreeSet<u64
         if !found {
             unknown(pool, typed, (facts, ids), &mut plan, &mut reasons);
         }
+    }
+    if !plan.nothing_to_do() {
+        changes(pool, &mut reasons);
     }
     reasons.settle(format!("volume remove is refused, nothing was changed in {}", request.pool))?;
     Ok(plan)
@@ -97,6 +99,7 @@ fn in_use(device: &str, (pool, name): (&str, &str), facts: &Facts, reasons: &mut
 fn lvm(pool: &LvmName, typed: &str, discard: bool, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) -> bool {
     let Some((row, volume)) = lvm_volume(pool, typed, facts) else { return false };
     in_use(&volume.dm_name(), (&pool.to_string(), &row.lv_name), facts, reasons);
+    no_dependents(row, pool, facts.ground.lvm.as_ref().ok(), reasons);
     if discard {
         let up = row.lv_active == "active";
         plan.steps.extend((!up).then(|| activate(volume.clone())));
@@ -113,6 +116,18 @@ fn activate(volume: LvmName) -> crate::plan::Planned {
 
 fn bare(record: &Record, typed: &str, discard: bool, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) -> bool {
     let Some(volume) = bare_volume(record, typed) else { return false };
+    if volume.state == State::Announced {
+        // Whose its number is, is not known.
+        let mut after = record.clone();
+        after.next_thin_id = record.free_id();
+        after.volumes.retain(|kept| kept.device != volume.device);
+        plan.todo(Step::Record { record: Box::new(after), made: false });
+        plan.warnings.push(format!(
+            "{} was never complete; whether something is left of it: dmtool volume orphans {}",
+            volume.name, record.name
+        ));
+        return true;
+    }
     let (pool, device) = (record.name.clone(), volume.device.clone());
     in_use(device.as_str(), (pool.as_str(), &volume.name), facts, reasons);
     match facts.ground.around().is_up(&pool, volume) {

@@ -22,11 +22,13 @@ pub fn snapshot(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
     let mut plan = Plan::default();
     let mut reasons = Reasons::default();
     let of = of(pool, facts, &mut reasons);
-    takes(pool, &mut reasons);
     match of {
         Some(Of::Lvm(name, _)) => lvm(request, &name, facts, &mut plan, &mut reasons),
         Some(Of::Register(record)) => bare(request, record, facts, &mut plan, &mut reasons),
         None => {}
+    }
+    if !plan.nothing_to_do() {
+        takes(pool, &mut reasons);
     }
     reasons.settle(format!("volume snapshot of {} is refused, nothing was changed", request.origin))?;
     Ok(plan)

@@ -117,7 +117,7 @@ fn layers_images_and_containers() {
         ]
     );
     assert_eq!(found.damaged, []);
-    assert_eq!(found.open, Some(Open { transaction_id: 7, thin_id: 5, key: "base".to_owned() }));
+    assert_eq!(found.open, [Open { transaction_id: 7, thin_id: 5, key: "base".to_owned() }]);
     let web = found.claims.iter().find(|claim| claim.thin_id == 5).expect("it is there");
     assert_eq!((web.owner.id.clone(), web.key.clone()), (hex("c0"), hex("f3")));
     assert_eq!((web.size, web.transaction_id, web.state), (Some(Bytes(10 << 30)), Some(7), State::Used));
