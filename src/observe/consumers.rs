@@ -51,40 +51,75 @@ pub fn containerd_pool() -> Looked<Option<String>> {
 /// Those of them that run: who, and the pool as it is configured. Docker may have it on its command line, too, and
 /// containerd in a file that its command line names; a file that cannot be read hides nobody else.
 pub fn running() -> Vec<(&'static str, String)> {
+    let daemons = Daemons::look();
     let mut found = Vec::new();
-    if let Some(words) = exec::words_of(&DAEMONS) {
-        let told = words.iter().filter_map(|word| Some(word.split_once("dm.thinpooldev=")?.1.to_owned()));
+    if daemons.docker.is_some() {
+        let told = daemons.told().map(str::to_owned);
         found.extend(docker_pool().ok().flatten().into_iter().chain(told).map(|pool| ("Docker", pool)));
     }
-    if containerd_runs() {
-        let pools = containerd_files().into_iter().filter_map(|file| snapshotter(&file).ok()?.pool);
+    if daemons.containerd.is_some() {
+        let pools = daemons.containerd_files().into_iter().filter_map(|file| snapshotter(&file).ok()?.pool);
         found.extend(pools.map(|pool| ("containerd", pool)));
     }
     found
 }
 
-/// The daemons that run, whatever they are configured for.
-pub fn at_work() -> Vec<&'static str> {
-    let both = [("Docker", docker_runs()), ("containerd", containerd_runs())];
-    both.into_iter().filter(|(_, runs)| *runs).map(|(who, _)| who).collect()
+/// The daemons that run, by one look at all processes: with the words that they were started with.
+#[derive(Debug, Default)]
+pub struct Daemons {
+    pub docker: Option<Vec<String>>,
+    pub containerd: Option<Vec<String>>,
+}
+
+impl Daemons {
+    pub fn look() -> Daemons {
+        let mut found = Daemons::default();
+        let names = [DAEMONS, CONTAINERDS].concat();
+        for (name, words) in exec::words_of_each(&names) {
+            let of = if DAEMONS.contains(&name) { &mut found.docker } else { &mut found.containerd };
+            of.get_or_insert_with(Vec::new).extend(words);
+        }
+        found
+    }
+
+    /// Whatever they are configured for.
+    pub fn at_work(&self) -> Vec<&'static str> {
+        let both = [("Docker", self.docker.is_some()), ("containerd", self.containerd.is_some())];
+        both.into_iter().filter(|(_, runs)| *runs).map(|(who, _)| who).collect()
+    }
+
+    /// The pools on Docker's command line.
+    pub fn told(&self) -> impl Iterator<Item = &str> {
+        self.docker.iter().flatten().filter_map(|word| Some(word.split_once("dm.thinpooldev=")?.1))
+    }
+
+    /// Docker's own folder, by its command line or its file.
+    ///
+    /// # Errors
+    /// The file is there and cannot be read or taken apart.
+    pub fn docker_root(&self) -> Looked<String> {
+        // It starts with one of the two only.
+        let root = root_among(self.docker.as_deref().unwrap_or_default());
+        root.map_or_else(|| configured().map(|daemon| daemon.root().to_owned()), Ok)
+    }
+
+    /// containerd's file, and those that the command lines of running ones name: Docker's own, and that of k3s.
+    pub fn containerd_files(&self) -> Vec<String> {
+        let words = self.containerd.as_deref().unwrap_or_default();
+        let mut files = vec![CONTAINERD.to_owned()];
+        for (at, word) in words.iter().enumerate() {
+            let long = word.strip_prefix("--config=").or_else(|| word.strip_prefix("-c=")).map(str::to_owned);
+            let named = if word == "-c" || word == "--config" { words.get(at + 1).cloned() } else { long };
+            files.extend(named.filter(|file| file.starts_with('/')));
+        }
+        files.sort();
+        files.dedup();
+        files
+    }
 }
 
 /// containerd's daemons: the second is firecracker's, whose name the kernel cuts.
 const CONTAINERDS: [&str; 2] = ["containerd", "firecracker-con"];
-
-/// containerd's file, and those that the command lines of running ones name: Docker's own, and that of k3s.
-pub fn containerd_files() -> Vec<String> {
-    let words = exec::words_of(&CONTAINERDS).unwrap_or_default();
-    let mut files = vec![CONTAINERD.to_owned()];
-    for (at, word) in words.iter().enumerate() {
-        let long = word.strip_prefix("--config=").or_else(|| word.strip_prefix("-c=")).map(str::to_owned);
-        let named = if word == "-c" || word == "--config" { words.get(at + 1).cloned() } else { long };
-        files.extend(named.filter(|file| file.starts_with('/')));
-    }
-    files.sort();
-    files.dedup();
-    files
-}
 
 /// What a file of containerd's says of the devmapper snapshotter.
 #[derive(Debug, PartialEq, Eq)]
@@ -239,8 +274,7 @@ pub fn root_by(text: &str) -> String {
 /// # Errors
 /// The file is there and cannot be read or taken apart.
 pub fn docker_root() -> Looked<String> {
-    // It starts with one of the two only.
-    root_among(&words()).map_or_else(|| configured().map(|daemon| daemon.root().to_owned()), Ok)
+    Daemons::look().docker_root()
 }
 
 /// The folder that Docker was started with. The older names of the option are still taken.

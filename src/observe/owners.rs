@@ -8,7 +8,7 @@ pub mod containerd;
 pub mod docker;
 mod images;
 
-use super::consumers::{self, Snapshotter};
+use super::consumers::{self, Daemons, Snapshotter};
 use super::pools::Pool;
 use super::register::is_dockers_own;
 use super::{Looked, Unseen, looked};
@@ -98,17 +98,14 @@ pub struct Claims {
 pub fn of(pool: &Pool) -> Vec<Looked<Claims>> {
     let (name, names) = (&pool.name, pool.dm_names());
     let is_it = |wanted: &str| means(wanted, name, &names);
+    let daemons = Daemons::look();
     let dockers = || -> Looked<Option<Claims>> {
-        let told = || {
-            consumers::words()
-                .iter()
-                .any(|word| word.split_once("dm.thinpooldev=").is_some_and(|(_, pool)| is_it(pool)))
-        };
+        let told = || daemons.told().any(is_it);
         let is_dockers = is_dockers_own(name) || consumers::docker_pool()?.is_some_and(|pool| is_it(&pool)) || told();
-        if is_dockers { docker(&consumers::docker_root()?).map(Some) } else { Ok(None) }
+        if is_dockers { docker(&daemons.docker_root()?).map(Some) } else { Ok(None) }
     };
     let mut found: Vec<Looked<Claims>> = dockers().transpose().into_iter().collect();
-    for file in consumers::containerd_files() {
+    for file in daemons.containerd_files() {
         match consumers::snapshotter(&file) {
             Err(why) => found.push(Err(why)),
             Ok(Snapshotter { pool: Some(pool), root, .. }) if is_it(&pool) => found.push(containerd(&root, &pool)),

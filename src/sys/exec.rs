@@ -35,10 +35,32 @@ fn command(path: &Path, words: &[&str]) -> Command {
     command
 }
 
-/// The folders in /proc of the processes that have one of these names.
+/// The folders in /proc of the processes that have one of these names, each with its own.
+fn named_processes<'a>(names: &'a [&str]) -> impl Iterator<Item = (&'a str, PathBuf)> + 'a {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = entries.filter(|entry| entry.file_name().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit));
+    numbers.filter_map(|entry| {
+        let folder = entry.path();
+        let comm = comm(&folder)?;
+        Some((*names.iter().find(|name| name.as_bytes() == comm.trim_ascii())?, folder))
+    })
+}
+
+/// The name of a process, of 15 bytes at most (proc_pid_comm(5)): in one read, since there may be thousands.
+fn comm(process: &Path) -> Option<Vec<u8>> {
+    use std::io::Read;
+    let mut name = [0; 64];
+    let count = std::fs::File::open(process.join("comm")).ok()?.read(&mut name).ok()?;
+    name.get(..count).map(<[u8]>::to_vec)
+}
+
 fn processes<'a>(names: &'a [&str]) -> impl Iterator<Item = PathBuf> + 'a {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
-    entries.filter(|entry| std::fs::read_to_string(entry.join("comm")).is_ok_and(|comm| names.contains(&comm.trim())))
+    named_processes(names).map(|(_, folder)| folder)
+}
+
+/// The words that each running process of these names was started with, by one look at all.
+pub fn words_of_each<'a>(names: &'a [&str]) -> Vec<(&'a str, Vec<String>)> {
+    named_processes(names).map(|(name, folder)| (name, words(&folder))).collect()
 }
 
 /// The words that running processes of these names were started with; none where there is no such process.

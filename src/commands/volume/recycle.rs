@@ -59,7 +59,7 @@ impl Recycle {
             figures.ok_or_else(|| Unseen(format!("{} tells no transaction id: it has failed", pool.name)))
         });
         let transaction_id = live.unwrap_or_else(down);
-        Ok(Facts { ground, pool, inventory, claims, at_work: consumers::at_work(), transaction_id })
+        Ok(Facts { ground, pool, inventory, claims, at_work: consumers::Daemons::look().at_work(), transaction_id })
     }
 }
 
