@@ -22,7 +22,7 @@ fn used(pool: &str) -> String {
 fn by_hand(pool: &str) {
     sh(&format!(
         "dmsetup message {pool} 0 'create_thin 900' && dmsetup create x --table '0 65536 thin /dev/mapper/{pool} 900' && \
-         dd if=/dev/urandom of=/dev/mapper/x bs=1M count=8 oflag=direct status=none && dmsetup remove x && \
+         dd if=/dev/urandom of=/dev/mapper/x bs=1M count=8 oflag=direct status=none && dmsetup remove --retry x && \
          dmsetup message {pool} 0 'create_thin 901' && dmsetup create y --table '0 65536 thin /dev/mapper/{pool} 901'"
     ));
 }
@@ -52,7 +52,7 @@ fn what_has_lost_its_other_half() {
         assert_eq!(json("volume orphans loop --remove --yes").1["changed"], false);
         assert_eq!(found("loop"), "in-use 901");
         // In no register: whoever made the volumes may know of them.
-        sh("dmsetup remove y; mv /var/lib/dmtool/pools/loop.json /run/");
+        sh("dmsetup remove --retry y; mv /var/lib/dmtool/pools/loop.json /run/");
         assert_eq!(found("loop"), "orphan 901, in-use 0");
         dmtool("volume orphans loop --remove --yes").assert().code(3).stderr(contains("loop is in no register"));
         sh("mv /run/loop.json /var/lib/dmtool/pools/");
@@ -89,7 +89,7 @@ fn orphans_of_lvm() {
             .assert()
             .code(3)
             .stderr(contains("another program makes volumes in it"));
-        sh(&format!("dmsetup message docker-thinpool-tpool 0 'set_transaction_id 99 {own}'; dmsetup remove y"));
+        sh(&format!("dmsetup message docker-thinpool-tpool 0 'set_transaction_id 99 {own}'; dmsetup remove --retry y"));
         dmtool("volume orphans docker/thinpool --remove --yes").assert().success();
         assert_eq!(sh("lvs --noheadings -o lv_name -S pool_lv=thinpool docker"), "web");
         assert_eq!(found("docker/thinpool"), "");

@@ -24,7 +24,7 @@ fn shared() {
 }
 
 fn unshared() {
-    sh("dmsetup remove t1; dmsetup remove bare-pool; losetup -D; umount /run/files");
+    sh("dmsetup remove --retry t1; dmsetup remove bare-pool; losetup -D; umount /run/files");
 }
 
 fn held_root() -> String {
@@ -115,7 +115,7 @@ fn a_list_where_no_metadata_snapshot_can_be_had() {
         let table = sh("dmsetup table bare-pool");
         let read_only = table.replace("1 skip_block_zeroing", "2 skip_block_zeroing read_only");
         sh(&format!(
-            "dmsetup remove t1 bare-pool && dmsetup create bare-pool --table '{read_only}' && \
+            "dmsetup remove --retry t1 bare-pool && dmsetup create bare-pool --table '{read_only}' && \
                      dmsetup create t1 --table '0 204800 thin /dev/mapper/bare-pool 1'"
         ));
         only_active("read-only");

@@ -176,11 +176,11 @@ fn bare_volumes_half_made() {
         dmtool("volume snapshot loop web other").assert().code(3).stderr(contains("suspended, and not by dmtool"));
         sh("dmsetup resume loop-web");
         // Removed from the kernel, or from the pool too, and not from the register.
-        sh("dmsetup remove loop-before");
+        sh("dmsetup remove --retry loop-before");
         dmtool("volume remove loop before --yes").assert().success();
         dmtool("volume snapshot loop web before").assert().success();
         let id = json("volume show loop before").1["volume"]["thin_id"].to_string();
-        sh(&format!("dmsetup remove loop-before && dmsetup message loop 0 'delete {id}'"));
+        sh(&format!("dmsetup remove --retry loop-before && dmsetup message loop 0 'delete {id}'"));
         assert_eq!(json("volume show loop before").1["volume"]["state"], "missing");
         dmtool("volume remove loop before --yes").assert().success();
         assert_eq!(json("volume list").1["volumes"].as_array().map(Vec::len), Some(1));
@@ -196,7 +196,7 @@ fn bare_volumes_half_made() {
         sh("dmsetup message loop 0 'create_thin 9' && dmsetup create x --table '0 2048 thin /dev/mapper/loop 9'");
         dmtool("volume remove loop x --yes").assert().code(3).stderr(contains("in nobody's books"));
         dmtool("volume remove loop id:9 --yes").assert().code(3).stderr(contains("in nobody's books"));
-        sh("dmsetup remove x && dmsetup message loop 0 'delete 9'");
+        sh("dmsetup remove --retry x && dmsetup message loop 0 'delete 9'");
         dmtool("volume remove loop id:9 id:77 --yes").assert().success().stderr(contains("there is no volume id:9"));
         dmtool("teardown loop --yes").assert().success();
         no_var();
@@ -289,7 +289,7 @@ fn mounted_and_unmounted() {
             // A snapshot of an xfs beside its origin, and one that is down.
             dmtool(&format!("volume snapshot {pool} web before")).assert().success();
             refused(&format!("volume mount {pool} before /run/m/link"), "is mounted on /run/m/one two");
-            sh(if pool == "loop" { "dmsetup remove loop-before" } else { "lvchange -an docker/before" });
+            sh(if pool == "loop" { "dmsetup remove --retry loop-before" } else { "lvchange -an docker/before" });
             assert!(!try_sh(&format!("test -e {device}before")).0);
             let (_, mounted) = json(&format!("volume mount {pool} before /run/m/other"));
             assert_eq!(mounted["changed"], true, "{mounted:#}");
