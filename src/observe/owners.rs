@@ -10,7 +10,7 @@ mod images;
 
 use super::consumers::{self, Daemons, Snapshotter};
 use super::pools::Pool;
-use super::register::is_dockers_own;
+use super::register::{LARGEST_ID, is_dockers_own};
 use super::{Looked, Unseen, looked};
 use crate::names::means;
 use crate::sys::plain;
@@ -127,24 +127,22 @@ pub fn of(pool: &Pool) -> Vec<Looked<Claims>> {
 /// # Errors
 /// Docker's configuration or its folder cannot be read.
 pub fn strayed() -> Looked<Option<String>> {
-    let told =
-        || consumers::words().iter().any(|word| word.contains("dm.thinpooldev=") || word.contains("dm.datadev="));
+    let daemons = Daemons::look();
+    let words = daemons.docker.as_deref().unwrap_or_default();
     let has_one = consumers::docker_pool()?.is_some()
         || consumers::docker_devices()?.is_some()
         || consumers::docker_files()?.is_some()
-        || told();
-    let root = consumers::docker_root()?;
+        || words.iter().any(|word| word.contains("dm.thinpooldev=") || word.contains("dm.datadev="));
+    let root = daemons.docker_root()?;
     Ok(if !has_one && docker(&root)?.recorded { Some(root) } else { None })
 }
 
-/// Thin ids have 24 bits (dm-thin-metadata.c).
-const LAST_THIN_ID: u64 = 0xff_ffff;
 /// More than a consumer has in one of its JSON files: all references of a busy build machine are some megabytes.
 const LARGEST: u64 = 32 << 20;
 
 fn thin_id(found: Option<u64>) -> Result<u64, String> {
     match found {
-        Some(id) if id <= LAST_THIN_ID => Ok(id),
+        Some(id) if id <= LARGEST_ID => Ok(id),
         Some(id) => Err(format!("{id} is no thin id")),
         None => Err("it has no thin id".to_owned()),
     }

@@ -163,7 +163,8 @@ fn of_pool(pool: &Pool, facts: &Facts, reasons: &mut Reasons) {
     }
 }
 
-fn stop(who: &str) -> String {
+/// How a consumer is stopped.
+pub(super) fn stop(who: &str) -> String {
     let units = if who == "Docker" { "docker.socket docker" } else { "containerd" };
     format!("stop it: systemctl stop {units}")
 }

@@ -67,8 +67,11 @@ fn seen_with(
     };
     // After the ids: each of them writes a volume down before it makes it.
     let claims = owners::of(&pool);
-    let unasked = pool.kind == Of::Lvm && lvm.is_none();
-    if unasked && volumes::lvm_may_know(&pool, active.as_deref().unwrap_or_default(), &known, &claims) {
+    let asked_before = lvm.is_some();
+    if !asked_before
+        && pool.kind == Of::Lvm
+        && volumes::lvm_may_know(&pool, active.as_deref().unwrap_or_default(), &known, &claims)
+    {
         (pool, lvm) = find(verb, chosen, Books::All, host)?;
     }
     let inventory = |lvm: Option<&Lvm>| {
@@ -76,12 +79,10 @@ fn seen_with(
         volumes::inventory(Sources { pool: &pool, active, known, lvm, claims: &claims })
     };
     let mut found = inventory(lvm.as_ref());
-    // LVM was asked before the ids were read: what it has made since is no orphan, and what only it knows by now is not
-    // missing.
-    if let Some(before) = lvm.take() {
-        let nobodys = found.volumes.iter().any(|volume| volume.owner.is_none());
-        let now = if nobodys { lvm::look(host).map_err(|why| view::unseen(&pool.name, &why))? } else { before.clone() };
-        found = inventory(Some(&now));
+    let nobodys = found.volumes.iter().any(|volume| volume.owner.is_none());
+    // Asked before the ids were read: what LVM has made since is no orphan, and what only it knows by now is not missing.
+    if let Some(before) = lvm.filter(|_| asked_before && nobodys) {
+        found = inventory(Some(&lvm::look(host).map_err(|why| view::unseen(&pool.name, &why))?));
         let is_new = |id: &str| before.lvs.iter().all(|row| row.lv_uuid != id);
         for volume in found.volumes.iter_mut().filter(|volume| volume.standing == Standing::Missing) {
             if volume.owner.as_ref().is_some_and(|owner| owner.kind == OwnerKind::Lvm && is_new(&owner.id)) {

@@ -11,6 +11,7 @@ use crate::observe::{Looked, Unseen};
 use crate::plan::Plan;
 use crate::plan::refusal::{Reasons, Refusal};
 use crate::plan::step::{OfVolume, Step};
+use crate::plan::teardown::stop;
 use crate::units::Bytes;
 
 /// What stands in a pool, and everybody's books.
@@ -206,10 +207,7 @@ fn book(claims: &Claims, found: &Orphans<'_>, facts: &Facts, reasons: &mut Reaso
     }
     // containerd gives a number that is free by now to the next one.
     if *who != DOCKER && facts.at_work.contains(who) {
-        reasons.add_with_hint(
-            format!("{who} runs and gives numbers out again."),
-            format!("stop it: systemctl stop {who}"),
-        );
+        reasons.add_with_hint(format!("{who} runs and gives numbers out again."), stop(who));
     }
 }
 

@@ -11,6 +11,7 @@ use crate::observe::volumes::{Inventory, Standing, Volume};
 use crate::observe::{Looked, Unseen};
 use crate::plan::refusal::{Reasons, Refusal};
 use crate::plan::step::{OfVolume, Step};
+use crate::plan::teardown::stop;
 use crate::plan::{Plan, activation};
 use crate::units::Bytes;
 
@@ -79,10 +80,6 @@ fn users(facts: &Facts, reasons: &mut Reasons) {
     if is_dockers_own(name) {
         reasons.add(format!("{name} is Docker's own pool, which Docker makes anew at each start."));
     }
-    let stop = |who: &str| {
-        let unit = if who == "Docker" { "docker.socket docker" } else { "containerd" };
-        format!("stop it: systemctl stop {unit}")
-    };
     for (who, wants) in facts.ground.running.iter().filter(|(_, wants)| means(wants, name, &names)) {
         reasons.add_with_hint(format!("{who} runs and is configured for {wants}."), stop(who));
     }
