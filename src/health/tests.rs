@@ -28,6 +28,7 @@ fn live(status: &str, features: &str) -> Live {
         volumes: Ok(0),
         failed_volumes: Ok(Vec::new()),
         holders: Ok(Vec::new()),
+        thin: Vec::new(),
         data: below(),
         metadata: below(),
     }

@@ -2,11 +2,11 @@
 
 use super::mounts::{self, Mount, unescape};
 use super::pools::Pool;
-use super::{Looked, looked};
+use super::{Looked, filter, looked};
 use crate::names::layer_over;
 use crate::sys::blkid::{self, Signature};
 use crate::sys::block::{self, Node};
-use crate::sys::dm::{Ask, Control, Entry, OURS};
+use crate::sys::dm::{self, Ask, Control, Entry, OURS};
 use crate::sys::file;
 use crate::units::{Bytes, SECTOR, Sectors};
 use serde::Serialize;
@@ -92,6 +92,9 @@ pub struct Above {
     pub uses: Looked<Vec<String>>,
 }
 
+/// How long a device that is open, and nothing tells why, may stay so before somebody is taken to use it.
+const MOMENT: Duration = Duration::from_secs(1);
+
 /// What stands on active pools, with what uses it. LVM's own layer over a pool is left out.
 pub fn above(pools: &[Pool]) -> Vec<Above> {
     let usage = looked(Usage::read());
@@ -111,8 +114,16 @@ pub fn above(pools: &[Pool]) -> Vec<Above> {
                 continue;
             }
             let uses = usage.clone().and_then(|usage| looked(usage.of(&folder, 0)));
-            // What is open and neither mounted nor held is open in some process.
-            let open = looked(Control::open().and_then(|control| control.look(&dm_name, Ask::Status)));
+            let look = || looked(Control::open().and_then(|control| control.look(&dm_name, Ask::Status)));
+            let mut open = look();
+            // What is open and neither mounted nor held is open in some process: in udev's, for a moment after each change.
+            let is_open = |open: &Looked<dm::Device>| open.as_ref().is_ok_and(|device| device.open_count > 0);
+            let deadline = Instant::now() + MOMENT;
+            while uses.as_ref().is_ok_and(Vec::is_empty) && is_open(&open) && Instant::now() < deadline {
+                filter::wait_for_udev();
+                std::thread::sleep(Duration::from_millis(20));
+                open = look();
+            }
             let suspended = open.as_ref().is_ok_and(|device| device.suspended);
             let uses = match (uses, open) {
                 (Ok(uses), Ok(device)) if uses.is_empty() && device.open_count > 0 => {

@@ -7,7 +7,7 @@ pub use side::{LvmSide, is_overdue};
 use super::lvm::{Lvm, lvm_name};
 use super::profile;
 use super::register::{self, Record};
-use super::thin::{Mode, PoolFigures, PoolStatus, PoolTable, parse_pool_status, parse_pool_table};
+use super::thin::{Mode, PoolFigures, PoolStatus, PoolTable, Thin, parse_pool_status, parse_pool_table};
 use super::{Looked, Unseen, looked};
 use crate::names::{LvmName, layer_over, means};
 use crate::sys::dm::{Ask, Control, Device, Entry};
@@ -87,6 +87,9 @@ pub struct Live {
     pub failed_volumes: Looked<Vec<String>>,
     /// The kernel's names of all that stands right on it: thin volumes, and LVM's layer over a pool.
     pub holders: Looked<Vec<String>>,
+    /// The active thin volumes, as they were when the pool was looked at.
+    #[serde(skip)]
+    pub thin: Vec<Thin>,
     pub data: Looked<Below>,
     pub metadata: Looked<Below>,
 }
@@ -165,8 +168,10 @@ pub fn active(control: &Control, caution: &mut Caution<'_>) -> anyhow::Result<Ve
         let Ok(device) = control.look(&entry.name, ask) else { continue };
         match device.targets.as_slice() {
             [target] if target.kind == "thin" => {
-                let failed = ask == Ask::Status && matches!(target.params.trim(), "Fail" | "Error");
-                thin.insert(kernel(), failed.then(|| entry.name.clone()));
+                let status = (ask == Ask::Status).then(|| target.params.clone());
+                let of_lvm = device.uuid.starts_with("LVM-");
+                let length = Sectors(target.length);
+                thin.insert(kernel(), Thin { dm_name: entry.name, of_lvm, length, status });
             }
             [target] if target.kind == "thin-pool" => {
                 let status = match silent {
@@ -184,9 +189,13 @@ pub fn active(control: &Control, caution: &mut Caution<'_>) -> anyhow::Result<Ve
         let Ok(holders) = &live.holders else { continue };
         live.failed_volumes = match caution.silent.values().next() {
             Some(why) => Err(Unseen(format!("not asked, since {why}"))),
-            None => Ok(holders.iter().filter_map(|holder| thin.get(holder)?.clone()).collect()),
+            None => Ok(of(holders, &thin)
+                .filter(|volume| volume.has_failed())
+                .map(|volume| volume.dm_name.clone())
+                .collect()),
         };
-        live.volumes = Ok(count(holders, &thin));
+        live.thin = of(holders, &thin).cloned().collect();
+        live.volumes = Ok(live.thin.len() as u64);
     }
     pools.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(pools)
@@ -213,11 +222,12 @@ fn live(control: &Control, entry: &Entry, device: &Device, length: u64, status: 
         volumes: holders.as_ref().map(|_| 0).map_err(Clone::clone),
         failed_volumes: Ok(Vec::new()),
         holders,
+        thin: Vec::new(),
     }
 }
 
 /// A node that was a pool: LVM says so in its uuid, and of a bare one the thin volumes that still stand on it tell.
-fn broken(entry: Entry, uuid: &str, target: Option<String>, thin: &BTreeMap<String, Option<String>>) -> Option<Pool> {
+fn broken(entry: Entry, uuid: &str, target: Option<String>, thin: &BTreeMap<String, Thin>) -> Option<Pool> {
     let of_lvm = uuid.starts_with("LVM-") && uuid.ends_with("-tpool");
     let carries_volumes = || {
         let holders = block::entries(&block::sysfs(entry.major, entry.minor).join("holders")).unwrap_or_default();
@@ -272,8 +282,8 @@ fn below(number: &str) -> anyhow::Result<Below> {
 }
 
 /// Each active thin volume holds its pool; LVM's own layer above the pool does too, and is none.
-fn count(holders: &[String], thin: &BTreeMap<String, Option<String>>) -> u64 {
-    holders.iter().filter(|holder| thin.contains_key(*holder)).count() as u64
+fn of<'a>(holders: &'a [String], thin: &'a BTreeMap<String, Thin>) -> impl Iterator<Item = &'a Thin> {
+    holders.iter().filter_map(|holder| thin.get(holder))
 }
 
 /// Joins what LVM knows to the active pools, and adds those that are inactive.

@@ -227,6 +227,24 @@ pub fn parse_pool_status(params: &str) -> Looked<PoolStatus> {
     })
 }
 
+/// An active thin volume, as far as the look at its pool tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Thin {
+    pub dm_name: String,
+    /// LVM made it.
+    pub of_lvm: bool,
+    pub length: Sectors,
+    /// Its status line; none where it was not asked for.
+    pub status: Option<String>,
+}
+
+impl Thin {
+    /// The kernel has given it up.
+    pub fn has_failed(&self) -> bool {
+        matches!(self.status.as_deref().map(str::trim), Some("Fail" | "Error"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -170,6 +170,7 @@ pub(super) mod tests {
             volumes: Ok(0),
             failed_volumes: Ok(Vec::new()),
             holders: Ok(Vec::new()),
+            thin: Vec::new(),
             data: Err(Unseen("not looked at".to_owned())),
             metadata: Err(Unseen("not looked at".to_owned())),
         };

@@ -2,6 +2,7 @@
 
 use super::signal::Stop;
 use anyhow::{Context, Result, anyhow, bail};
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -38,12 +39,27 @@ fn command(path: &Path, words: &[&str]) -> Command {
 /// The folders in /proc of the processes that have one of these names, each with its own.
 fn named_processes<'a>(names: &'a [&str]) -> impl Iterator<Item = (&'a str, PathBuf)> + 'a {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let numbers = entries.filter(|entry| entry.file_name().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit));
+    let kernels = kernel_threads();
+    let numbers = entries.filter(move |entry| {
+        let number = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
+        number.is_some_and(|number| !kernels.contains(&number))
+    });
     numbers.filter_map(|entry| {
         let folder = entry.path();
         let comm = comm(&folder)?;
         Some((*names.iter().find(|name| name.as_bytes() == comm.trim_ascii())?, folder))
     })
+}
+
+/// The kernel's own threads, as far as they can be told at once (proc_tid_children(5)): it has one for each device-mapper
+/// device, and none of them is anybody's program.
+fn kernel_threads() -> BTreeSet<u32> {
+    // Process 2 of a container is any process.
+    if comm(Path::new("/proc/2")).as_deref() != Some(b"kthreadd\n") {
+        return BTreeSet::new();
+    }
+    let children = std::fs::read_to_string("/proc/2/task/2/children").unwrap_or_default();
+    children.split_whitespace().filter_map(|number| number.parse().ok()).collect()
 }
 
 /// The name of a process, of 15 bytes at most (proc_pid_comm(5)): in one read, since there may be thousands.

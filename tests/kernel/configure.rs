@@ -263,10 +263,10 @@ fn what_docker_would_refuse_is_refused_before() {
         dmtool("activate docker/thinpool").assert().success();
         // containerd has it.
         sh(
-            "mkdir -p /etc/containerd && printf 'version = 2\\n[plugins.\"io.containerd.snapshotter.v1.devmapper\"]\\npool_name = \"docker-thinpool\"\\n' > /etc/containerd/config.toml",
+            "cp -a /etc/containerd /etc/containerd.was && printf 'version = 2\\n[plugins.\"io.containerd.snapshotter.v1.devmapper\"]\\npool_name = \"docker-thinpool\"\\n' > /etc/containerd/config.toml",
         );
         dmtool(configure).assert().code(3).stderr(contains("containerd is configured for docker/thinpool"));
-        sh("rm /etc/containerd/config.toml");
+        sh("rm -rf /etc/containerd && mv /etc/containerd.was /etc/containerd");
         // What another Docker left, for a pool that is new.
         sh("mkdir -p /var/lib/docker/devicemapper/metadata && echo '{}' > /var/lib/docker/devicemapper/metadata/base");
         dmtool(configure).assert().code(3).stderr(contains("is of another pool"));

@@ -454,10 +454,10 @@ fn what_is_worth_knowing() {
                 .is_some_and(|text| text.contains("pool-layered") && text.contains("daemon.json"))
         );
         sh(
-            "rm /etc/docker/daemon.json; mkdir -p /etc/containerd && printf 'version = 2\\n[plugins.\"io.containerd.snapshotter.v1.devmapper\"]\\npool_name = \"vg-pool\"\\n' > /etc/containerd/config.toml",
+            "rm /etc/docker/daemon.json; cp -a /etc/containerd /etc/containerd.was && printf 'version = 2\\n[plugins.\"io.containerd.snapshotter.v1.devmapper\"]\\npool_name = \"vg-pool\"\\n' > /etc/containerd/config.toml",
         );
         found("pool-layered", "warning");
-        sh("rm /etc/containerd/config.toml");
+        sh("rm -rf /etc/containerd && mv /etc/containerd.was /etc/containerd");
         // A merge that waits for its origin.
         sh(
             "mkfs.ext4 -q /dev/vg/v 16m && mount /dev/vg/v /mnt && lvcreate -qq -s -n snap vg/v && lvconvert -qq --merge vg/snap 2>/dev/null",

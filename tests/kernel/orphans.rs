@@ -164,9 +164,9 @@ fn volumes_that_dockers_files_know_are_no_orphans() {
                 "has no volume at all",
             ),
             (
-                r#"cp -a /etc/containerd /run/; echo 'imports = ["/etc/x/*.toml"]' > /etc/containerd/config.toml"#
+                r#"cp -a /etc/containerd /etc/containerd.was; echo 'imports = ["/etc/x/*.toml"]' > /etc/containerd/config.toml"#
                     .to_owned(),
-                "cp -a /run/containerd /etc/".to_owned(),
+                "rm -rf /etc/containerd && mv /etc/containerd.was /etc/containerd".to_owned(),
                 "in other files, too",
             ),
         ] {

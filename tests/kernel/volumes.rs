@@ -226,7 +226,8 @@ fn pools_that_take_no_volumes() {
             ),
         ];
         for (file, text, why) in configs {
-            sh(&format!("mkdir -p $(dirname {file}) && cat > {file} <<'X'\n{text}\nX"));
+            let folder = file.rsplit_once('/').expect("a path").0;
+            sh(&format!("mkdir -p {folder}; cp -a {folder} {folder}.was; cat > {file} <<'X'\n{text}\nX"));
             for verb in [
                 "create docker/thinpool new 1G",
                 "snapshot docker/thinpool web new",
@@ -234,7 +235,7 @@ fn pools_that_take_no_volumes() {
             ] {
                 refused(verb, why);
             }
-            sh(&format!("rm {file}"));
+            sh(&format!("rm -rf {folder} && mv {folder}.was {folder}"));
         }
         // Counted by somebody else.
         let pool = sh("dmsetup ls | grep -o '^docker-thinpool-tpool'");
@@ -304,7 +305,7 @@ fn mounted_and_unmounted() {
             sh("umount /run/m/other");
             // Everywhere it is mounted, the last first; and in use.
             sh("mkdir -p /run/m/third && mount --bind /run/m/other /run/m/third");
-            sh("sleep 1000 </run/m/third/file >/dev/null 2>&1 &");
+            sh("sleep 1000 </run/m/third/file >/dev/null 2>&1 & until pgrep -x sleep >/dev/null; do sleep 0.1; done");
             dmtool(&format!("volume unmount {pool} before")).assert().code(1).stderr(contains("busy"));
             sh("pkill -x sleep; while pgrep -x sleep >/dev/null; do sleep 0.1; done");
             dmtool(&format!("volume unmount {pool} before")).assert().success();

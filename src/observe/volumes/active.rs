@@ -1,11 +1,11 @@
 //! The thin volumes that the kernel has on a pool.
 
 use crate::observe::pools::Live;
+use crate::observe::thin::Thin;
 use crate::observe::{Looked, Unseen, looked};
 use crate::sys::dm::{Ask, Control};
 use crate::units::{Bytes, Sectors};
 use serde::Serialize;
-use std::collections::BTreeSet;
 
 /// A thin volume that the kernel has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -27,22 +27,24 @@ pub struct Active {
 /// device-mapper cannot be asked.
 pub fn active_on(live: &Live) -> Looked<Vec<Active>> {
     let control = looked(Control::open())?;
-    let holders: BTreeSet<&str> = live.holders.as_ref().map_err(Clone::clone)?.iter().map(String::as_str).collect();
+    live.holders.as_ref().map_err(Clone::clone)?;
     let mut found = Vec::new();
-    for entry in looked(control.list())? {
-        if !holders.contains(format!("dm-{}", entry.minor).as_str()) {
-            continue;
+    for Thin { dm_name, of_lvm, length, status } in &live.thin {
+        let look = |ask| {
+            let device = looked(control.look(dm_name, ask))?;
+            let thin = device.targets.into_iter().find(|target| target.kind == "thin");
+            Ok(thin.map(|target| target.params).unwrap_or_default())
+        };
+        let lines = look(Ask::Table).and_then(|table| {
+            let status = status.clone().map_or_else(|| look(Ask::Status), Ok)?;
+            Ok((table, status))
+        });
+        match lines {
+            Ok((table, status)) => found.push(Active { of_lvm: *of_lvm, ..parse(dm_name, *length, &table, &status)? }),
+            // One that went since the pool was looked at.
+            Err(_) if looked(control.list())?.iter().all(|entry| entry.name != *dm_name) => {}
+            Err(why) => return Err(why),
         }
-        let table = looked(control.look(&entry.name, Ask::Table))?;
-        // LVM's own layer over a pool stands there too.
-        let of_lvm = table.uuid.starts_with("LVM-");
-        let [table] = table.targets.as_slice() else { continue };
-        if table.kind != "thin" {
-            continue;
-        }
-        let status = looked(control.look(&entry.name, Ask::Status))?;
-        let status = status.targets.first().map(|target| target.params.as_str()).unwrap_or_default();
-        found.push(Active { of_lvm, ..parse(&entry.name, table.length, &table.params, status)? });
     }
     found.sort_by_key(|volume| volume.thin_id);
     Ok(found)
@@ -57,14 +59,14 @@ pub fn thin_id(dm_name: &str) -> Option<u64> {
 
 /// `<pool dev> <dev id> [<external origin dev>]`, and `<nr mapped sectors> <highest mapped sector>` (a hyphen where
 /// nothing is mapped) or `Fail` (thin-provisioning.rst).
-fn parse(dm_name: &str, length: u64, table: &str, status: &str) -> Looked<Active> {
+fn parse(dm_name: &str, length: Sectors, table: &str, status: &str) -> Looked<Active> {
     let id = table.split_whitespace().nth(1).and_then(|word| word.parse().ok());
     let mut words = status.split_whitespace().map(|word| word.parse::<u64>().ok());
     Ok(Active {
         dm_name: dm_name.to_owned(),
         of_lvm: false,
         thin_id: id.ok_or_else(|| Unseen(format!("the kernel says no thin id of {dm_name}")))?,
-        size: Sectors(length).bytes(),
+        size: length.bytes(),
         mapped: words.next().flatten().map(|sectors| Sectors(sectors).bytes()),
         highest: words.next().flatten().map(|sector| Sectors(sector.saturating_add(1)).bytes()),
     })
@@ -76,12 +78,12 @@ mod tests {
 
     #[test]
     fn what_the_kernel_says_of_a_volume() {
-        let volume = parse("loop-web", 2048, "254:0 7", "128 255").expect("a volume");
+        let volume = parse("loop-web", Sectors(2048), "254:0 7", "128 255").expect("a volume");
         assert_eq!((volume.thin_id, volume.size), (7, Bytes(1 << 20)));
         assert_eq!((volume.mapped, volume.highest), (Some(Bytes(65536)), Some(Bytes(131_072))));
-        let blank = parse("v", 8, "254:0 0 254:9", "0 -").expect("a volume");
+        let blank = parse("v", Sectors(8), "254:0 0 254:9", "0 -").expect("a volume");
         assert_eq!((blank.mapped, blank.highest), (Some(Bytes(0)), None));
-        assert_eq!(parse("v", 8, "254:0 0", "Fail").map(|volume| volume.mapped), Ok(None));
-        assert!(parse("v", 8, "254:0", "0 -").is_err());
+        assert_eq!(parse("v", Sectors(8), "254:0 0", "Fail").map(|volume| volume.mapped), Ok(None));
+        assert!(parse("v", Sectors(8), "254:0", "0 -").is_err());
     }
 }

@@ -107,6 +107,7 @@ fn done() -> Facts {
         volumes: Ok(0),
         failed_volumes: Ok(Vec::new()),
         holders: Ok(Vec::new()),
+        thin: Vec::new(),
         data: Err(Unseen("not needed".to_owned())),
         metadata: Err(Unseen("not needed".to_owned())),
     };
