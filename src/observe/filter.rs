@@ -1,6 +1,7 @@
 //! What LVM is let see: physical volumes and what the operator named, nothing else.
 
 use super::{Host, Looked, looked, profile, udev_entry, udev_links};
+use crate::sys::dm::{Ask, Control};
 use crate::sys::{blkid, block, file};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -96,17 +97,24 @@ fn label_without_udev(device: &Path, name: &str) -> bool {
     blkid::signatures(&path).is_ok_and(|found| found.iter().any(|signature| signature.kind == "LVM2_member"))
 }
 
-/// Whether a device stands on a thin pool: two floors down from a thin volume are the pool's data and metadata, which
-/// LVM names so; a bare pool has exactly a pair of devices under the one device under the volume.
+/// Whether a device stands on a thin pool. LVM names its pools; a bare one has exactly a pair of devices under it, as a
+/// RAID 1 or a device with two paths has, so the kernel is asked what it is.
 fn above_a_pool(device: &Path) -> bool {
     let below = block::entries(&device.join("slaves")).unwrap_or_default();
     below.iter().any(|name| {
         let lower = device.join("slaves").join(name);
-        let uuid = file::read(&lower.join("dm/uuid")).ok().flatten().unwrap_or_default();
-        let is_pool = uuid.trim().ends_with("-tpool")
-            || (!uuid.starts_with("LVM-") && block::entries(&lower.join("slaves")).is_ok_and(|pair| pair.len() == 2));
-        is_pool || above_a_pool(&lower)
+        let text = |file: &str| file::read(&lower.join(file)).ok().flatten().unwrap_or_default().trim().to_owned();
+        let (uuid, dm_name) = (text("dm/uuid"), text("dm/name"));
+        let pair = || block::entries(&lower.join("slaves")).is_ok_and(|pair| pair.len() == 2);
+        let is_bare = || !dm_name.is_empty() && !uuid.starts_with("LVM-") && pair() && is_thin_pool(&dm_name);
+        uuid.ends_with("-tpool") || is_bare() || above_a_pool(&lower)
     })
+}
+
+/// What cannot be asked is taken for one: LVM would wait on it for ever if it were.
+fn is_thin_pool(dm_name: &str) -> bool {
+    let table = Control::open().and_then(|control| control.look(dm_name, Ask::Table));
+    table.map_or(true, |device| device.targets.iter().any(|target| target.kind == "thin-pool"))
 }
 
 /// Waits until udev has worked through what happened before; without udev there is nothing to wait for.

@@ -31,6 +31,22 @@ fn a_partition() {
     });
 }
 
+/// A partition on two paths, LUKS on a RAID 1: two devices right under what is right under the disk, as under a bare pool.
+#[test]
+fn a_disk_above_a_pair_of_disks() {
+    in_kernel(|| {
+        sh("modprobe dm-mod; dmsetup create pair --table '0 2097152 striped 2 128 /dev/xvdf 0 /dev/xvdg 0' && \
+            dmsetup create above --table '0 2000000 linear /dev/mapper/pair 0'");
+        dmtool("setup /dev/mapper/above --yes").assert().success();
+        // By its name, which only LVM knows.
+        dmtool("deactivate docker/thinpool").assert().success();
+        dmtool("activate docker/thinpool").assert().success();
+        dmtool("volume create docker/thinpool web 64M").assert().success();
+        assert_eq!(sh("lvs --noheadings -o lv_name -S pool_lv=thinpool docker"), "web");
+        dmtool("teardown docker/thinpool --yes").assert().success();
+    });
+}
+
 #[test]
 fn symlinks_of_udev_and_of_others() {
     in_kernel(|| {
