@@ -12,7 +12,7 @@ UNITS = $(DESTDIR)$(PREFIX)/lib/systemd/system
 SHARE = $(DESTDIR)$(PREFIX)/share
 DOC = $(SHARE)/doc/dmtool
 
-.PHONY: all build demo test test-host lint bench man install uninstall deb
+.PHONY: all build demo test test-host torture lint bench man install uninstall deb
 
 all: build
 
@@ -34,6 +34,11 @@ test: $(CARGO_DEB)
 test-host:
 	@tests/packages.sh build kernel
 	tests/host.sh $(CARGO) test --locked --no-fail-fast --test kernel -- --test-threads=1
+
+# dmtool cut off by kills, crashes and power cuts, for an hour, or for TORTURE_SECONDS; see tests/torture.rs.
+torture:
+	@tests/packages.sh build kernel
+	$(CARGO) test --locked --test torture
 
 # SC2207: clap's script takes compgen's words as they come, and they are dmtool's own.
 lint:

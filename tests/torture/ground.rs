@@ -1,0 +1,43 @@
+//! Everything that a machine keeps over a boot on one file system and one disk, so that both can be cut off together:
+//! /var/lib/dmtool, /etc/lvm and /etc/docker, and the disk of the pools.
+
+use crate::harness::{sh, try_sh};
+
+/// The folders of /etc that are kept, beside /var/lib/dmtool.
+const FOLDERS: [&str; 2] = ["lvm", "docker"];
+const VAR: &str = "/var/lib/dmtool";
+
+/// Mounts the file system on this device in all its places; makes it where there is none.
+pub fn mount(device: &str) {
+    sh(&format!("blkid {device} >/dev/null || mkfs.ext4 -q {device}; mkdir -p {VAR} && mount {device} {VAR}"));
+    for folder in FOLDERS {
+        sh(&format!(
+            "mkdir -p /etc/{folder} {VAR}/.etc; [ -e {VAR}/.etc/{folder} ] || cp -a /etc/{folder} {VAR}/.etc/; mount --bind {VAR}/.etc/{folder} /etc/{folder}"
+        ));
+    }
+}
+
+pub fn unmount() {
+    for folder in FOLDERS {
+        try_sh(&format!("umount /etc/{folder}"));
+    }
+    try_sh(&format!("umount {VAR}"));
+}
+
+/// What a host does when it comes up: LVM's own activation, and dmtool's unit.
+pub fn come_up() {
+    try_sh(&format!("vgchange -qq -aay; {} activate --all; udevadm settle", super::kill::DMTOOL));
+}
+
+/// Takes everything out of the kernel that stands on pools and disks.
+pub fn take_down() {
+    // One that watches pools does not end when it is asked to.
+    try_sh("pkill -9 -x dmeventd; while pgrep -x dmeventd >/dev/null; do sleep 0.05; done");
+    try_sh("rm -rf /run/lvm /run/lock/lvm /run/dmtool.lock");
+    // From the top of each stack down; what is suspended would hold its remover for ever.
+    sh(
+        "for i in 1 2 3 4 5 6 7 8; do left=$(dmsetup info -c --noheadings --separator ' ' -o name,suspended | grep -v -e '^power' -e '^No devices'); \
+        [ -n \"$left\" ] || break; echo \"$left\" | while read name state; do \
+        case $state in *uspended) dmsetup resume $name;; esac; dmsetup remove $name; done 2>/dev/null; losetup -D; udevadm settle; done; losetup -D",
+    );
+}

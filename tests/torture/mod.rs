@@ -1,0 +1,70 @@
+//! Being cut off, on purpose: what dmtool leaves wherever it is killed, the kernel crashes or the power goes is what the
+//! same command ends well, and nobody's bytes are lost by it.
+//!
+//! The matrix comes from the commands themselves: one undisturbed run of a case under strace tells each call of it that
+//! changes something, and in which step of its plan; each of these calls is a place to be cut off at.
+#![allow(dead_code)]
+
+pub mod cases;
+pub mod crash;
+pub mod ground;
+pub mod kill;
+pub mod power;
+
+pub mod state;
+pub mod trace;
+
+use std::fmt;
+
+/// Numbers that are the same again for the same seed (xorshift64*).
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Dice {
+        Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    /// One below `end`.
+    pub fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let high = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
+        usize::try_from(high).expect("31 bits") % end.max(1)
+    }
+
+    /// Some of these, in no order, each once.
+    pub fn some<T>(&mut self, mut of: Vec<T>, count: usize) -> Vec<T> {
+        let mut taken = Vec::new();
+        while taken.len() < count && !of.is_empty() {
+            taken.push(of.swap_remove(self.below(of.len())));
+        }
+        taken
+    }
+}
+
+/// What was tried, and what went wrong.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// By kind: kills, crashes, power cuts.
+    pub tried: std::collections::BTreeMap<String, u64>,
+    pub wrong: Vec<String>,
+}
+
+impl Tally {
+    pub fn tried(&mut self, what: &str) {
+        *self.tried.entry(what.to_owned()).or_default() += 1;
+    }
+
+    pub fn note(&mut self, ended: Result<(), String>) {
+        self.wrong.extend(ended.err());
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tried: Vec<String> = self.tried.iter().map(|(what, count)| format!("{count} {what}")).collect();
+        write!(f, "{}; {} went wrong", tried.join(", "), self.wrong.len())?;
+        self.wrong.iter().try_for_each(|wrong| write!(f, "\n  {wrong}"))
+    }
+}

@@ -1,0 +1,145 @@
+//! A power cut: the disk as it was at a flush, with what was written after that lost, or half of it. The target log-writes
+//! keeps all writes in order (linux/Documentation/admin-guide/device-mapper/log-writes.rst), from which the disk of any
+//! moment is made again.
+
+use super::cases::Case;
+use super::kill::{DMTOOL, Learned};
+use super::state::picture;
+use super::{Dice, Tally, ground};
+use crate::harness::{sh, try_sh};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+
+/// The disks of the guest by the kernel's names: /dev/xvdf and /dev/xvdi become links to the parts of the logged one.
+const LOGGED: &str = "/dev/ubdc";
+const LOG: &str = "/dev/ubdd";
+const ORIGIN: &str = "/dev/ubdb";
+const COPY_ON_WRITE: &str = "/dev/ubde";
+const SECTOR: u64 = 512;
+const FILES: u64 = (1 << 30) / SECTOR;
+const DISK: u64 = (512 << 20) / SECTOR;
+
+const MAGIC: u64 = 0x6a73_6677_7368_72;
+const FLUSH: u64 = 1;
+const FUA: u64 = 2;
+const DISCARD: u64 = 4;
+const MARK: u64 = 8;
+
+/// One write in the log.
+struct Entry {
+    /// Where it went, and how much of it there is.
+    sector: u64,
+    sectors: u64,
+    flags: u64,
+    /// Where its bytes are in the log.
+    at: u64,
+    mark: String,
+}
+
+fn log() -> Vec<Entry> {
+    let file = File::open(LOG).expect("the log");
+    let number = |at: u64| {
+        let mut bytes = [0; 8];
+        file.read_exact_at(&mut bytes, at).expect("the log");
+        u64::from_le_bytes(bytes)
+    };
+    assert_eq!(number(0), MAGIC, "a log of log-writes");
+    let mut at = SECTOR;
+    let mut entries = Vec::new();
+    for _ in 0..number(16) {
+        let (sector, sectors, flags, length) = (number(at), number(at + 8), number(at + 16), number(at + 24));
+        let mut mark = vec![0; if flags & MARK == 0 { 0 } else { usize::try_from(length).expect("a length") }];
+        file.read_exact_at(&mut mark, at + 32).expect("the log");
+        let mark = String::from_utf8_lossy(&mark).into_owned();
+        entries.push(Entry { sector, sectors, flags, at: at + SECTOR, mark });
+        at += SECTOR + if flags & (DISCARD | MARK) == 0 { sectors * SECTOR } else { 0 };
+    }
+    entries
+}
+
+/// Writes some entries to a device, in their order.
+fn write<'a>(entries: impl Iterator<Item = &'a Entry>, device: &str) {
+    let log = File::open(LOG).expect("the log");
+    let to = OpenOptions::new().write(true).open(device).expect("the disk");
+    for entry in entries.filter(|entry| entry.flags & (DISCARD | MARK) == 0 && entry.sectors > 0) {
+        let mut bytes = vec![0; usize::try_from(entry.sectors * SECTOR).expect("a length")];
+        log.read_exact_at(&mut bytes, entry.at).expect("the log");
+        to.write_all_at(&bytes, entry.sector * SECTOR).expect("the disk");
+    }
+    to.sync_all().expect("the disk");
+}
+
+/// The two parts of the disk /dev/mapper/power, under the names that the cases use.
+fn parts_up() {
+    sh(&format!(
+        "dmsetup create power-files --table '0 {FILES} linear /dev/mapper/power 0' && \
+         dmsetup create power-disk --table '0 {DISK} linear /dev/mapper/power {FILES}' && udevadm settle && \
+         ln -sfn /dev/mapper/power-files /dev/xvdf && ln -sfn /dev/mapper/power-disk /dev/xvdi"
+    ));
+    ground::mount("/dev/mapper/power-files");
+}
+
+fn parts_down() -> Result<(), String> {
+    ground::take_down();
+    ground::unmount();
+    ground::take_down();
+    let (ok, _, why) = try_sh(
+        "udevadm settle; for d in power-files power-disk power; do dmsetup remove --retry $d || exit 1; done; blockdev --flushbufs /dev/ubdb /dev/ubdc /dev/ubdd",
+    );
+    if ok { Ok(()) } else { Err(format!("what a run left could not be taken down: {why} {}", sh("dmsetup table"))) }
+}
+
+/// Pulls the power at some of the flushes of a case.
+pub fn cut(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally) {
+    let ended = cuts(case, count, dice, tally);
+    tally.note(ended.map_err(|why| format!("{}, power cuts: {why}", case.name)));
+    sh("udevadm trigger --subsystem-match=block --settle");
+}
+
+fn cuts(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally) -> Result<(), String> {
+    sh("modprobe -a dm-log-writes dm-snapshot");
+    let size = sh(&format!("blockdev --getsz {LOGGED}"));
+    sh(&format!("dmsetup create power --table '0 {size} log-writes {LOGGED} {LOG}'"));
+    parts_up();
+    (case.start)();
+    sh("sync; dmsetup message power 0 mark begin");
+    let (ok, said, wrong) = try_sh(&format!("{DMTOOL} {} < /dev/null", case.words));
+    if !ok {
+        return Err(format!("undisturbed: {said} {wrong}"));
+    }
+    sh("dmsetup message power 0 mark end");
+    let learned = Learned { case, places: Vec::new(), end: picture() };
+    parts_down()?;
+    let entries = log();
+    let begin = entries.iter().position(|entry| entry.mark.starts_with("begin")).expect("the mark");
+    let end = entries.iter().position(|entry| entry.mark.starts_with("end")).expect("the mark");
+    let flushes: Vec<usize> = (begin..end).filter(|at| entries[*at].flags & (FLUSH | FUA) != 0).collect();
+    println!("{}: {} writes with {} flushes", case.name, end - begin, flushes.len());
+    let mut chosen = dice.some(flushes, count);
+    chosen.sort_unstable();
+    let mut written = 0;
+    for at in chosen {
+        write(entries[written..=at].iter(), ORIGIN);
+        written = at + 1;
+        // What came after the flush may be there in parts, in any order.
+        let next =
+            (at + 1..entries.len()).find(|next| entries[*next].flags & (FLUSH | FUA) != 0).unwrap_or(entries.len());
+        let torn: Vec<usize> =
+            if dice.below(2) == 0 { Vec::new() } else { (at + 1..next).filter(|_| dice.below(2) == 0).collect() };
+        sh(&format!("dmsetup create power --table '0 {size} snapshot {ORIGIN} {COPY_ON_WRITE} N 8'"));
+        write(torn.iter().map(|at| &entries[*at]), "/dev/mapper/power");
+        parts_up();
+        ground::come_up();
+        tally.tried("power cuts");
+        let ended = learned.finished();
+        tally.note(ended.map_err(|why| {
+            format!(
+                "{}, power cut at write {at} of {begin} to {end} and {} torn ones:\n    {why}",
+                case.name,
+                torn.len()
+            )
+        }));
+        parts_down()?;
+    }
+    Ok(())
+}
