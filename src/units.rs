@@ -125,6 +125,16 @@ pub fn percent(used: u64, total: u64) -> f64 {
     tenths as f64 / 10.0
 }
 
+/// So many percent of a whole, a rest dropped; saturates.
+pub fn share_of(whole: u64, percent: u64) -> u64 {
+    u64::try_from(u128::from(whole) * u128::from(percent) / 100).unwrap_or(u64::MAX)
+}
+
+/// As [`share_of`], a rest counted as one more.
+pub fn share_and_rest(whole: u64, percent: u64) -> u64 {
+    u64::try_from((u128::from(whole) * u128::from(percent)).div_ceil(100)).unwrap_or(u64::MAX)
+}
+
 /// Whether a use is this many percent of its whole, or more.
 pub fn reaches(used: u64, total: u64, percent: u64) -> bool {
     u128::from(used) * 100 >= u128::from(total) * u128::from(percent)
@@ -163,7 +173,7 @@ pub fn parse_size(text: &str) -> Result<Bytes, String> {
     let too_large = || format!("'{text}' is larger than any device can be");
     let whole: u128 = whole.parse().map_err(|_| too_large())?;
     // Fifteen digits decide a byte of a petabyte; more would only overflow.
-    let digits = &fraction[..fraction.len().min(15)];
+    let digits = fraction.get(..15).unwrap_or(fraction);
     let scale = 10_u128.pow(u32::try_from(digits.len()).unwrap_or(0));
     let part: u128 = if digits.is_empty() { 0 } else { digits.parse().map_err(|_| bad())? };
     let bytes = whole.checked_mul(1 << shift).ok_or_else(too_large)? + (part << shift) / scale;
@@ -278,6 +288,13 @@ mod tests {
         }
     }
 
+    #[test]
+    fn shares_of_the_largest() {
+        assert_eq!((share_of(1023, 95), share_and_rest(1023, 95)), (971, 972));
+        assert_eq!((share_of(u64::MAX, 100), share_and_rest(u64::MAX, 100)), (u64::MAX, u64::MAX));
+        assert_eq!((share_of(u64::MAX, u64::MAX), share_and_rest(2, u64::MAX)), (u64::MAX, share_of(2, u64::MAX) + 1));
+    }
+
     proptest! {
         #[test]
         fn any_count_of_bytes_reads_back(bytes: u64) {
@@ -288,6 +305,15 @@ mod tests {
         fn no_text_panics(text in ".*") {
             let _ = parse_size(&text);
             let _ = parse_amount(&text);
+        }
+
+        #[test]
+        fn no_size_panics(used: u64, total: u64, percent: u64) {
+            let _ = (super::percent(used, total), reaches(used, total, percent), is_above(used, total, percent));
+            let _ = (share_of(used, percent), share_and_rest(used, percent), Bytes(used).to_string());
+            let (size, unit) = (Bytes(used), Bytes(total));
+            let _ = (size.whole_extents(unit), size.extents_for(unit), Extents(used).bytes(unit));
+            let _ = (DataBlocks(used).bytes(unit), MetaBlocks(used).bytes(), Sectors(used).bytes());
         }
 
         #[test]

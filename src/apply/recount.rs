@@ -72,8 +72,8 @@ fn without_count(text: &str, lv: &str) -> Option<String> {
         let is_it = matches!(sections.as_slice(), [_, "logical_volumes", name, "segment1"] if *name == lv)
             && word.starts_with("transaction_id = ");
         found |= is_it;
-        let indent = line.len() - line.trim_start().len();
-        lines.push(if is_it { format!("{}transaction_id = 0", &line[..indent]) } else { line.to_owned() });
+        let indent: String = line.chars().take_while(|c| c.is_whitespace()).collect();
+        lines.push(if is_it { format!("{indent}transaction_id = 0") } else { line.to_owned() });
     }
     found.then(|| lines.join("\n") + "\n")
 }

@@ -3,7 +3,7 @@
 use super::Look;
 use super::mend::quoted;
 use crate::observe::lvm::Lvm;
-use crate::units::{Bytes, KIB};
+use crate::units::{Bytes, KIB, share_and_rest};
 
 /// LVM's own default for a step (lvm.conf(5), `thin_pool_autoextend_percent`).
 const STEP_PERCENT: u64 = 20;
@@ -11,7 +11,7 @@ const STEP_PERCENT: u64 = 20;
 /// What is needed so that `used` is below `warn` percent of the whole, at least a step; in the same units.
 fn missing(used: u64, total: u64, warn: u64) -> u64 {
     let enough = u64::try_from(u128::from(used) * 100 / u128::from(warn.max(1)) + 1).unwrap_or(u64::MAX);
-    enough.saturating_sub(total).max(total.saturating_mul(STEP_PERCENT).div_ceil(100)).max(1)
+    enough.saturating_sub(total).max(share_and_rest(total, STEP_PERCENT)).max(1)
 }
 
 /// The command that grows the data of the pool.
@@ -65,14 +65,12 @@ pub fn metadata_extensions(metadata: u64, spare: u64, free: u64, percent: u64) -
     let (mut size, mut spare, mut free, mut count) = (metadata, spare, free, 0);
     // Each step takes an extent at least; a thousand are as good as any number.
     while count < 1000 && size > 0 {
-        let step = size.saturating_mul(percent + 1).div_ceil(100);
-        let along = if spare == 0 { 0 } else { (size + step).saturating_sub(spare) };
-        if step + along > free {
-            break;
-        }
-        free -= step + along;
-        spare += along;
-        size += step;
+        let step = share_and_rest(size, percent.saturating_add(1));
+        let along = if spare == 0 { 0 } else { size.saturating_add(step).saturating_sub(spare) };
+        let Some(left) = step.checked_add(along).and_then(|both| free.checked_sub(both)) else { break };
+        free = left;
+        spare = spare.saturating_add(along);
+        size = size.saturating_add(step);
         count += 1;
     }
     count
@@ -90,6 +88,9 @@ mod tests {
         assert_eq!(metadata_extensions(10, 0, 6, 20), 2, "without a spare");
         assert_eq!(metadata_extensions(10, 20, 6, 20), 2, "a spare that is larger already");
         assert_eq!(metadata_extensions(1, 1, u64::MAX / 2, 0), 1000, "no end of them");
+        // As a profile may say it.
+        assert_eq!(metadata_extensions(10, 10, u64::MAX, u64::MAX), 1);
+        assert_eq!(metadata_extensions(u64::MAX, 1, u64::MAX, u64::MAX), 0);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::observe::Looked;
 use crate::observe::pools::{LvmSide, is_overdue};
 use crate::observe::profile::{Autoextend, NEVER, low_water_for, near};
 use crate::observe::thin::{Mode, PoolFigures};
-use crate::units::{Bytes, is_above, reaches};
+use crate::units::{Bytes, is_above, reaches, share_and_rest};
 
 /// The settings of a pool that extends itself: LVM's, and it is meant to.
 fn settings<'a>(look: &Look<'a>) -> Looked<Option<(&'a LvmSide, Autoextend)>> {
@@ -154,7 +154,7 @@ fn due(look: &Look<'_>, threshold: u64) -> bool {
 /// LVM adds one percent to a step of the metadata, for what the kernel takes on a resize.
 fn metadata_step(side: &LvmSide, settings: Autoextend) -> u64 {
     let size = side.metadata_size.whole_extents(Bytes(side.row.vg_extent_size)).0;
-    size.saturating_mul(settings.percent + 1).div_ceil(100)
+    share_and_rest(size, settings.percent.saturating_add(1))
 }
 
 /// All is there for an extension that is due, and it did not happen.

@@ -53,7 +53,7 @@ impl Base {
     pub fn room(&self) -> (Bytes, Bytes) {
         match self {
             Base::File { device_size, free, allocated, .. } => {
-                let whole = Bytes(allocated.0 + free.0);
+                let whole = Bytes(allocated.0.saturating_add(free.0));
                 (whole, Bytes(whole.0.saturating_sub(device_size.0)))
             }
             Base::Volume { total, free, .. } => (*total, *free),

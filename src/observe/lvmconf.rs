@@ -45,10 +45,10 @@ fn tokens(text: &str) -> Result<Vec<(usize, Token)>, String> {
                 (Token::Quoted(text), length)
             } else {
                 let end = rest.find(|c: char| c.is_whitespace() || "{}[]=,#\"".contains(c)).unwrap_or(rest.len());
-                (Token::Word(rest[..end].to_owned()), end)
+                (Token::Word(rest.get(..end).unwrap_or(rest).to_owned()), end)
             };
             found.push((number + 1, token));
-            rest = rest[length..].trim_start();
+            rest = rest.get(length..).unwrap_or_default().trim_start();
         }
     }
     Ok(found)

@@ -3,7 +3,7 @@
 use super::lvmconf::{self, Settings, Value};
 use super::{Looked, Unseen, looked};
 use crate::sys::file;
-use crate::units::{Bytes, DataBlocks};
+use crate::units::{Bytes, DataBlocks, share_of};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -104,7 +104,7 @@ pub fn global_setting(key: &str) -> Looked<Option<Value>> {
 /// 7768 chunks at 80 %). With a threshold of 100 it is 0.
 pub fn low_water_for(data: Bytes, chunk: Bytes, threshold: u64) -> DataBlocks {
     let chunks = data.0.checked_div(chunk.0).unwrap_or(0);
-    DataBlocks(chunks * NEVER.saturating_sub(threshold) / 100)
+    DataBlocks(share_of(chunks, NEVER.saturating_sub(threshold)))
 }
 
 /// LVM counts in sectors before it counts in chunks, so a chunk more or less is the same mark.

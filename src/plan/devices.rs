@@ -200,7 +200,7 @@ pub fn wipe_step(wish: Wish<'_>, (given, device): &Usable<'_>, lvm: &Lvm, plan: 
 /// The extents that LVM will find on devices that are in no group yet.
 pub fn blank_extents(devices: &[Usable<'_>]) -> Extents {
     let on = |(_, device): &Usable<'_>| sizing::extents_on(device.size, device.minimum_io, device.optimal_io).0;
-    Extents(devices.iter().map(on).sum())
+    Extents(devices.iter().map(on).fold(0, u64::saturating_add))
 }
 
 /// The room in the group, or in the one that is about to be made of the devices.

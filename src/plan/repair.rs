@@ -332,7 +332,7 @@ fn is_full(pool: &Pool) -> bool {
     // What the kernel keeps back for itself (dm-thin.c, METADATA_LOW_WATER: at most 4 MiB) counts as full.
     pool.figures().is_some_and(|figures| {
         let low = figures.metadata_low_water.map_or(0, |low| low.0);
-        figures.metadata_used.0 + low >= figures.metadata_total.0
+        figures.metadata_used.0.saturating_add(low) >= figures.metadata_total.0
     })
 }
 
@@ -349,7 +349,7 @@ fn mend(
     plan.question = 1;
     // As the kernel does: an eighth of it, at most 4 MiB, is what it keeps back.
     let kept = (superblock.metadata_total.0 / 8).min(1024);
-    if superblock.needs_check && superblock.metadata_used.0 + kept >= superblock.metadata_total.0 {
+    if superblock.needs_check && superblock.metadata_used.0.saturating_add(kept) >= superblock.metadata_total.0 {
         fresh::grow(pool, facts, Some(superblock), plan, reasons);
     }
     if let (true, Some(record)) = (is_dockers_own(&pool.name), pool.recorded()) {

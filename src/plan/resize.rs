@@ -19,7 +19,7 @@ use crate::observe::ground::Ground;
 use crate::observe::lvm::Lvm;
 use crate::observe::pools::{Live, Pool};
 use crate::observe::thin::{Mode, PoolFigures, PoolTable};
-use crate::units::Bytes;
+use crate::units::{Bytes, share_and_rest, share_of};
 
 /// How much larger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,17 +180,12 @@ fn take_in(volume: &LvmName, facts: &Facts, lvm: &Lvm, plan: &mut Plan, reasons:
 /// What one side of a pool (data or metadata) is asked to become, in the pool's own unit.
 fn target(growth: Growth, now: u64, room: &Room, unit: u64) -> u64 {
     let up = |bytes: Bytes| bytes.0.div_ceil(unit.max(1));
-    let share =
-        |whole: u64, percent: u64| u64::try_from(u128::from(whole) * u128::from(percent) / 100).unwrap_or(u64::MAX);
     match growth {
         Growth::To(bytes) => up(bytes),
         Growth::By(bytes) => now.saturating_add(up(bytes)),
-        Growth::ByPercent(percent) => {
-            let more = (u128::from(now) * u128::from(percent)).div_ceil(100);
-            now.saturating_add(u64::try_from(more).unwrap_or(u64::MAX))
-        }
-        Growth::PercentOfGroup(percent) => share(room.total, percent),
-        Growth::ByPercentOfFree(percent) => now.saturating_add(share(room.free, percent)),
+        Growth::ByPercent(percent) => now.saturating_add(share_and_rest(now, percent)),
+        Growth::PercentOfGroup(percent) => share_of(room.total, percent),
+        Growth::ByPercentOfFree(percent) => now.saturating_add(share_of(room.free, percent)),
         Growth::Max => now.saturating_add(room.free),
     }
 }

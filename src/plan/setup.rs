@@ -162,12 +162,12 @@ fn layout(request: &Request, ground: &Ground<'_>, halves: &Halves<'_>) -> Result
     let (metadata, metadata_there) = amount(halves.metadata, request.metadata, extent);
     let layout = if let Some(metadata_device) = metadata_device {
         let (total, free) = extents_of(data_devices, ground);
-        let data_room = Room { extent, total, free: Extents(free.0 + data_there), spare };
-        let metadata_free = extents_of(&[*metadata_device], ground).1.0 + metadata_there;
+        let data_room = Room { extent, total, free: Extents(free.0.saturating_add(data_there)), spare };
+        let metadata_free = extents_of(&[*metadata_device], ground).1.0.saturating_add(metadata_there);
         sizing::lay_out_apart(data_room, Extents(metadata_free), data, metadata)
     } else {
         let room = room(data_devices, ground.group, spare);
-        let free = Extents(room.free.0 + data_there + metadata_there);
+        let free = Extents(room.free.0.saturating_add(data_there).saturating_add(metadata_there));
         sizing::lay_out(Room { free, ..room }, data, metadata)
     };
     layout.map(|layout| (layout, extent))
@@ -175,13 +175,14 @@ fn layout(request: &Request, ground: &Ground<'_>, halves: &Halves<'_>) -> Result
 
 /// All extents on some of the group's devices, and those of them that are free.
 fn extents_of(devices: &[Usable<'_>], ground: &Ground<'_>) -> (Extents, Extents) {
-    let (mut total, mut free) = (0, 0);
+    let (mut total, mut free) = (0_u64, 0_u64);
     for usable in devices {
         let (_, device) = usable;
         let pv = ground.group.and_then(|_| ground.lvm.pv_on(device.major, device.minor));
         let blank = blank_extents(&[*usable]).0;
-        total += pv.map_or(blank, |pv| pv.pv_pe_count);
-        free += pv.map_or(blank, |pv| pv.pv_pe_count.saturating_sub(pv.pv_pe_alloc_count));
+        total = total.saturating_add(pv.map_or(blank, |pv| pv.pv_pe_count));
+        let left = pv.map_or(blank, |pv| pv.pv_pe_count.saturating_sub(pv.pv_pe_alloc_count));
+        free = free.saturating_add(left);
     }
     (Extents(total), Extents(free))
 }

@@ -1,6 +1,6 @@
 //! The arithmetic of a new pool: extents for data, metadata and the spare.
 
-use crate::units::{Amount, Bytes, Extents, KIB, MIB};
+use crate::units::{Amount, Bytes, Extents, KIB, MIB, share_of};
 
 /// LVM's default extent (lvm.conf(5), `allocation/physical_extent_size`).
 pub const EXTENT: Bytes = Bytes(4 * MIB);
@@ -45,8 +45,8 @@ pub fn extents_on(size: Bytes, minimum_io: u64, optimal_io: u64) -> Extents {
 /// What is asked for in extents, rounded down as LVM does.
 pub fn share(room: Room, amount: Amount) -> Extents {
     match amount {
-        Amount::PercentOfGroup(percent) => Extents(room.total.0 * percent / 100),
-        Amount::PercentOfFree(percent) => Extents(room.free.0 * percent / 100),
+        Amount::PercentOfGroup(percent) => Extents(share_of(room.total.0, percent)),
+        Amount::PercentOfFree(percent) => Extents(share_of(room.free.0, percent)),
         Amount::Bytes(bytes) => bytes.whole_extents(room.extent),
     }
 }
@@ -79,7 +79,8 @@ pub fn lay_out_apart(
             size(metadata_free)
         ));
     }
-    let left = (data_room.free.0 - layout.data.0) + (metadata_free.0 - layout.metadata.0);
+    let rest = |free: Extents, taken: Extents| free.0.saturating_sub(taken.0);
+    let left = rest(data_room.free, layout.data).saturating_add(rest(metadata_free, layout.metadata));
     if layout.spare.0 > left {
         return Err(format!("no room is left for the spare of {}: make data or metadata smaller.", size(layout.spare)));
     }
@@ -101,7 +102,7 @@ pub fn lay_out(room: Room, data: Amount, metadata: Amount) -> Result<Layout, Str
     let spare = Extents(metadata_extents.0.saturating_sub(room.spare.0));
     let data_extents = share(room, data);
     let layout = Layout { data: data_extents, metadata: metadata_extents, spare };
-    let overhead = metadata_extents.0 + spare.0;
+    let overhead = metadata_extents.0.saturating_add(spare.0);
     if data_extents.0.saturating_add(overhead) <= room.free.0 && data_extents.0 > 0 {
         return Ok(layout);
     }
@@ -117,9 +118,10 @@ pub fn lay_out(room: Room, data: Amount, metadata: Amount) -> Result<Layout, Str
     if data_extents.0 == 0 {
         return Err(format!("--data {data} is less than one extent of {}.", room.extent));
     }
+    let of = |whole: Extents| left.0.saturating_mul(100).checked_div(whole.0).unwrap_or(0);
     let largest = match data {
-        Amount::PercentOfGroup(_) if left.0 * 100 / room.total.0 > 0 => format!("{}%VG", left.0 * 100 / room.total.0),
-        Amount::PercentOfFree(_) if left.0 * 100 / room.free.0 > 0 => format!("{}%FREE", left.0 * 100 / room.free.0),
+        Amount::PercentOfGroup(_) if of(room.total) > 0 => format!("{}%VG", of(room.total)),
+        Amount::PercentOfFree(_) if of(room.free) > 0 => format!("{}%FREE", of(room.free)),
         _ => format!("{}M", size(left).0 / MIB),
     };
     Err(format!(
@@ -199,6 +201,21 @@ mod tests {
     }
 
     proptest! {
+        /// LVM's figures are not ours to trust.
+        #[test]
+        fn no_group_panics(
+            (extent, total, free, spare) in any::<(u64, u64, u64, u64)>(),
+            size: u64,
+            (one, other) in (1_u64..=100, 1_u64..=100),
+        ) {
+            let room = Room { extent: Bytes(extent), total: Extents(total), free: Extents(free), spare: Extents(spare) };
+            let of = |share| [Amount::Bytes(Bytes(size)), Amount::PercentOfGroup(share), Amount::PercentOfFree(share)];
+            for (data, metadata) in of(one).into_iter().flat_map(|data| of(other).map(|metadata| (data, metadata))) {
+                let _ = (lay_out(room, data, metadata), lay_out_apart(room, Extents(total), data, metadata));
+            }
+            let _ = extents_on(Bytes(size), extent, total);
+        }
+
         #[test]
         fn a_layout_fits_and_the_largest_offer_does_too(total in 3_u64..1_000_000, percent in 1_u64..=100) {
             let (data, metadata) = (Amount::PercentOfGroup(percent), Amount::PercentOfGroup(1));

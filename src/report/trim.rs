@@ -80,7 +80,7 @@ fn why_nothing(volume: &Target, handed_on: Bytes, chunk: Bytes) -> String {
 
 fn notes(volumes: &[Volume], returned: Bytes, chain: &Chain) -> Vec<String> {
     let mut notes = Vec::new();
-    let unmapped = Bytes(volumes.iter().map(|volume| volume.unmapped.0).sum());
+    let unmapped = Bytes(volumes.iter().map(|volume| volume.unmapped.0).fold(0, u64::saturating_add));
     let rest = less(unmapped, returned);
     if rest > Bytes(0) {
         let more = if returned > Bytes(0) { " more" } else { "" };

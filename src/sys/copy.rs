@@ -86,6 +86,9 @@ pub fn over(from: &Path, to: &Path, tell: Tell<'_>) -> Result<()> {
     if size(to)? != total {
         bail!("{} has not the {total} bytes of {}", to.display(), from.display());
     }
+    if total < BLOCK as u64 {
+        bail!("{} has {total} bytes, and a superblock has {BLOCK}", from.display());
+    }
     let exclusive = i32::try_from(rustix::fs::OFlags::EXCL.bits()).with_context(context)?;
     let is_file = to.is_file();
     let target = OpenOptions::new()
@@ -107,7 +110,7 @@ pub fn over(from: &Path, to: &Path, tell: Tell<'_>) -> Result<()> {
         let mut start = at;
         for (block, old) in piece.chunks(BLOCK).zip(there.chunks(BLOCK)) {
             if start == 0 {
-                head.copy_from_slice(block);
+                head = <[u8; BLOCK]>::try_from(block)?;
             } else if block != old {
                 target.write_all_at(block, start)?;
             }
@@ -232,6 +235,9 @@ mod tests {
         assert_eq!(std::fs::read(path("old")).expect("old"), bytes);
         std::fs::write(path("short"), b"x").expect("short");
         assert!(over(&path("short"), &path("old"), &mut |_, _| {}).is_err());
+        std::fs::write(path("as short"), b"y").expect("as short");
+        assert!(over(&path("short"), &path("as short"), &mut |_, _| {}).is_err(), "no superblock");
+        assert_eq!(std::fs::read(path("as short")).expect("as short"), b"y");
         assert_eq!(std::fs::read(path("old")).expect("old"), bytes);
     }
 

@@ -224,12 +224,12 @@ impl Control {
         let quiet = DmUdevFlags::DM_UDEV_DISABLE_DM_RULES_FLAG | SILENCE;
         let options = |flags| DmOptions::default().set_flags(flags).set_udev_flags(quiet);
         let mut table = Vec::new();
-        let mut at = 0;
+        let mut at = 0_u64;
         for stretch in stretches {
             let (major, minor) = stretch.device;
             let params = format!("{major}:{minor} {}", stretch.start);
             table.push((at, stretch.length, "linear".to_owned(), params));
-            at += stretch.length;
+            at = at.checked_add(stretch.length).with_context(context)?;
         }
         // Left by a run that was killed between making it and opening it.
         let _ = self.0.device_remove(&id, options(DmFlags::DM_DEFERRED_REMOVE));

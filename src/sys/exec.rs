@@ -105,7 +105,7 @@ pub fn oldest(names: &[&str], is_it: impl Fn(&[String]) -> bool) -> Option<(u32,
         // proc_pid_stat(5): the name in brackets may hold anything; the start is the 20th field behind it, in ticks.
         let start: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
         let started = Duration::from_millis(start.saturating_mul(1000) / ticks.max(1));
-        Some((id, Duration::from_secs_f64(uptime.max(0.0)).saturating_sub(started)))
+        Some((id, Duration::try_from_secs_f64(uptime).ok()?.saturating_sub(started)))
     };
     processes(names).filter(|entry| is_it(&words(entry))).filter_map(age).max_by_key(|(_, runs)| *runs)
 }
@@ -155,10 +155,18 @@ impl Task<'_> {
         // With it the writing ends of this process go.
         drop(command);
         // Drained while it runs: one that says much would wait for its reader.
-        let listener = std::thread::spawn(move || {
+        let listen = move || {
             let mut said = Vec::new();
             reader.read_to_end(&mut said).map(|_| said)
-        });
+        };
+        let listener = match std::thread::Builder::new().spawn(listen) {
+            Ok(listener) => listener,
+            Err(why) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(why).with_context(context);
+            }
+        };
         let status = loop {
             if let Some(status) = child.try_wait().with_context(context)? {
                 break status;

@@ -104,8 +104,9 @@ pub fn space(path: &Path) -> Result<Space> {
     Ok(Space {
         in_memory: IN_MEMORY.contains(&kind),
         length: metadata.len(),
-        allocated: metadata.blocks() * 512,
-        free: system.f_bfree * system.f_frsize,
+        // Some file systems without an end of their own say the largest number there is.
+        allocated: metadata.blocks().saturating_mul(512),
+        free: system.f_bfree.saturating_mul(system.f_frsize),
         read_only: system.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
     })
 }
@@ -238,10 +239,8 @@ pub fn replace(path: &Path, text: &str, mode: u32) -> Result<()> {
 pub fn age(path: &Path) -> Option<std::time::Duration> {
     let changed = fs::symlink_metadata(path).ok()?;
     let seconds = std::time::Duration::from_secs(u64::try_from(changed.ctime()).ok()?);
-    let at = std::time::SystemTime::UNIX_EPOCH
-        + seconds
-        + std::time::Duration::from_nanos(u64::try_from(changed.ctime_nsec()).ok()?);
-    at.elapsed().ok()
+    let rest = std::time::Duration::from_nanos(u64::try_from(changed.ctime_nsec()).ok()?);
+    std::time::SystemTime::UNIX_EPOCH.checked_add(seconds)?.checked_add(rest)?.elapsed().ok()
 }
 
 /// Gives a file the mode and the owner of another.

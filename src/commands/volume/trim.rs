@@ -11,7 +11,7 @@ use crate::plan::preflight::{self, Needs};
 use crate::plan::refusal::Refusal;
 use crate::plan::trim::{Facts, Request, Target, plan};
 use crate::report::json;
-use crate::report::trim::{Outcome, outcome, text, value};
+use crate::report::trim::{Outcome, Volume, outcome, text, value};
 use crate::sys::trim;
 use crate::units::Bytes;
 use serde_json::Value;
@@ -88,8 +88,8 @@ impl Trim {
 
     /// What is gone from the volumes is back in the pool.
     fn has_come_back(&self, now: &Facts) -> bool {
-        self.outcome(now)
-            .is_none_or(|outcome| outcome.returned.0 >= outcome.volumes.iter().map(|volume| volume.unmapped.0).sum())
+        let gone = |volumes: &[Volume]| volumes.iter().map(|volume| volume.unmapped.0).fold(0, u64::saturating_add);
+        self.outcome(now).is_none_or(|outcome| outcome.returned.0 >= gone(&outcome.volumes))
     }
 }
 

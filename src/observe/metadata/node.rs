@@ -27,7 +27,8 @@ impl Node {
         let (entries, most, value_size) = (int(block, 16)?, int(block, 20)?, int(block, 24)?);
         let (entries, most, size) =
             (usize::try_from(entries).ok()?, usize::try_from(most).ok()?, usize::try_from(value_size).ok()?);
-        if entries > most || size < 8 || 32 + most.checked_mul(8 + size)? > BLOCK {
+        let end = size.checked_add(8).and_then(|both| most.checked_mul(both)?.checked_add(32))?;
+        if entries > most || size < 8 || end > BLOCK {
             return None;
         }
         let value = |at: usize| 32 + 8 * most + at * size;
@@ -48,11 +49,11 @@ impl Node {
 }
 
 pub fn int(block: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(block.get(at..at + 4)?.try_into().ok()?))
+    Some(u32::from_le_bytes(block.get(at..at.checked_add(4)?)?.try_into().ok()?))
 }
 
 pub fn long(block: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(block.get(at..at + 8)?.try_into().ok()?))
+    Some(u64::from_le_bytes(block.get(at..at.checked_add(8)?)?.try_into().ok()?))
 }
 
 /// As the kernel computes it for metadata (dm_bm_checksum): begun with ones, and not turned over at its end as
@@ -104,6 +105,13 @@ pub mod tests {
         torn[4000] ^= 1;
         assert!(Node::parse(&torn, 9).is_none());
         assert!(Node::parse(&[0; BLOCK], 0).is_none());
+        // Counts whose product is the largest number there is.
+        let mut vast = [0; BLOCK];
+        vast[20..24].copy_from_slice(&u32::MAX.to_le_bytes());
+        vast[24..28].copy_from_slice(&(u32::MAX - 6).to_le_bytes());
+        let sum = crc32c(&vast[4..]) ^ NODE_XOR;
+        vast[..4].copy_from_slice(&sum.to_le_bytes());
+        assert!(Node::parse(&vast, 0).is_none());
     }
 
     proptest! {

@@ -79,10 +79,14 @@ fn stretches(lvm: &Lvm, vg: &str, lv: &str) -> Looked<Vec<Stretch>> {
         let pv = lvm.pvs.iter().find(|pv| pv.pv_name == name && pv.pv_missing.is_empty());
         let pv = pv.ok_or_else(|| Unseen(format!("{name} is not there")))?;
         let device = |number: u64| u32::try_from(number).map_err(|_| wrong());
+        let start = first.checked_mul(row.vg_extent_size).and_then(|start| start.checked_add(pv.pe_start));
+        let extents = last.checked_sub(first).and_then(|count| count.checked_add(1));
+        let length = extents.and_then(|extents| extents.checked_mul(row.vg_extent_size));
+        let (start, length) = start.zip(length).ok_or_else(wrong)?;
         found.push(Stretch {
             device: (device(pv.pv_major)?, device(pv.pv_minor)?),
-            start: (pv.pe_start + first * row.vg_extent_size) / SECTOR,
-            length: (last.saturating_sub(first) + 1) * row.vg_extent_size / SECTOR,
+            start: start / SECTOR,
+            length: length / SECTOR,
         });
     }
     if found.is_empty() { Err(wrong()) } else { Ok(found) }

@@ -127,15 +127,15 @@ impl Search {
             return None;
         }
         let mut mapped = BTreeMap::new();
-        self.walk(maps, &mut |key, value, _| {
+        self.walk(maps, 0, &mut |key, value, _| {
             mapped.insert(key, value);
         });
         let mut said = BTreeMap::new();
         let (mut transaction, mut snapped) = (0, 0);
-        self.walk(volumes, &mut |key, value, line| {
+        self.walk(volumes, 0, &mut |key, value, line| {
             said.insert(key, value);
             transaction = transaction.max(line.map_or(0, |(transaction, _)| transaction));
-            snapped += line.map_or(0, |(_, time)| u64::from(time));
+            snapped = sum_of([snapped, line.map_or(0, |(_, time)| u64::from(time))]);
         });
         let fits = mapped.len() == said.len()
             && mapped.iter().all(|(id, root)| {
@@ -148,11 +148,12 @@ impl Search {
     }
 
     /// Every entry of a tree: its key, its value, and the line about a volume.
-    fn walk(&self, root: u64, take: &mut dyn FnMut(u64, u64, Option<(u64, u32)>)) {
-        let Some(node) = self.node(root) else { return };
+    fn walk(&self, root: u64, depth: usize, take: &mut dyn FnMut(u64, u64, Option<(u64, u32)>)) {
+        // Its summary found no loop, but what is read now may have changed since.
+        let Some(node) = self.node(root).filter(|_| depth <= DEEPEST) else { return };
         for (at, (key, value)) in node.keys.iter().zip(&node.values).enumerate() {
             if node.internal {
-                self.walk(*value, take);
+                self.walk(*value, depth + 1, take);
             } else {
                 take(*key, *value, node.lines.get(at).copied());
             }
@@ -184,7 +185,7 @@ impl Search {
         let leaf = |kind, mappings, time, latest| Summary { kind, low, high, entries, mappings, time, latest };
         if !node.internal && node.value_size == DETAILS {
             let time = node.lines.iter().map(|(_, time)| *time).max().unwrap_or(0);
-            return Some(leaf(Kind::Volumes, node.values.iter().sum(), time, 0));
+            return Some(leaf(Kind::Volumes, sum_of(node.values.iter().copied()), time, 0));
         }
         if node.value_size != 8 {
             return None;
@@ -207,9 +208,9 @@ impl Search {
         if below.iter().any(|child| child.kind != kind) {
             return None;
         }
-        let sum = |figure: fn(&Summary) -> u64| below.iter().map(figure).sum::<u64>();
+        let sum = |figure: fn(&Summary) -> u64| sum_of(below.iter().map(figure));
         let (mappings, time) = (sum(|child| child.mappings), below.iter().map(|child| child.time).max().unwrap_or(0));
-        let latest = below.iter().filter(|child| child.time == time).map(|child| child.latest).sum();
+        let latest = sum_of(below.iter().filter(|child| child.time == time).map(|child| child.latest));
         self.referenced.extend(node.values.iter().copied());
         if node.internal {
             let follow = below.iter().zip(below.iter().skip(1)).all(|(one, next)| one.high < next.low);
@@ -223,6 +224,11 @@ impl Search {
     fn node(&self, number: u64) -> Option<Node> {
         Node::parse(&self.blocks.read(number).ok()?, number)
     }
+}
+
+/// What damaged metadata says may come to more than there is.
+fn sum_of(figures: impl IntoIterator<Item = u64>) -> u64 {
+    figures.into_iter().fold(0, u64::saturating_add)
 }
 
 /// Which of two pairs is newer: transactions and times never go back, and what is written to since the last snapshot is
@@ -276,7 +282,26 @@ pub fn superblock_for(found: &[u8; BLOCK], blocks: u64, roots: Roots, figures: F
 
 #[cfg(test)]
 mod tests {
+    use super::super::node::tests::made;
     use super::*;
+
+    #[test]
+    fn figures_that_lie_are_added_up() {
+        let line = [u64::MAX.to_le_bytes(), [0; 8], [0xff; 8]].concat();
+        let (one, other) = ([(1, line.clone()), (2, line.clone())], [(3, line)]);
+        let root = [(1, 2_u64.to_le_bytes().to_vec()), (3, 3_u64.to_le_bytes().to_vec())];
+        let blocks =
+            [[0; BLOCK], made(1, true, 8, &root), made(2, false, 24, &one), made(3, false, 24, &other)].concat();
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("metadata");
+        crate::sys::copy::into_new(&path, |mut file| Ok(std::io::Write::write_all(&mut file, &blocks).map(|()| true)?))
+            .expect("metadata");
+        let blocks = Blocks::open(&path).expect("metadata");
+        let mut search = Search { blocks, count: 4, known: HashMap::new(), referenced: HashSet::new() };
+        let root = search.summary(1, 0).expect("a tree");
+        assert_eq!((root.kind, root.entries, root.mappings, root.time), (Kind::Volumes, 3, u64::MAX, u32::MAX));
+        assert!(find(&path).is_err(), "no map goes with it");
+    }
 
     #[test]
     fn a_superblock_leads_to_its_trees() {

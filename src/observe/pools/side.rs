@@ -4,7 +4,7 @@ use crate::observe::Looked;
 use crate::observe::lvm::LvRow;
 use crate::observe::profile::{Autoextend, NEVER};
 use crate::observe::thin::PoolFigures;
-use crate::units::{Bytes, Extents, is_above};
+use crate::units::{Bytes, Extents, is_above, share_and_rest};
 use serde::Serialize;
 
 /// A pool as LVM has it.
@@ -64,7 +64,7 @@ impl LvmSide {
         let below = (used * 10_000).div_ceil(total * u128::from(autoextend.threshold.max(1))).saturating_sub(100);
         let percent = u128::from(autoextend.percent).max(below);
         let size = u128::from(self.row.lv_size / self.row.vg_extent_size.max(1));
-        Extents(u64::try_from((size * percent).div_ceil(100)).unwrap_or(u64::MAX))
+        Extents(u64::try_from(size.saturating_mul(percent).div_ceil(100)).unwrap_or(u64::MAX))
     }
 
     /// The pool's size when the last of these extensions was made.
@@ -78,7 +78,7 @@ impl LvmSide {
 /// Whether dmeventd must have extended by now: it runs its command when the use passes a multiple of 5 % (its thin
 /// plugin, `CHECK_STEP`), and the threshold lies before the last one that was passed.
 pub fn is_overdue(figures: &PoolFigures, threshold: u64) -> bool {
-    let step = threshold.next_multiple_of(5).min(99);
+    let step = threshold.min(NEVER).next_multiple_of(5).min(99);
     threshold < NEVER
         && (is_above(figures.data_used.0, figures.data_total.0, step)
             || is_above(figures.metadata_used.0, figures.metadata_total.0, step))
@@ -92,12 +92,12 @@ fn extensions(size: Extents, free: Extents, percent: u64) -> u64 {
 fn extended(mut size: Extents, mut free: Extents, percent: u64) -> (u64, Extents) {
     let mut count = 0;
     while percent > 0 && size.0 > 0 {
-        let step = (size.0.saturating_mul(percent)).div_ceil(100);
+        let step = share_and_rest(size.0, percent);
         if step > free.0 {
             break;
         }
-        free.0 -= step;
-        size.0 += step;
+        free.0 = free.0.saturating_sub(step);
+        size.0 = size.0.saturating_add(step);
         count += 1;
     }
     (count, size)

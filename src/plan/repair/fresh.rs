@@ -30,7 +30,7 @@ pub fn room(facts: &Facts, content: Option<Bytes>, reasons: &mut Reasons) {
     match &facts.room {
         Ok(room) if room.read_only => reasons.add(format!("The file system of {} is read-only.", room.folder)),
         Ok(room) => {
-            let needed = Bytes(content.map_or(0, |content| content.0.saturating_mul(2)) + SPARE_ROOM.0);
+            let needed = Bytes(content.map_or(0, |content| content.0.saturating_mul(2)).saturating_add(SPARE_ROOM.0));
             if room.free < needed {
                 let why = format!(
                     "The copies of the metadata take up to {needed}, and {} has {} left.",
@@ -325,11 +325,12 @@ fn grow_volume(side: &LvmSide, name: LvmName, to: Bytes, facts: &Facts, plan: &m
     let spare = facts.ground.lvm.as_ref().map_or(Bytes(0), |lvm| lvm.spare(name.vg.as_str()));
     let of_spare = to.extents_for(extent).0.saturating_sub(spare.extents_for(extent).0);
     let of_spare = if spare.0 == 0 { 0 } else { of_spare };
-    if more + of_spare > side.row.vg_free_count {
+    let short = more.saturating_add(of_spare).saturating_sub(side.row.vg_free_count);
+    if short > 0 {
         let why = format!(
             "The metadata of {name} is full, and to make it {to} the group {} needs {} more than the {} it has free.",
             name.vg,
-            Extents(more + of_spare - side.row.vg_free_count).bytes(extent),
+            Extents(short).bytes(extent),
             Extents(side.row.vg_free_count).bytes(extent)
         );
         reasons.add_with_hint(why, format!("add a disk to the group: vgextend {} DEVICE", name.vg));

@@ -35,7 +35,7 @@ pub fn still_there(what: &str, base: &Base, size: Bytes, name: &str, reasons: &m
             format!(
                 "give it its length back, then look at the pool: truncate --size {} {path} && losetup --set-capacity \
                  /dev/{device} && dmtool check {name}",
-                size.0 + offset.0
+                size.0.saturating_add(offset.0)
             )
         }
         _ => format!("give {} its size back, then look at the pool: dmtool check {name}", base.name()),
@@ -52,9 +52,9 @@ pub fn room_for_space_maps(base: &Base, size: Bytes, (chunks, blocks): (u64, u64
     }
     let holes = size.0.saturating_sub(allocated.0);
     // Once for the new bitmaps, and once more since nothing is changed in place (dm-transaction-manager.h: shadows).
-    let bitmaps = chunks.div_ceil(PER_BITMAP) + blocks.div_ceil(PER_BITMAP);
+    let bitmaps = chunks.div_ceil(PER_BITMAP).saturating_add(blocks.div_ceil(PER_BITMAP));
     let needed = Bytes(bitmaps.saturating_mul(2 * METADATA_BLOCK).saturating_add(RESERVE).min(holes));
-    if needed.0 > 0 && needed.0 + KEPT.0 > free.0 {
+    if needed.0 > 0 && needed.0.saturating_add(KEPT.0) > free.0 {
         reasons.add_with_hint(
             format!(
                 "{path} is sparse: to count what is new the kernel writes up to {needed} of metadata into it, and its \

@@ -35,7 +35,7 @@ impl Sizes {
     /// What both take of the group; the spare is as large as the largest metadata (lvmthin(7)).
     fn cost(&self, data: u64, metadata: u64) -> u64 {
         let spare = if metadata > self.metadata { metadata.saturating_sub(self.spare) } else { 0 };
-        data.saturating_sub(self.data) + metadata.saturating_sub(self.metadata) + spare
+        data.saturating_sub(self.data).saturating_add(metadata.saturating_sub(self.metadata)).saturating_add(spare)
     }
 
     fn bytes(&self, extents: u64) -> Bytes {
@@ -106,8 +106,8 @@ pub fn plan(
         spare: lvm.spare(name.vg.as_str()).extents_for(extent).0,
         used: now.figures.metadata_used.bytes(),
         chunk: Bytes(side.row.chunk_size),
-        total: group.extents.0 + added,
-        free: group.free.0 + added,
+        total: group.extents.0.saturating_add(added),
+        free: group.free.0.saturating_add(added),
     };
     let (data, metadata) = sizes.targets(request, fixed);
     check(&sizes, name, (data, metadata), reasons);

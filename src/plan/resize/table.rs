@@ -8,7 +8,7 @@ use crate::plan::refusal::Reasons;
 use crate::plan::sizing::LARGEST_METADATA;
 use crate::plan::step::Step;
 use crate::plan::{Plan, Planned};
-use crate::units::{Bytes, DataBlocks, Extents, LARGEST_DEVICE, METADATA_BLOCK, MIB, SECTOR, Sectors};
+use crate::units::{Bytes, DataBlocks, Extents, LARGEST_DEVICE, METADATA_BLOCK, MIB, SECTOR, Sectors, share_of};
 
 /// A pool, and what it stands on.
 struct On<'a> {
@@ -146,7 +146,7 @@ impl<'a> On<'a> {
     fn most(&self, along: &dyn Fn(Bytes) -> Bytes, alone: Bytes) -> Bytes {
         let present = self.now.figures.data_total.0;
         // What is under the pool may be larger than the pool already.
-        let all = (self.data.size().0 + self.data.room().1.0) / self.chunk().0.max(1);
+        let all = self.data.size().0.saturating_add(self.data.room().1.0) / self.chunk().0.max(1);
         let chunks = |fits: &dyn Fn(Bytes) -> bool| {
             largest(present, all.saturating_sub(present), |chunks| fits(DataBlocks(chunks).bytes(self.chunk())))
         };
@@ -225,11 +225,13 @@ impl<'a> On<'a> {
 fn target_on(growth: Growth, present: u64, base: &Base, unit: u64) -> u64 {
     let (total, free) = base.room();
     let share = |whole: Bytes, percent: u64, extent: Bytes| {
-        Extents(whole.whole_extents(extent).0 * percent / 100).bytes(extent).0 / unit.max(1)
+        Extents(share_of(whole.whole_extents(extent).0, percent)).bytes(extent).0 / unit.max(1)
     };
     match (growth, base) {
         (Growth::PercentOfGroup(percent), Base::Volume { extent, .. }) => share(total, percent, *extent),
-        (Growth::ByPercentOfFree(percent), Base::Volume { extent, .. }) => present + share(free, percent, *extent),
+        (Growth::ByPercentOfFree(percent), Base::Volume { extent, .. }) => {
+            present.saturating_add(share(free, percent, *extent))
+        }
         _ => target(growth, present, &Room { total: total.0 / unit.max(1), free: free.0 / unit.max(1) }, unit),
     }
 }
