@@ -1,4 +1,4 @@
-//! The arrows between the rooms (src/lib.rs), read from the sources: who may use whom.
+//! The arrows between the rooms (src/lib.rs), read from the sources: who may use whom. And what dmtool is made of.
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
 use std::fs;
@@ -35,7 +35,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 fn rooms_named(line: &str) -> Vec<String> {
     line.match_indices("crate::")
         .flat_map(|(at, word)| {
-            let rest = &line[at + word.len()..];
+            let rest = line.split_at(at + word.len()).1;
             match rest.strip_prefix('{') {
                 // use crate::{a::b, c};
                 Some(group) => group.split(',').map(str::trim).map(str::to_owned).collect::<Vec<_>>(),
@@ -111,7 +111,7 @@ fn unsafe_code_stands_in_sys_alone_and_gives_its_reason() {
     for path in sources(&src) {
         let text = fs::read_to_string(&path).expect("a source");
         if !path.starts_with(src.join("sys")) {
-            assert!(!text.contains("allow(unsafe_code"), "{} allows unsafe code", path.display());
+            assert!(!text.contains("(unsafe_code"), "{} has unsafe code", path.display());
             continue;
         }
         let lines: Vec<&str> = text.lines().collect();
@@ -122,4 +122,47 @@ fn unsafe_code_stands_in_sys_alone_and_gives_its_reason() {
             }
         }
     }
+}
+
+/// Whether one of the licences that are allowed is enough: "A OR B" (in old crates "A/B"), "(A OR B) AND C".
+fn is_licensed(expression: &str, allowed: &dyn Fn(&str) -> bool) -> bool {
+    expression.split(" AND ").all(|all| {
+        let all = all.trim_matches(['(', ')', ' ']).replace('/', " OR ");
+        all.split(" OR ").any(|one| allowed(one.trim()))
+    })
+}
+
+/// What `make audit` looks at more closely, with a tool that takes minutes to build.
+#[test]
+fn crates_are_licensed_and_there_once() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let rules = fs::read_to_string(root.join(".cargo/deny.toml")).expect("rules");
+    let rules: toml_edit::DocumentMut = rules.parse().expect("TOML");
+    let allowed = rules["licenses"]["allow"].as_array().expect("licences");
+    let allowed = |name: &str| allowed.iter().any(|one| one.as_str() == Some(name));
+    let skipped = rules["bans"]["skip"].as_array().expect("duplicates");
+    let skipped: Vec<&str> = skipped.iter().filter_map(|one| one.as_inline_table()?.get("crate")?.as_str()).collect();
+    let words = ["metadata", "--format-version=1", "--locked", "--offline", "--filter-platform"];
+    let told = std::process::Command::new(env!("CARGO"))
+        .args(words)
+        .arg(format!("{}-unknown-linux-gnu", std::env::consts::ARCH))
+        .current_dir(root)
+        .output()
+        .expect("running cargo");
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).expect("JSON");
+    let mut names = std::collections::BTreeSet::new();
+    for one in told["packages"].as_array().expect("packages") {
+        let text = |key: &str| one[key].as_str().unwrap_or_default();
+        let (name, version) = (text("name"), text("version"));
+        assert!(is_licensed(text("license"), &allowed), "{name} {version}: {}", text("license"));
+        let known = skipped.iter().any(|skipped| format!("{name}@{version}").starts_with(&format!("{skipped}.")));
+        assert!(known || names.insert(name), "{name} is there in several versions");
+        let ours = name == "dmtool";
+        assert!(ours || text("source") == "registry+https://github.com/rust-lang/crates.io-index", "{name}: {one}");
+    }
+    assert!(is_licensed("(MIT OR Apache-2.0) AND Unicode-3.0", &allowed) && is_licensed("GPL-3.0/MIT", &allowed));
+    assert!(
+        !is_licensed("GPL-3.0", &allowed) && !is_licensed("MIT AND GPL-3.0", &allowed) && !is_licensed("", &allowed)
+    );
 }

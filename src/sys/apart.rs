@@ -2,7 +2,7 @@
 //! where no signal reaches (seen: its metadata device stands still during a commit), and a process with such a thread
 //! never ends: not even its parent's wait for it does.
 
-#![allow(unsafe_code, reason = "fork and _exit")]
+#![expect(unsafe_code, reason = "fork and _exit")]
 
 use super::signal::Stop;
 use anyhow::{Context, Result, bail};
@@ -14,6 +14,8 @@ use rustix::time::Timespec;
 use std::fs::{File, OpenOptions};
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::unix::fs::FileExt;
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 const STAGE: u8 = b'S';
@@ -78,10 +80,10 @@ fn frame(pipe: &mut PipeWriter, kind: u8, body: &[u8]) -> std::io::Result<()> {
 
 /// Does `work` in a child and waits for it; each stage may take what `limit` says. An end that somebody asks of this
 /// process by `stop` is asked of the child, which may then tidy up; `meanwhile` makes what shall live as long, and may
-/// have threads. To be called while this process has one thread: a fork copies no other.
+/// have threads. To be called while this process has one thread.
 ///
 /// # Errors
-/// No process or pipe can be had.
+/// No process or pipe can be had, or there are several threads.
 pub fn run<G>(
     limit: impl Fn(&str) -> Duration,
     stop: Option<&Stop>,
@@ -93,13 +95,15 @@ pub fn run<G>(
     let (reader, writer) = std::io::pipe().context("making a pipe")?;
     let detail = rustix::fs::memfd_create("dmtool-stage", MemfdFlags::CLOEXEC).context("making a file in memory")?;
     let detail = File::from(detail);
+    alone()?;
     // SAFETY: this process has one thread, so that the child may do whatever its parent could.
     let child = unsafe { libc::fork() };
     match child {
         -1 => Err(std::io::Error::last_os_error()).context("starting a process"),
         0 => {
             drop(reader);
-            in_child(writer, detail, work);
+            // Unwound any further, a panic would have the child go on as a second parent.
+            let _ = std::panic::catch_unwind(AssertUnwindSafe(|| in_child(writer, detail, work)));
             // SAFETY: ends the child here and now; what its parent registered to be done at exit is not its to do.
             unsafe { libc::_exit(0) }
         }
@@ -118,6 +122,21 @@ pub fn run<G>(
         }
     }
 }
+
+/// A fork copies no other thread, and what one of those holds stays locked in the child. One that was told to end may
+/// need a moment.
+fn alone() -> Result<()> {
+    let deadline = Instant::now() + ENDS_WITHIN;
+    while super::block::entries(Path::new("/proc/self/task"))?.len() != 1 {
+        if Instant::now() >= deadline {
+            bail!("a process is not started from one with several threads");
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+const ENDS_WITHIN: Duration = Duration::from_secs(2);
 
 fn in_child(writer: PipeWriter, detail: File, work: impl FnOnce(Stage) -> Vec<u8>) {
     // Whoever reads our output to its end shall not wait for a process that was given up.
@@ -204,4 +223,33 @@ fn take_frame(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let length = usize::try_from(u32::from_be_bytes(length.try_into().ok()?)).ok()?;
     let (body, rest) = rest.split_at_checked(length)?;
     Some((*kind, body, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_fork_beside_other_threads() {
+        // The test runner is one.
+        let why = run(|_| Duration::ZERO, None, || (), |_| Vec::new()).expect_err("several threads");
+        assert!(why.to_string().contains("several threads"), "{why}");
+    }
+
+    #[test]
+    fn frames_that_are_whole() {
+        let (mut reader, mut writer) = std::io::pipe().expect("a pipe");
+        frame(&mut writer, STAGE, b"kernel").expect("written");
+        frame(&mut writer, RESULT, b"").expect("written");
+        drop(writer);
+        let mut heard = Vec::new();
+        reader.read_to_end(&mut heard).expect("heard");
+        let (kind, body, rest) = take_frame(&heard).expect("a frame");
+        assert_eq!((kind, body), (STAGE, b"kernel".as_slice()));
+        assert_eq!(take_frame(rest), Some((RESULT, b"".as_slice(), b"".as_slice())));
+        for cut in 0..5 {
+            assert_eq!(take_frame(rest.get(..cut).expect("a part")), None);
+        }
+        assert_eq!(take_frame(&[RESULT, 0xff, 0xff, 0xff, 0xff, 1]), None);
+    }
 }

@@ -48,3 +48,29 @@ fn probe(file: &File) -> Result<Vec<Signature>> {
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blank_file_and_one_with_swap() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("device");
+        let path = path.to_str().expect("a path");
+        let mut bytes = vec![0; 1 << 20];
+        std::fs::write(path, &bytes).expect("a file");
+        assert_eq!(signatures(path).expect("looked"), []);
+        // union swap_header of linux/swap.h: version, last page, bad pages, uuid, label; the mark ends the first page.
+        bytes[1024..1032].copy_from_slice(&[1, 0, 0, 0, 255, 0, 0, 0]);
+        bytes[1036..1052].copy_from_slice(&[0x11; 16]);
+        bytes[1052..1056].copy_from_slice(b"mine");
+        bytes[4086..4096].copy_from_slice(b"SWAPSPACE2");
+        std::fs::write(path, &bytes).expect("a file");
+        let found = signatures(path).expect("looked");
+        let [Signature { kind, label, uuid, partition_table: false }] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((kind.as_str(), label.as_deref()), ("swap", Some("mine")));
+        assert_eq!(uuid.as_deref(), Some("11111111-1111-1111-1111-111111111111"));
+        assert!(signatures("/nowhere").is_err());
+    }
+}

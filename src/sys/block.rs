@@ -108,7 +108,7 @@ pub fn parse_dev(text: &str) -> Result<(u32, u32)> {
 ///
 /// # Errors
 /// The kernel's.
-#[allow(unsafe_code, reason = "an ioctl")]
+#[expect(unsafe_code, reason = "an ioctl")]
 pub fn set_capacity(path: &str) -> Result<()> {
     const LOOP_SET_CAPACITY: libc::c_ulong = 0x4C07;
     let context = || format!("setting the capacity of {path}");
@@ -196,5 +196,31 @@ pub fn is_free(path: &str) -> Result<bool> {
         Ok(_) => Ok(true),
         Err(why) if why.kind() == std::io::ErrorKind::ResourceBusy => Ok(false),
         Err(why) => Err(why).with_context(|| format!("opening {path} for ourselves alone")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_without_a_capacity() {
+        let why = set_capacity("/dev/null").expect_err("no loop device");
+        assert_eq!(why.to_string(), "setting the capacity of /dev/null");
+    }
+
+    #[test]
+    fn edges_of_what_is_small() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("device");
+        for (text, (head, tail)) in
+            [("", ("", "")), ("abc", ("abc", "")), ("abcdef", ("abcd", "ef")), ("abcdefghi", ("abcd", "fghi"))]
+        {
+            fs::write(&path, text).expect("a file");
+            let found = edges(&path, 4).expect("edges");
+            assert_eq!(found, (head.into(), tail.into()), "{text}");
+        }
+        blank_edges(&path, 4).expect("blank");
+        assert_eq!(fs::read(&path).expect("a file"), b"\0\0\0\0e\0\0\0\0");
     }
 }

@@ -61,6 +61,8 @@ impl Blocks {
 #[repr(align(4096))]
 struct Aligned([u8; 4096]);
 
+const _: () = assert!(align_of::<Aligned>() == 4096 && size_of::<Aligned>() == 4096);
+
 /// Writes the first block of a file, down to its disk.
 ///
 /// # Errors
@@ -70,4 +72,24 @@ pub fn write_head(path: &Path, block: &[u8; 4096]) -> Result<()> {
     let file = OpenOptions::new().write(true).open(path).with_context(context)?;
     std::os::unix::fs::FileExt::write_all_at(&file, block, 0).with_context(context)?;
     file.sync_all().with_context(context)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_and_what_is_behind_them() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("metadata");
+        std::fs::write(&path, [[1; 4096], [2; 4096]].concat()).expect("a file");
+        write_head(&path, &[3; 4096]).expect("written");
+        assert_eq!(head(&path).expect("a head"), [3; 4096]);
+        // Not every file system reads past the page cache.
+        for blocks in [Blocks::open(&path).ok(), Blocks::open_direct(&path).ok()].into_iter().flatten() {
+            assert_eq!(blocks.count(), 2);
+            assert_eq!(blocks.read(1).expect("a block"), [2; 4096]);
+            assert!(blocks.read(2).is_err() && blocks.read(u64::MAX).is_err());
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Loop devices (loop(4)): which file each has, a new one, and one less.
 
-#![allow(unsafe_code, reason = "ioctls")]
+#![expect(unsafe_code, reason = "ioctls")]
 
 use super::{block, exec};
 use anyhow::{Context, Result, bail};
@@ -54,6 +54,10 @@ struct Config {
     info: Info,
     reserved: [u64; 8],
 }
+
+// The kernel copies as many bytes as its own have.
+const _: () = assert!(size_of::<Info>() == 232 && std::mem::offset_of!(Info, numbers) == 40);
+const _: () = assert!(size_of::<Config>() == 304 && std::mem::offset_of!(Config, info) == 8);
 
 /// A loop device that has a file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,17 +2,18 @@
 //!
 //! The library is opened at first use with dlopen. Linking it would make every `status` pay for it and would
 //! bind loop and raw pools to hosts with LVM; the crate `lvm-sys2` links it at build time, keeps no messages and
-//! asks every command for JSON, so it is not used. One thread owns the one handle, since the library keeps its
-//! state in globals; a read that misses its deadline leaves that thread behind and the handle is given up.
+//! asks every command for JSON, so it is not used. One thread of this process owns the one handle, since the library
+//! keeps its state in globals; a read that misses its deadline leaves that thread behind and the handle is given up.
 
-#![allow(unsafe_code, reason = "foreign functions of liblvm2cmd")]
+#![expect(unsafe_code, reason = "foreign functions of liblvm2cmd")]
 
 use anyhow::{Context, Result, anyhow, bail};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW, Symbol};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt;
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 const SONAME: &str = "liblvm2cmd.so.2.03";
@@ -24,7 +25,11 @@ const LOG_PRINT: c_int = 4;
 const LOG_TO_STDERR: c_int = 0x80; // log.h: "_LOG_STDERR", or-ed to the level of what belongs on stderr.
 const LEVEL_MASK: c_int = 0x07;
 
+// Its functions, as lvm2cmd.h declares them.
 type LogFn = extern "C" fn(c_int, *const c_char, c_int, c_int, *const c_char);
+type SetLogFn = unsafe extern "C" fn(LogFn);
+type SetLogLevel = unsafe extern "C" fn(*mut c_void, c_int);
+type Init = unsafe extern "C" fn() -> *mut c_void;
 type Run = unsafe extern "C" fn(*mut c_void, *const c_char) -> c_int;
 
 /// What one command said and how it ended.
@@ -76,7 +81,7 @@ extern "C" fn collect(level: c_int, _file: *const c_char, _line: c_int, _errno: 
     if message.is_null() {
         return;
     }
-    // SAFETY: LVM hands over a string that ends in zero and lives during this call.
+    // SAFETY: not null, and LVM hands over a string that ends in zero and lives during this call.
     let text = unsafe { CStr::from_ptr(message) }.to_string_lossy().into_owned();
     if let Ok(mut log) = LOG.lock() {
         log.push((level, text));
@@ -89,25 +94,34 @@ struct Library2 {
     run: Symbol<Run>,
 }
 
+// SAFETY: the library does not mind which thread uses a handle, as long as it is one at a time (dmeventd's plugins, which
+// come with it, have a thread for each pool and one handle), and there is but one.
+unsafe impl Send for Library2 {}
+
 impl Library2 {
     fn open() -> Result<Library2> {
         // SAFETY: the library is LVM's own; its initialisers touch nothing of ours.
-        unsafe {
-            let library = Library::open(Some(SONAME), RTLD_NOW | RTLD_LOCAL)
-                .with_context(|| format!("opening LVM's command library {SONAME}"))?;
-            let log_fn: Symbol<unsafe extern "C" fn(LogFn)> = library.get(b"lvm2_log_fn\0")?;
-            let init: Symbol<unsafe extern "C" fn() -> *mut c_void> = library.get(b"lvm2_init\0")?;
-            let log_level: Symbol<unsafe extern "C" fn(*mut c_void, c_int)> = library.get(b"lvm2_log_level\0")?;
-            let run: Symbol<Run> = library.get(b"lvm2_run\0")?;
-            log_fn(collect);
-            let handle = init();
-            if handle.is_null() {
-                let said = take_log().into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("; ");
-                bail!("LVM's command library could not start: {said}");
-            }
-            log_level(handle, LOG_PRINT);
-            Ok(Library2 { _library: library, handle, run })
+        let library = unsafe { Library::open(Some(SONAME), RTLD_NOW | RTLD_LOCAL) }
+            .with_context(|| format!("opening LVM's command library {SONAME}"))?;
+        // SAFETY: a function of this type in every library of this soname.
+        let log_fn = unsafe { library.get::<SetLogFn>(b"lvm2_log_fn\0") }?;
+        // SAFETY: as before.
+        let init = unsafe { library.get::<Init>(b"lvm2_init\0") }?;
+        // SAFETY: as before.
+        let log_level = unsafe { library.get::<SetLogLevel>(b"lvm2_log_level\0") }?;
+        // SAFETY: as before; it is called no more when the library is closed, which is kept beside it.
+        let run = unsafe { library.get::<Run>(b"lvm2_run\0") }?;
+        // SAFETY: the function lives as long as this process, and no other thread is in the library.
+        unsafe { log_fn(collect) };
+        // SAFETY: no other thread is in the library.
+        let handle = unsafe { init() };
+        if handle.is_null() {
+            let said = take_log().into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("; ");
+            bail!("LVM's command library could not start: {said}");
         }
+        // SAFETY: the handle is what init gave.
+        unsafe { log_level(handle, LOG_PRINT) };
+        Ok(Library2 { _library: library, handle, run })
     }
 
     fn run(&self, command: &CStr) -> Reply {
@@ -138,19 +152,50 @@ pub fn is_installed() -> bool {
     const DIRECTORIES: [&str; 6] =
         ["/lib64", "/usr/lib64", "/lib", "/usr/lib", "/lib/x86_64-linux-gnu", "/lib/aarch64-linux-gnu"];
     let there = |folder: &str| std::path::Path::new(folder).join(SONAME).exists();
+    if DIRECTORIES.iter().any(|folder| there(folder)) {
+        return true;
+    }
     // Other places are the dynamic linker's to know.
     // SAFETY: the library is LVM's own; its initialisers touch nothing of ours.
-    DIRECTORIES.iter().any(|folder| there(folder))
-        || unsafe { Library::open(Some(SONAME), RTLD_NOW | RTLD_LOCAL) }.is_ok()
+    unsafe { Library::open(Some(SONAME), RTLD_NOW | RTLD_LOCAL) }.is_ok()
 }
 
 type Job = (CString, Sender<Result<Reply>>);
 
-/// The one door to LVM. Nothing is opened before the first command.
+/// Who may enter the library.
+enum Entrance {
+    /// Whoever comes; open already where somebody was there before.
+    Free(Option<Library2>),
+    /// Nobody, for this reason: a thread is in it.
+    Taken(String),
+}
+
+static ENTRANCE: Mutex<Entrance> = Mutex::new(Entrance::Free(None));
+
+fn entrance() -> MutexGuard<'static, Entrance> {
+    ENTRANCE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The thread in the library, and the way to it.
+struct Worker {
+    jobs: Sender<Job>,
+    thread: JoinHandle<()>,
+}
+
+/// The door to LVM: there may be several, one after another. Nothing is opened before the first command.
 #[derive(Default)]
 pub struct Lvm {
-    worker: Option<Sender<Job>>,
-    lost: bool,
+    worker: Option<Worker>,
+}
+
+impl Drop for Lvm {
+    /// Waits for its thread, so that the next one has the library for itself, and a fork no other thread beside it.
+    fn drop(&mut self) {
+        if let Some(Worker { jobs, thread }) = self.worker.take() {
+            drop(jobs);
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Lvm {
@@ -164,9 +209,11 @@ impl Lvm {
         let reply = match answer.recv_timeout(limit) {
             Ok(reply) => reply?,
             Err(RecvTimeoutError::Timeout) => {
-                self.lost = true;
+                let why = format!("LVM did not answer '{}' within {} s", shown(words), limit.as_secs());
+                // Nobody enters the library beside its thread, and nobody waits for that.
+                *entrance() = Entrance::Taken(why.clone());
                 self.worker = None;
-                bail!("LVM did not answer '{}' within {} s", shown(words), limit.as_secs());
+                bail!(why);
             }
             Err(RecvTimeoutError::Disconnected) => bail!("the thread that runs LVM's commands ended"),
         };
@@ -198,12 +245,15 @@ impl Lvm {
     }
 
     fn send(&mut self, line: &CStr) -> Result<Receiver<Result<Reply>>> {
-        if self.lost {
-            bail!("LVM is not asked again after it did not answer in time");
-        }
-        let worker = self.worker.get_or_insert_with(start);
+        let worker = match &mut self.worker {
+            Some(worker) => worker,
+            none => none.insert(start()?),
+        };
         let (sender, receiver) = channel();
-        worker.send((line.to_owned(), sender)).map_err(|_| anyhow!("the thread that runs LVM's commands ended"))?;
+        worker
+            .jobs
+            .send((line.to_owned(), sender))
+            .map_err(|_| anyhow!("the thread that runs LVM's commands ended"))?;
         Ok(receiver)
     }
 }
@@ -212,10 +262,15 @@ fn judge(words: &[String], reply: Reply) -> Result<Reply> {
     if reply.status == SUCCEEDED { Ok(reply) } else { Err(LvmError { command: shown(words), reply }.into()) }
 }
 
-fn start() -> Sender<Job> {
+fn start() -> Result<Worker> {
+    let mut entrance = entrance();
+    let mut library = match &mut *entrance {
+        Entrance::Free(library) => library.take(),
+        Entrance::Taken(why) => bail!("{why}"),
+    };
+    *entrance = Entrance::Taken("LVM is asked by another part of this run".to_owned());
     let (sender, jobs) = channel::<Job>();
-    std::thread::spawn(move || {
-        let mut library = None;
+    let work = move || {
         for (line, answer) in jobs {
             let opened = match &library {
                 Some(opened) => Ok(opened),
@@ -224,10 +279,12 @@ fn start() -> Sender<Job> {
             // Nobody listens any more to an answer that came too late.
             let _ = answer.send(opened.map(|library| library.run(&line)));
         }
-        // Neither lvm2_exit nor dlclose: both would race with the end of the process, which frees everything.
-        std::mem::forget(library);
-    });
-    sender
+        // For the next one: begun twice, it would lose what it had. The end of the process frees it; lvm2_exit and
+        // dlclose would race with that.
+        *self::entrance() = Entrance::Free(library);
+    };
+    let thread = Builder::new().spawn(work).inspect_err(|_| *entrance = Entrance::Free(None));
+    Ok(Worker { jobs: sender, thread: thread.context("starting a thread for LVM's commands")? })
 }
 
 /// The command as an operator would type it, without what only this process needs.
@@ -286,6 +343,38 @@ mod tests {
     #[test]
     fn a_shown_command_leaves_the_filter_out() {
         assert_eq!(shown(&words(&["lvs", "--config", "devices{}", "-a"])), "lvs -a");
+    }
+
+    /// All in one test: the library is one thread's at a time.
+    #[test]
+    fn the_library_itself() {
+        if !is_installed() {
+            return;
+        }
+        let second = Duration::from_secs(60);
+        for _ in 0..2 {
+            let mut lvm = Lvm::default();
+            let reply = lvm.read(&words(&["version"]), second).expect("a version");
+            assert!(reply.printed.iter().any(|line| line.contains("LVM version:")), "{reply:?}");
+            let mut refused = |line: &[&str]| {
+                let why = lvm.read(&words(line), second).expect_err("no such thing");
+                let why = why.downcast::<LvmError>().expect("LVM's own refusal");
+                (why.reply.status, why.to_string())
+            };
+            assert_eq!(refused(&["nonsense"]), (2, "nonsense: LVM has no such command".to_owned()));
+            let (status, said) = refused(&["version", "--nonsense"]);
+            assert!(status == 3 && said.contains("LVM did not take its parameters"), "{status} {said}");
+            // What went wrong before leaves nothing behind.
+            let types = lvm.read(&words(&["segtypes"]), second).expect("kinds of segments");
+            assert!(types.printed.iter().any(|line| line.trim() == "thin-pool"), "{types:?}");
+            assert!(types.errors.is_empty(), "{types:?}");
+            let beside = Lvm::default().read(&words(&["version"]), second).expect_err("one is in it");
+            assert!(beside.to_string().contains("another part of this run"), "{beside}");
+        }
+        let late = Lvm::default().read(&words(&["version"]), Duration::ZERO).expect_err("late");
+        assert_eq!(late.to_string(), "LVM did not answer 'version' within 0 s");
+        let again = Lvm::default().read(&words(&["version"]), second);
+        assert!(again.is_ok() || again.is_err_and(|why| why.to_string() == late.to_string()));
     }
 
     #[test]

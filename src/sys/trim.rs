@@ -15,6 +15,8 @@ struct Range {
     minimum: u64,
 }
 
+const _: () = assert!(size_of::<Range>() == 24);
+
 /// The file system that is mounted at a folder.
 pub struct FileSystem {
     place: String,
@@ -47,7 +49,7 @@ impl FileSystem {
     ///
     /// # Errors
     /// It knows no such thing, or its device takes no discards.
-    #[allow(unsafe_code, reason = "an ioctl")]
+    #[expect(unsafe_code, reason = "an ioctl")]
     pub fn trim(&self) -> Result<u64> {
         let mut range = Range { start: 0, length: u64::MAX, minimum: 0 };
         let fitrim = rustix::ioctl::opcode::read_write::<Range>(b'X', 121);
@@ -65,4 +67,17 @@ impl FileSystem {
 pub fn in_use(place: &Path) -> Result<u64> {
     let found = rustix::fs::statvfs(place).with_context(|| format!("looking at {}", place.display()))?;
     Ok(found.f_blocks.saturating_sub(found.f_bfree).saturating_mul(found.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_has_nothing_to_trim() {
+        let system = FileSystem::open("/proc", (0, 0)).expect("procfs");
+        let why = system.trim().expect_err("it has no blocks");
+        assert_eq!(why.to_string(), "trimming /proc");
+        assert!(in_use(Path::new("/proc")).is_ok());
+    }
 }

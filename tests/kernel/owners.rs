@@ -164,7 +164,7 @@ fn assert_as_docker(list: &BTreeMap<u64, Value>) {
         let names = volume["owner"]["names"].as_array().expect("names");
         assert!(names.contains(&name.as_str().into()), "{name}: {volume:#}");
         let key = words[2].rsplit('-').next().expect("what Docker calls the volume");
-        assert_eq!(volume["name"], key[..12], "{name}");
+        assert_eq!(volume["name"].as_str(), key.get(..12), "{name}");
         let id = if containers.contains(name) {
             sh(&format!("{DOCKER} inspect --format '{{{{.Id}}}}' {name}"))
         } else {
