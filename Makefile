@@ -7,12 +7,14 @@ BINARY = $(BUILT)
 DEBS = target/debian
 CARGO_DEB_VERSION = 3.8.0
 CARGO_DEB = target/tools/cargo-deb-$(CARGO_DEB_VERSION)/bin/cargo-deb
+CARGO_DENY_VERSION = 0.20.2
+CARGO_DENY = target/tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 MAN = $(DESTDIR)$(PREFIX)/share/man/man8
 UNITS = $(DESTDIR)$(PREFIX)/lib/systemd/system
 SHARE = $(DESTDIR)$(PREFIX)/share
 DOC = $(SHARE)/doc/dmtool
 
-.PHONY: all build demo test test-host torture lint bench man install uninstall deb
+.PHONY: all build demo test test-host torture lint audit valgrind bench man install uninstall deb
 
 all: build
 
@@ -54,6 +56,23 @@ lint:
 	for page in man/*.8; do said=$$(groff -ww -man -Tutf8 -rLL=80n -z $$page 2>&1) && [ -z "$$said" ] && \
 	    [ "$$(groff -man -Tutf8 -P-cbou -rLL=80n $$page | LC_ALL=C.UTF-8 wc -L)" -le 80 ] || \
 	    { echo "$$page: $${said:-wider than 80 columns}"; exit 1; }; done
+
+# What dmtool is made of, by .cargo/deny.toml. OFFLINE=1 leaves out what is known against it, which lies elsewhere.
+audit: $(CARGO_DENY)
+	$(CARGO_DENY) --locked $(if $(OFFLINE),--offline) check licenses bans sources
+	@if [ -n "$(OFFLINE)" ]; then echo "audit: OFFLINE, so nobody asked for advisories" >&2; \
+	elif $(CARGO_DENY) --locked fetch db; then $(CARGO_DENY) --locked check --disable-fetch advisories; \
+	else echo "audit: the advisories could not be had, so nobody knows of any; OFFLINE=1 leaves them out" >&2; exit 1; fi
+
+# The tests of what stands on foreign functions, and dmtool itself on a real pool in a guest. Memory that "possibly" is
+# lost is not: Rust keeps its hash tables and threads by pointers into their middle.
+VALGRIND = valgrind --quiet --vgdb=no --error-exitcode=99 --leak-check=full \
+    --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect
+valgrind:
+	@tests/packages.sh build kernel torture
+	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(VALGRIND)" CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$(VALGRIND)" \
+	    $(CARGO) test --locked --lib -- --test-threads=1 sys::
+	$(CARGO) test --locked --test kernel -- --ignored valgrind::
 
 bench:
 	@tests/packages.sh build kernel
@@ -103,3 +122,10 @@ $(CARGO_DEB):
 	$(CARGO) install --quiet --locked --debug --no-default-features --root target/tools/cargo-deb-$(CARGO_DEB_VERSION) \
 	    --target-dir target/tools/build --version $(CARGO_DEB_VERSION) cargo-deb
 	rm -rf target/tools/build
+
+# It takes three minutes to build, so no other target wants it.
+$(CARGO_DENY):
+	@tests/packages.sh build
+	$(CARGO) install --quiet --locked --debug --no-default-features --root target/tools/cargo-deny-$(CARGO_DENY_VERSION) \
+	    --target-dir target/tools/build-deny --version $(CARGO_DENY_VERSION) cargo-deny
+	rm -rf target/tools/build-deny

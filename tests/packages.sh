@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that are missing for what is named: build, kernel (tests in a booted kernel), deb
-# (the package and its test), lint.
+# (the package and its test), lint, torture (what takes long).
 # As root with apt-get; otherwise it names them and fails.
 set -e
 build="gcc libc6-dev libdevmapper-dev libblkid-dev clang libclang-dev pkg-config"
@@ -9,6 +9,7 @@ kernel="user-mode-linux kmod udev lvm2 dmeventd thin-provisioning-tools e2fsprog
     busybox-static docker.io containerd runc strace ansible-core"
 deb="make dpkg-dev sudo"
 lint="shellcheck zsh fish groff-base"
+torture="valgrind"
 
 wanted=""
 for what in "$@"; do
@@ -17,6 +18,7 @@ for what in "$@"; do
         kernel) wanted="$wanted $kernel" ;;
         deb) wanted="$wanted $deb" ;;
         lint) wanted="$wanted $lint" ;;
+        torture) wanted="$wanted $torture" ;;
         *) echo "packages.sh: no such group: $what" >&2; exit 2 ;;
     esac
 done

@@ -42,5 +42,6 @@ mod sizes;
 mod status;
 mod teardown;
 mod trim;
+mod valgrind;
 mod volume_list;
 mod volumes;
