@@ -46,16 +46,12 @@ pub fn killed(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Ta
         if failed {
             crate::harness::clean::after();
             crate::harness::clean::before();
-            if let Err(why) = again(case) {
+            // One that does not even end well undisturbed would only fail again.
+            if let Err(why) = undisturbed(case) {
                 return tally.note(Err(why));
             }
         }
     }
-}
-
-/// Whether a case still can be had after one that failed.
-fn again(case: &'static Case) -> Result<(), String> {
-    undisturbed(case).map(drop)
 }
 
 impl Learned {

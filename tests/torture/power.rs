@@ -19,7 +19,7 @@ const SECTOR: u64 = 512;
 const FILES: u64 = (1 << 30) / SECTOR;
 const DISK: u64 = (512 << 20) / SECTOR;
 
-const MAGIC: u64 = 0x6a73_6677_7368_72;
+const MAGIC: u64 = 0x006a_7366_7773_6872;
 const FLUSH: u64 = 1;
 const FUA: u64 = 2;
 const DISCARD: u64 = 4;
