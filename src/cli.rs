@@ -4,7 +4,7 @@ use crate::commands::{
     Globals, activate, autoextend, check, completions, configure, deactivate, discards, explain, metadata, metrics,
     repair, resize, setup, status, teardown, volume, watch,
 };
-use crate::exit::{DONE, Problem, USAGE};
+use crate::exit::{DONE, FAILED, Problem, USAGE};
 use crate::health::Status;
 use crate::report::{Color, Voice};
 use clap::error::ErrorKind;
@@ -245,6 +245,11 @@ impl Cli {
     /// The exit status of wrong usage: monitoring reads the one of `check` as it reads its others.
     pub fn usage_status() -> u8 {
         if word_of_verb().as_deref() == Some("check") { Status::Unknown.exit() } else { USAGE }
+    }
+
+    /// The exit status where an answer could not be written: a monitor that hears nothing knows nothing.
+    pub fn unsaid_status() -> u8 {
+        if word_of_verb().as_deref() == Some("check") { Status::Unknown.exit() } else { FAILED }
     }
 
     /// How to speak of what this run comes to.

@@ -2,7 +2,6 @@
 
 use crate::plan::refusal::Refusal;
 use serde::Serialize;
-use std::process::ExitCode;
 
 /// Done, or nothing to do.
 pub const DONE: u8 = 0;
@@ -56,10 +55,6 @@ impl Problem {
             Kind::Refused => REFUSED,
             Kind::Interrupted => INTERRUPTED,
         }
-    }
-
-    pub fn code(&self) -> ExitCode {
-        ExitCode::from(self.status())
     }
 }
 

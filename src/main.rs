@@ -1,20 +1,30 @@
 //! Parse, run, print the error once, exit status.
 
 use dmtool::cli::Cli;
-use dmtool::report;
+use dmtool::exit::DONE;
+use dmtool::report::{self, Voice};
+use dmtool::sys::surroundings;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = match Cli::parse() {
-        Ok(cli) => cli,
-        Err(error) => return report::usage(&error, Cli::usage_status()),
+    surroundings::leave();
+    let (voice, status) = match Cli::parse() {
+        Ok(cli) => (cli.voice(), run(cli)),
+        Err(error) => (Voice::default(), report::usage(&error, Cli::usage_status())),
     };
-    let voice = cli.voice();
-    match cli.run() {
-        Ok(status) => ExitCode::from(status),
-        Err(problem) => {
+    match report::unwritten() {
+        Some(problem) => {
             voice.problem(&problem);
-            problem.code()
+            ExitCode::from(if status == DONE { Cli::unsaid_status() } else { status })
         }
+        None => ExitCode::from(status),
     }
+}
+
+fn run(cli: Cli) -> u8 {
+    let voice = cli.voice();
+    cli.run().unwrap_or_else(|problem| {
+        voice.problem(&problem);
+        problem.status()
+    })
 }

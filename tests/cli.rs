@@ -1,5 +1,5 @@
 //! The command line, without a kernel and as any user.
-#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
 use assert_cmd::Command;
 use predicates::prelude::*;
@@ -267,5 +267,53 @@ fn colour_is_asked_for_or_not() {
 fn a_completion_script_for_each_shell() {
     for shell in ["bash", "zsh", "fish"] {
         dmtool(&["completions", shell]).assert().success().stdout(contains("setup"));
+    }
+}
+
+/// Who reads a file or a pipe has no answer where that is full, whatever dmtool did.
+#[test]
+fn an_answer_that_cannot_be_written_is_no_success() {
+    let to = |words: &[&str], file: &str| {
+        let full = std::fs::OpenOptions::new().write(true).open(file).expect("a device");
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dmtool"));
+        let output = command.args(words).stdout(full).output().expect("dmtool");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for words in [["explain"].as_slice(), &["explain", "--json"], &["completions", "bash"], &["--help"]] {
+        let (status, said) = to(words, "/dev/full");
+        assert_eq!(status, Some(1), "{words:?}: {said}");
+        assert!(said.contains("error: what there was to say could not be written: No space left"), "{said}");
+        assert_eq!(to(words, "/dev/null"), (Some(0), String::new()), "{words:?}");
+    }
+    let (status, _) = to(&["check", "--nagios"], "/dev/full");
+    assert_eq!(status, Some(3), "a monitor that hears nothing knows nothing");
+    // A reader that has enough is no error of ours.
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dmtool"));
+    let output = command.arg("explain").stdout(writer).output().expect("dmtool");
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), [].as_slice()));
+}
+
+/// Names come from anywhere; what a terminal obeys of them is never handed to it.
+#[test]
+fn words_that_command_a_terminal_are_shown_without_their_power() {
+    for word in ["a\u{1b}[31mb", "a\u{1b}]0;x\u{7}b", "a\u{9b}2Jb", "a\u{202e}b", "a\u{7f}b", "a\rb"] {
+        for words in
+            [vec![word], vec!["status", word], vec!["check", word], vec!["explain", word], vec!["resize", word]]
+        {
+            for more in ["--color=always", "--json"] {
+                let mut words = words.clone();
+                words.push(more);
+                let output = dmtool(&words).output().expect("dmtool");
+                let said = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
+                let ours = said.replace("\u{1b}[0m", "");
+                let ours = ["1;31", "1;36", "1;33", "1", "1;35"]
+                    .iter()
+                    .fold(ours, |text, code| text.replace(&format!("\u{1b}[{code}m"), ""));
+                let bad = ours.chars().find(|c| (c.is_control() && *c != '\n') || *c == '\u{202e}');
+                assert_eq!(bad, None, "{words:?}: {ours:?}");
+            }
+        }
     }
 }

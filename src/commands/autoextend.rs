@@ -111,8 +111,9 @@ impl Autoextend {
         let pool = self.request.chosen.find(&pools);
         let own = pool.and_then(|pool| crate::names::LvmName::parse(&pool.name).ok()).map(|name| name.dm_name());
         let carried = pool.and_then(|pool| pool.lvm.as_ref()?.profile()).filter(|name| Some(*name) != own.as_deref());
-        let read = |name: Option<&str>| name.map_or(Ok(None), profile::read);
-        Facts { profile: read(own.as_deref()), carried: read(carried), pools, lvm, dmeventd, kicked: self.kicked.get() }
+        let profile = own.as_deref().map_or_else(|| Ok(profile::Slot::default()), profile::slot);
+        let carried = carried.map_or(Ok(None), profile::read);
+        Facts { profile, carried, pools, lvm, dmeventd, kicked: self.kicked.get() }
     }
 
     fn still_waits(&self, facts: &Facts) -> bool {

@@ -352,6 +352,7 @@ fn lock_for<V: Verb>(globals: &Globals) -> Result<lock::Lock, Problem> {
             format!("{} waited {} s in vain for {holder}", V::NAME, globals.lock_limit.as_secs()),
         )
         .hint("wait for it to end, or give more time with --lock-timeout SECONDS")),
-        Err(why) => Err(Problem::from_error(Kind::Refused, "dmtool's lock cannot be taken", &why)),
+        Err(why) => Err(Problem::from_error(Kind::Refused, "dmtool's lock cannot be taken", &why)
+            .hint(format!("see what is there, and whether its file system takes writes: ls -l {}", lock::PATH))),
     }
 }

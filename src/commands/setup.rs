@@ -271,7 +271,7 @@ impl Verb for Setup {
             metadata_device: self.metadata_device.as_deref().map(device::look),
             halves: lvm.as_ref().map(|lvm| self.halves(lvm)).unwrap_or_default(),
             lvm,
-            profile: profile::read(&self.request.pool.dm_name()),
+            profile: profile::slot(&self.request.pool.dm_name()),
         }
     }
 

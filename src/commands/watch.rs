@@ -2,11 +2,11 @@
 
 use super::{Globals, apart};
 use crate::exit::{Kind, Problem};
-use crate::health::{self, Finding, Thresholds};
+use crate::health::{Finding, Thresholds, status};
 use crate::observe::pools::Pool;
 use crate::observe::survey::{Depth, Survey};
 use crate::report::told::Told;
-use crate::report::{Voice, health as report, json, page};
+use crate::report::{self, Voice, health, json, page};
 use crate::sys::signal::Stop;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -46,7 +46,7 @@ pub fn run(args: &Args, globals: &Globals) -> Result<(), Problem> {
         let shown =
             if globals.voice.json { globals.voice.json_line(&picture.json) } else { screen.show(&picture.text) };
         if shown.is_err() {
-            // Whoever read it is gone.
+            report::written(shown);
             break;
         }
         let next = Instant::now() + Duration::from_secs(args.interval);
@@ -60,6 +60,6 @@ pub fn run(args: &Args, globals: &Globals) -> Result<(), Problem> {
 fn draw(survey: &Survey, findings: &[Finding], thresholds: Thresholds, voice: Voice) -> Picture {
     let pools: Vec<Pool> = survey.pools.iter().map(|seen| seen.pool.clone()).collect();
     let mut text = if pools.is_empty() { String::new() } else { page::list(&pools) + "\n\n" };
-    text.push_str(&report::text(&Told::of(survey, findings, thresholds), voice));
-    Picture { text, json: json::check(survey, findings, health::status(findings)) }
+    text.push_str(&health::text(&Told::of(survey, findings, thresholds), voice));
+    Picture { text, json: json::check(survey, findings, status(findings)) }
 }

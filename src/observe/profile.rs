@@ -32,6 +32,23 @@ pub struct Profile {
     pub others: Vec<String>,
 }
 
+/// What stands where a pool's own profile has its place.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Slot {
+    pub profile: Option<Profile>,
+    /// Why none can be written there, as a sentence.
+    pub barred: Option<String>,
+}
+
+/// Looks at the place of the profile of that name.
+///
+/// # Errors
+/// As [`read`]'s.
+pub fn slot(name: &str) -> Looked<Slot> {
+    let barred = file::replaceable(&path(name)).err().map(|why| format!("{why:#}."));
+    Ok(Slot { profile: read(name)?, barred })
+}
+
 /// Where the profile of that name is, by LVM's default (config/profile_dir in lvm.conf(5)).
 pub fn path(name: &str) -> PathBuf {
     Path::new("/etc/lvm/profile").join(format!("{name}.profile"))

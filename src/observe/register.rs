@@ -238,7 +238,8 @@ pub fn read_of(name: &DmName) -> Looked<Record> {
 
 fn read_one(path: &Path, name: &str) -> Looked<Record> {
     let wrong = |why: String| Unseen(format!("{} is no record of a pool: {why}", path.display()));
-    let text = looked(file::read(path))?.unwrap_or_default();
+    // It decides what is attached, and where file systems are made.
+    let text = looked(file::read_roots(path))?.ok_or_else(|| wrong("there is none".to_owned()))?;
     let record: Record = serde_json::from_str(&text).map_err(|why| wrong(why.to_string()))?;
     check(&record, name).map_err(wrong)?;
     Ok(record)

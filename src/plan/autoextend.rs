@@ -10,7 +10,7 @@ use crate::observe::Dmeventd;
 use crate::observe::Looked;
 use crate::observe::lvm::Lvm;
 use crate::observe::pools::{LvmSide, Pool, is_overdue};
-use crate::observe::profile::{Autoextend, NEVER, Profile, low_water_for, near};
+use crate::observe::profile::{Autoextend, NEVER, Profile, Slot, low_water_for, near};
 use crate::units::Bytes;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct Facts {
     pub lvm: Looked<Lvm>,
     pub dmeventd: Looked<Dmeventd>,
     /// The profile with the pool's own name, and the one that it carries where that is another.
-    pub profile: Looked<Option<Profile>>,
+    pub profile: Looked<Slot>,
     pub carried: Looked<Option<Profile>>,
     /// dmeventd was told to try again in this run already.
     pub kicked: bool,
@@ -67,16 +67,12 @@ pub fn meant<'a>(
 pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
     let (pool, side, name) = meant(&request.chosen, &facts.pools, &facts.lvm)?;
     let mut reasons = Reasons::default();
-    let read = |profile: &Looked<Option<Profile>>, reasons: &mut Reasons| match profile {
-        Ok(profile) => profile.clone(),
-        Err(why) => {
-            reasons.add(format!("Could not look: {why}."));
-            None
-        }
-    };
-    let profile = read(&facts.profile, &mut reasons);
-    let carried = read(&facts.carried, &mut reasons);
-    if let Some(others) = carried.map(|profile| profile.others).filter(|others| !others.is_empty()) {
+    for why in [facts.profile.as_ref().err(), facts.carried.as_ref().err()].into_iter().flatten() {
+        reasons.add(format!("Could not look: {why}."));
+    }
+    let slot = facts.profile.clone().unwrap_or_default();
+    let carried = facts.carried.as_ref().ok().and_then(Option::as_ref);
+    if let Some(others) = carried.map(|profile| &profile.others).filter(|others| !others.is_empty()) {
         reasons.add_with_hint(
             format!(
                 "{name} carries the profile {}, which also sets {}; a pool carries only one.",
@@ -100,7 +96,7 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
             "see what it waits for; when it has ended, run this again",
         );
     }
-    let (write, wanted) = profile_step(&name, asked(request, side), Some(pool), profile.as_ref(), &mut reasons);
+    let (write, wanted) = profile_step(&name, asked(request, side), Some(pool), &slot, &mut reasons);
     reasons.settle(format!("autoextend of {name} is refused, nothing was changed"))?;
     let mut plan = Plan::default();
     plan.steps.push(write);

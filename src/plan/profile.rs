@@ -6,7 +6,7 @@ use super::setup::DEFAULT;
 use super::step::Step;
 use crate::names::LvmName;
 use crate::observe::pools::Pool;
-use crate::observe::profile::{Autoextend, Profile, path};
+use crate::observe::profile::{Autoextend, Slot, path};
 
 /// What was asked for; what was not is kept, or the default for a pool that has nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub fn profile_step(
     name: &LvmName,
     asked: Asked,
     pool: Option<&Pool>,
-    profile: Option<&Profile>,
+    slot: &Slot,
     reasons: &mut Reasons,
 ) -> (Planned, Autoextend) {
     // Where nothing was asked, an existing pool keeps what its profile says.
@@ -35,6 +35,7 @@ pub fn profile_step(
         percent: asked.percent.unwrap_or(kept.percent),
     };
     let path = path(&name.dm_name());
+    let profile = slot.profile.as_ref();
     let stands = profile
         .is_some_and(|profile| (profile.threshold, profile.percent) == (Some(wanted.threshold), Some(wanted.percent)));
     if let Some(profile) = profile.filter(|profile| !stands && !profile.others.is_empty()) {
@@ -48,6 +49,12 @@ pub fn profile_step(
                 "edit it by hand: thin_pool_autoextend_threshold={}, thin_pool_autoextend_percent={}",
                 wanted.threshold, wanted.percent
             ),
+        );
+    }
+    if let Some(why) = slot.barred.as_ref().filter(|_| !stands) {
+        reasons.add_with_hint(
+            why.clone(),
+            format!("the profile {} is a plain file of root's on a file system that takes writes", path.display()),
         );
     }
     let text = include_str!("../../profiles/thinpool.profile")

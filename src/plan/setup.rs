@@ -13,7 +13,7 @@ use crate::observe::Looked;
 use crate::observe::device::Named;
 use crate::observe::lvm::{Group, Lvm};
 use crate::observe::pools::Pool;
-use crate::observe::profile::{Autoextend, NEVER, Profile, low_water_for, near};
+use crate::observe::profile::{Autoextend, NEVER, Slot, low_water_for, near};
 use crate::units::{Amount, Bytes, Extents};
 
 /// Docker's defaults for its own automation of this setup.
@@ -54,7 +54,7 @@ pub struct Facts {
     /// The pool of that name as it is now.
     pub pool: Looked<Option<Pool>>,
     /// The profile of the pool's own name.
-    pub profile: Looked<Option<Profile>>,
+    pub profile: Looked<Slot>,
 }
 
 /// # Errors
@@ -89,7 +89,7 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
     }
     let threshold = if request.autoextend { request.threshold } else { Some(NEVER) };
     let asked = Asked { threshold, percent: request.percent };
-    let profile_step = profile_step(&request.pool, asked, pool.as_ref(), profile.as_ref(), &mut reasons);
+    let profile_step = profile_step(&request.pool, asked, pool.as_ref(), profile, &mut reasons);
     let mut plan = Plan::default();
     match pool {
         Some(pool) => existing(request, &devices, pool, profile_step, &mut plan, &mut reasons),

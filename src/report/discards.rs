@@ -1,5 +1,6 @@
 //! The way of discards as people read it.
 
+use super::clean_line;
 use super::health::filled;
 use crate::observe::Looked;
 use crate::observe::discards::{Chain, Layer};
@@ -28,7 +29,13 @@ pub fn text(pool: &Pool, asked: Option<Discard>, chain: Option<&Looked<Chain>>) 
 fn line(layer: &Layer, text: &mut String) {
     let on = if layer.passes { "go on" } else { "STOP " };
     // A name is not taken apart, so that it can be copied.
-    let _ = write!(text, "\n  {on}  {:<11}  {}\n{}", layer.layer, layer.device, filled(&layer.why, INDENT + 3));
+    let _ = write!(
+        text,
+        "\n  {on}  {:<11}  {}\n{}",
+        layer.layer,
+        clean_line(&layer.device),
+        filled(&layer.why, INDENT + 3)
+    );
 }
 
 /// The layers as JSON has them; null where the pool is down or they could not be looked at.

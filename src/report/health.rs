@@ -1,7 +1,7 @@
 //! Findings as people read them.
 
 use super::told::{Told, ToldPool};
-use super::{Voice, clean, page as pool_page};
+use super::{Voice, clean_line, page as pool_page};
 use crate::health::code::{Code, Severity};
 use crate::health::pages::{Page, of};
 use crate::health::proof::Point;
@@ -16,19 +16,19 @@ pub fn text(told: &Told, voice: Voice) -> String {
     let findings = &told.findings;
     let mut text = String::new();
     for finding in findings {
-        let of = clean(finding.pool.as_deref().unwrap_or("this host"));
+        let of = clean_line(finding.pool.as_deref().unwrap_or("this host"));
         let word = voice.paint(color(finding.severity), &format!("{:<8}", finding.severity.word()), false);
         let _ = writeln!(text, "{word}  {of}  {}", finding.code.word());
         let _ = writeln!(text, "{}", filled(&finding.message, 4));
         if let Some(hint) = &finding.hint {
-            let _ = writeln!(text, "    hint: {}", clean(hint));
+            let _ = writeln!(text, "    hint: {}", clean_line(hint));
         }
     }
     for pool in &told.pools {
         let mine = |finding: &&Finding| finding.pool.as_deref() == Some(&pool.name);
         if findings.iter().filter(mine).all(|finding| finding.severity == Severity::Info) {
             let word = voice.paint("32", "ok      ", false);
-            let _ = writeln!(text, "{word}  {}  {}", clean(&pool.name), pool_line(pool));
+            let _ = writeln!(text, "{word}  {}  {}", clean_line(&pool.name), pool_line(pool));
         }
     }
     let count = |severity: Severity| findings.iter().filter(|finding| finding.severity == severity).count();
@@ -77,7 +77,7 @@ fn pool_line(pool: &ToldPool) -> String {
     if let (Some(data), Some(metadata)) = (pool.data.percent, pool.metadata.percent) {
         parts.push(format!("data {data:.1}%, metadata {metadata:.1}%"));
     }
-    parts.extend(pool.notes.iter().map(|note| clean(note)));
+    parts.extend(pool.notes.iter().map(|note| clean_line(note)));
     parts.join(&format!("\n{:10}", ""))
 }
 
@@ -143,7 +143,7 @@ pub fn page(code: Code, page: &Page) -> String {
 
 /// A paragraph in lines of at most 78 columns, each behind this many blanks. A word that is longer stands alone.
 pub fn filled(text: &str, indent: usize) -> String {
-    let text = clean(text);
+    let text = clean_line(text);
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let full = |line: &String| !line.is_empty() && indent + line.chars().count() + 1 + word.chars().count() > WIDTH;

@@ -15,13 +15,13 @@ pub mod trim;
 pub mod volumes;
 
 use crate::apply::{Event, Status};
-use crate::exit::{Kind, Problem};
+use crate::exit::{DONE, Kind, Problem};
 use crate::plan::Plan;
 use crate::plan::step::Step;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 use std::io::{IsTerminal, Write};
-use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -41,19 +41,51 @@ pub struct Voice {
     pub color: Color,
 }
 
-/// A text made safe for a terminal: control characters of foreign names never reach it raw.
-pub fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+/// What a terminal obeys in place of showing it: control characters, and those that turn the direction of what follows
+/// (Unicode Standard Annex #9) or end a line.
+fn commands(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// JSON escapes the first 32 characters of itself; those from DEL to U+009F, which begin commands on some terminals, stand in
-/// it only within strings.
+/// A text made safe for a terminal: what commands it never reaches it from foreign names.
+pub fn clean(text: &str) -> String {
+    text.chars().map(|c| if commands(c) && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
+/// As [`clean`], in one line: a name with a line's end in it would have us say what nobody said.
+pub fn clean_line(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    clean(&lines.join("; "))
+}
+
+/// JSON escapes the first 32 characters of itself; the others that command a terminal stand in it only within strings.
 fn escaped(json: &str) -> String {
-    let raw = |c: char| ('\u{7f}'..='\u{9f}').contains(&c);
+    let raw = |c: char| commands(c) && c != '\n';
     if !json.contains(raw) {
         return json.to_owned();
     }
     json.chars().map(|c| if raw(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() }).collect()
+}
+
+/// The first thing that could not be said, since it could not be written: who asked has no answer then, whatever we did.
+static UNWRITTEN: Mutex<Option<std::io::Error>> = Mutex::new(None);
+
+/// Notes where an answer could not be written. A reader that went away (head, less) has what it wanted.
+pub fn written(outcome: std::io::Result<()>) {
+    // What is kept in memory until the end would fail unseen.
+    if let Err(why) = outcome.and_then(|()| std::io::stdout().flush())
+        && why.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+    }
+}
+
+/// What kept an answer from being written, told once.
+pub fn unwritten() -> Option<Problem> {
+    let why = UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+    let problem = Problem::new(Kind::Failed, format!("what there was to say could not be written: {why}"));
+    Some(problem.hint("see where standard output goes; what is there now: dmtool status"))
 }
 
 impl Voice {
@@ -88,7 +120,7 @@ impl Voice {
 
     /// An answer with colours in it, its parts cleaned already.
     pub fn picture(self, text: &str) {
-        let _ = std::io::stdout().write_all((text.to_owned() + "\n").as_bytes());
+        written(std::io::stdout().write_all((text.to_owned() + "\n").as_bytes()));
     }
 
     /// A result for people: standard output, or standard error where that carries JSON.
@@ -101,23 +133,22 @@ impl Voice {
 
     /// As [`Voice::say`], also when asked to be quiet: the answer to a question.
     pub fn answer(self, text: &str) {
-        // In one piece: standard output would be written line by line. A reader that went away (head, less) is no
-        // error of ours.
+        // In one piece: standard output would be written line by line.
         let text = clean(text) + "\n";
-        let _ = if self.json {
-            std::io::stderr().write_all(text.as_bytes())
+        if self.json {
+            let _ = std::io::stderr().write_all(text.as_bytes());
         } else {
-            std::io::stdout().write_all(text.as_bytes())
-        };
+            written(std::io::stdout().write_all(text.as_bytes()));
+        }
     }
 
     pub fn warn(self, text: &str) {
         let label = self.paint("1;33", "warning:", std::io::stderr().is_terminal());
-        let _ = writeln!(std::io::stderr(), "{label} {}", clean(text));
+        let _ = writeln!(std::io::stderr(), "{label} {}", clean_line(text));
     }
 
     pub fn json(self, value: &Value) {
-        let _ = writeln!(std::io::stdout(), "{}", escaped(&format!("{value:#}")));
+        written(writeln!(std::io::stdout(), "{}", escaped(&format!("{value:#}"))));
     }
 
     /// One object in one line, for a stream of them.
@@ -136,12 +167,12 @@ impl Voice {
 
     pub fn problem(self, problem: &Problem) {
         let terminal = std::io::stderr().is_terminal();
-        let mut lines = vec![format!("{} {}", self.paint("1;31", "error:", terminal), clean(&problem.message))];
+        let mut lines = vec![format!("{} {}", self.paint("1;31", "error:", terminal), clean_line(&problem.message))];
         for cause in &problem.causes {
-            lines.push(format!("{} {}", self.paint("1", "caused by:", terminal), clean(cause)));
+            lines.push(format!("{} {}", self.paint("1", "caused by:", terminal), clean_line(cause)));
         }
         if let Some(hint) = &problem.hint {
-            lines.push(format!("{} {}", self.paint("1;36", "hint:", terminal), clean(hint)));
+            lines.push(format!("{} {}", self.paint("1;36", "hint:", terminal), clean_line(hint)));
         }
         let _ = writeln!(std::io::stderr(), "{}", lines.join("\n"));
     }
@@ -168,7 +199,7 @@ impl Voice {
     /// The terminal went away.
     pub fn confirm(self, question: &str) -> std::io::Result<bool> {
         dialoguer::Confirm::new()
-            .with_prompt(clean(question))
+            .with_prompt(clean_line(question))
             .default(false)
             .wait_for_newline(true)
             .interact()
@@ -201,7 +232,7 @@ impl Voice {
 fn spin(bar: &ProgressBar, what: &str) {
     bar.unset_length();
     bar.set_style(moving("{spinner} {wide_msg} {elapsed}"));
-    bar.set_message(clean(what));
+    bar.set_message(clean_line(what));
     // Last: it is shown from here on.
     bar.reset();
     bar.enable_steady_tick(Duration::from_millis(100));
@@ -221,11 +252,11 @@ impl Drop for Busy {
 
 /// Bytes as they are, for scripts that others read.
 pub fn raw(bytes: &[u8]) {
-    let _ = std::io::stdout().write_all(bytes);
+    written(std::io::stdout().write_all(bytes));
 }
 
 /// What clap says of the command line, with its exit status; as JSON too where that was asked for.
-pub fn usage(error: &clap::Error, status: u8) -> ExitCode {
+pub fn usage(error: &clap::Error, status: u8) -> u8 {
     let wrong = error.use_stderr();
     if wrong && std::env::args_os().any(|word| word == "--json") {
         let text = error.render().to_string();
@@ -236,8 +267,13 @@ pub fn usage(error: &clap::Error, status: u8) -> ExitCode {
         problem.causes.extend(lines.map(str::to_owned));
         Voice { json: true, ..Voice::default() }.json(&json::failure(None, &problem));
     }
-    let _ = error.print();
-    if wrong { ExitCode::from(status) } else { ExitCode::SUCCESS }
+    // It repeats words of the command line, and a script may have them from anywhere.
+    if std::env::args_os().any(|word| word.to_string_lossy().contains(commands)) {
+        let _ = std::io::stderr().write_all(clean(&error.render().to_string()).as_bytes());
+    } else {
+        written(error.print());
+    }
+    if wrong { status } else { DONE }
 }
 
 /// Whether a question can be asked here.
@@ -311,7 +347,7 @@ impl Progress {
 
 /// A step's command for a line of its own; what is no command of a shell is left in one piece.
 fn folded(step: &Step) -> String {
-    let command = step.command();
+    let command = clean_line(&step.command());
     if step.lvm_words().is_some() { wrapped(&command) } else { command.replace(" && ", " && \\\n          ") }
 }
 
@@ -336,6 +372,7 @@ fn wrapped(command: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn a_long_command_stays_one_command() {
@@ -349,5 +386,12 @@ mod tests {
     #[test]
     fn escape_sequences_do_not_reach_the_terminal() {
         assert_eq!(clean("a\u{1b}[31mb\nc"), "a\u{fffd}[31mb\nc");
+        assert_eq!(clean_line("a\nerror: b\u{9b}2J\n"), "a; error: b\u{fffd}2J");
+        // A name that reads backwards names something else.
+        assert_eq!(clean("\u{202e}gv\u{2069}ä"), "\u{fffd}gv\u{fffd}ä");
+        let name = "\u{1b}]0;x\u{7}\u{85}\u{202e}";
+        let json = escaped(&json!({ "name": name }).to_string());
+        assert!(json.is_ascii() && !json.contains(char::is_control), "{json}");
+        assert_eq!(serde_json::from_str::<Value>(&json).expect("JSON")["name"], name);
     }
 }

@@ -72,7 +72,7 @@ pub fn picture(repair: &Repair, names: Names<'_>) -> String {
             .iter()
             .map(|row| {
                 vec![
-                    row.name.unwrap_or("-").replace(char::is_whitespace, "_"),
+                    row.name.unwrap_or("-").to_owned(),
                     row.thin_id.to_string(),
                     row.before.map_or("unreadable".to_owned(), size),
                     row.after.map_or("-".to_owned(), size),

@@ -6,8 +6,10 @@ pub struct Column {
     pub right: bool,
 }
 
-/// Heading and rows as lines; no cell holds a blank, so that a row can be taken apart.
+/// Heading and rows as lines; no cell holds a blank, so that a row can be taken apart, and none commands a terminal.
 pub fn lines(columns: &[Column], rows: &[Vec<String>]) -> String {
+    let cell = |text: &String| super::clean(&text.replace(char::is_whitespace, "_"));
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(cell).collect()).collect();
     let width = |at: usize| {
         let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count());
         cells.chain(columns.get(at).map(|column| column.heading.len())).max().unwrap_or(0)
@@ -23,7 +25,7 @@ pub fn lines(columns: &[Column], rows: &[Vec<String>]) -> String {
         text.trim_end().to_owned()
     };
     let headings: Vec<String> = columns.iter().map(|column| column.heading.to_owned()).collect();
-    std::iter::once(&headings).chain(rows).map(|cells| line(cells)).collect::<Vec<_>>().join("\n")
+    std::iter::once(&headings).chain(&rows).map(|cells| line(cells)).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -35,5 +37,7 @@ mod tests {
         let columns = [Column { heading: "POOL", right: false }, Column { heading: "DATA", right: true }];
         let rows = [vec!["docker/thinpool".to_owned(), "0.1%".to_owned()], vec!["l".to_owned(), "12.5%".to_owned()]];
         assert_eq!(lines(&columns, &rows), "POOL              DATA\ndocker/thinpool   0.1%\nl                12.5%");
+        let hostile = [vec!["a b\nc\u{1b}[2J".to_owned(), "\t".to_owned()]];
+        assert_eq!(lines(&columns, &hostile), "POOL       DATA\na_b_c\u{fffd}[2J     _");
     }
 }

@@ -46,7 +46,7 @@ const fn right(heading: &'static str) -> Column {
     Column { heading, right: true }
 }
 
-/// The volumes of a pool, a line each; no cell has a blank in it.
+/// The volumes of a pool, a line each.
 pub fn list(volumes: &[Volume], exact: bool) -> String {
     if volumes.is_empty() {
         return "no volumes here".to_owned();
@@ -97,8 +97,8 @@ fn owner(owner: Option<&Owner>) -> String {
     };
     match owner.names.as_slice() {
         [] => kind.to_owned(),
-        [name] => format!("{kind}:{}", name.replace(' ', "_")),
-        [name, more @ ..] => format!("{kind}:{}+{}", name.replace(' ', "_"), more.len()),
+        [name] => format!("{kind}:{name}"),
+        [name, more @ ..] => format!("{kind}:{name}+{}", more.len()),
     }
 }
 

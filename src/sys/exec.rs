@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const DIRECTORIES: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+pub(super) const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Where a tool is, if it is installed.
 pub fn find(tool: &str) -> Option<PathBuf> {
@@ -32,7 +33,7 @@ pub fn run(tool: &str, words: &[&str]) -> Result<String> {
 
 fn command(path: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(path);
-    command.args(words).env_clear().env("PATH", DIRECTORIES.join(":")).env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
+    command.args(words).env_clear().env("PATH", PATH).env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
     command
 }
 

@@ -34,6 +34,7 @@ pub fn read_roots(path: &Path) -> Result<Option<String>> {
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
         Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(_) if path.is_symlink() => bail!("{} is a symlink, and only a plain file is believed", path.display()),
         Err(why) => return Err(why).with_context(context),
     };
     let metadata = file.metadata().with_context(context)?;

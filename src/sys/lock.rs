@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Not in /run/lock, where everybody may put a file of that name.
-const PATH: &str = "/run/dmtool.lock";
+pub const PATH: &str = "/run/dmtool.lock";
 
 /// Held until dropped.
 #[derive(Debug)]

@@ -18,4 +18,5 @@ pub mod loopdev;
 pub mod lvm2cmd;
 pub mod plain;
 pub mod signal;
+pub mod surroundings;
 pub mod trim;

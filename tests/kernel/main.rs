@@ -23,6 +23,7 @@ mod features;
 mod guests;
 mod halfway;
 mod health;
+mod hostile;
 mod injected;
 mod kinds;
 mod loop_pool;

@@ -5,7 +5,7 @@ use crate::observe::Unseen;
 use crate::observe::device::{Device, Partition, What};
 use crate::observe::lvm::{LvRow, PvRow};
 use crate::observe::pools::{Kind, Live, LvmSide};
-use crate::observe::profile::NEVER;
+use crate::observe::profile::{NEVER, Profile, Slot};
 use crate::observe::thin::parse_pool_table;
 use crate::sys::blkid::Signature;
 use crate::units::{GIB, Sectors, parse_amount};
@@ -50,7 +50,7 @@ fn facts(devices: Vec<Device>) -> Facts {
         metadata_device: None,
         halves: Vec::new(),
         pool: Ok(None),
-        profile: Ok(None),
+        profile: Ok(Slot::default()),
     }
 }
 
@@ -129,8 +129,8 @@ fn done() -> Facts {
         broken: None,
         record: None,
     }));
-    facts.profile =
-        Ok(Some(Profile { text: String::new(), threshold: Some(80), percent: Some(20), others: Vec::new() }));
+    let profile = Profile { text: String::new(), threshold: Some(80), percent: Some(20), others: Vec::new() };
+    facts.profile = Ok(Slot { profile: Some(profile), barred: None });
     facts
 }
 
@@ -203,7 +203,7 @@ fn what_an_earlier_run_left_is_finished() {
     assert_eq!(lines_todo(&request(), &group_only), [format!("+ {PROFILE}"), format!("+ {CREATE}")]);
     // A pool without profile, mark, monitoring.
     let mut by_hand = done();
-    by_hand.profile = Ok(None);
+    by_hand.profile = Ok(Slot::default());
     if let Ok(Some(Pool { live: Some(live), lvm: Some(lvm), .. })) = &mut by_hand.pool {
         live.table = parse_pool_table("254:0 254:1 1024 0 1 skip_block_zeroing");
         lvm.row.lv_profile.clear();
@@ -366,10 +366,23 @@ fn a_physical_volume_of_the_group_is_never_wiped() {
 #[test]
 fn a_profile_with_other_settings_is_not_rewritten() {
     let mut facts = done();
-    if let Ok(Some(profile)) = &mut facts.profile {
+    if let Ok(Slot { profile: Some(profile), .. }) = &mut facts.profile {
         profile.others = vec!["allocation/thin_pool_zero".to_owned()];
     }
     assert_eq!(plan(&request(), &facts).map(|plan| plan.nothing_to_do()), Ok(true));
     let reasons = reasons(&Request { threshold: Some(70), ..request() }, &facts);
     assert!(reasons.iter().any(|reason| reason.contains("also sets allocation/thin_pool_zero")), "{reasons:?}");
+}
+
+#[test]
+fn a_profile_that_cannot_be_written_is_said_before_the_first_write() {
+    let barred = |mut facts: Facts| {
+        if let Ok(slot) = &mut facts.profile {
+            slot.barred = Some("it is a symlink, so it is left alone.".to_owned());
+        }
+        facts
+    };
+    assert_eq!(reasons(&request(), &barred(blank())), ["it is a symlink, so it is left alone."]);
+    // Where it stands as it should, nothing is written.
+    assert_eq!(plan(&request(), &barred(done())).map(|plan| plan.nothing_to_do()), Ok(true));
 }
