@@ -15,8 +15,9 @@ use crate::plan::Plan;
 use crate::plan::step::Step;
 use crate::sys::copy::Tell;
 use crate::sys::dm::Control;
-use crate::sys::lvm2cmd::LvmError;
+use crate::sys::lvm2cmd::{LvmError, NotBegun};
 use crate::sys::signal::Stop;
+use crate::sys::udev::{Stalled, Watch};
 use crate::sys::{block, exec, file, lock, loopdev};
 use anyhow::Result;
 use serde::Serialize;
@@ -63,6 +64,7 @@ pub fn apply(
     let mut applied: Vec<Applied> = Vec::new();
     let mut ended = Ok(());
     let mut failures: BTreeMap<&str, Problem> = BTreeMap::new();
+    let watch = (!plan.nothing_to_do()).then(Watch::begin);
     for planned in &plan.steps {
         let step = &planned.step;
         let status = if planned.already {
@@ -74,7 +76,8 @@ pub fn apply(
             Status::NotRun
         } else {
             tell(Event::Begins(step));
-            match run(step, host, stop, warnings, &mut |done, of| tell(Event::Share(done, of))) {
+            let done = run(step, host, stop, warnings, &mut |done, of| tell(Event::Share(done, of)));
+            match unless_stalled(done, watch.as_ref()) {
                 Ok(()) => Status::Done,
                 Err(error) => {
                     let mut problem = failed(step, &applied, &error);
@@ -97,6 +100,15 @@ pub fn apply(
         }
     }
     (applied, ended.and_then(|()| together(failures)))
+}
+
+/// What was done while udev stood still is not known to be done: nodes and links may be missing.
+fn unless_stalled(done: Result<()>, watch: Option<&Watch>) -> Result<()> {
+    match (done, watch.and_then(Watch::stalled)) {
+        (done, None) => done,
+        (Ok(()), Some(stalled)) => Err(stalled.into()),
+        (Err(why), Some(stalled)) => Err(why.context(stalled)),
+    }
 }
 
 /// What went wrong with the parts of a plan, as one problem.
@@ -187,7 +199,11 @@ fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, sh
             let reply = host.lvm.change(&words, host.lock_limit)?;
             // It is shown as a warning here, too.
             let bare = |text: String| text.strip_prefix("WARNING: ").map_or(text.clone(), str::to_owned);
-            warnings.extend(reply.warnings.into_iter().map(bare));
+            for warning in reply.warnings.into_iter().map(bare) {
+                if !warnings.contains(&warning) {
+                    warnings.push(warning);
+                }
+            }
             Ok(())
         }
     }
@@ -218,7 +234,20 @@ fn failed(step: &Step, applied: &[Applied], error: &anyhow::Error) -> Problem {
             problem.kind = Kind::Refused;
         }
     }
+    if let Some(why) = error.downcast_ref::<LvmError>().and_then(LvmError::not_begun) {
+        if done.is_none() {
+            problem.kind = Kind::Refused;
+        }
+        problem.causes.extend(done);
+        return problem.hint(match why {
+            NotBegun::CannotArchive => "have the file system of /etc/lvm take writes: mount -o remount,rw /",
+            NotBegun::Incomplete => "see which disk is missing, and what to do: dmtool explain volume-group-incomplete",
+        });
+    }
     problem.causes.extend(done);
+    if error.downcast_ref::<Stalled>().is_some() {
+        return problem.hint("see what udev is at: systemctl status systemd-udevd; then run the same command again");
+    }
     problem.hint("run the same command again: it goes on where this run stopped")
 }
 

@@ -196,6 +196,15 @@ impl Verb for Autoextend {
                 EXTENDS_WITHIN.as_secs()
             ));
         }
+        let lacks =
+            |lvm: &lvm::Lvm| lvm.pvs.iter().any(|pv| pv.vg_name == side.row.vg_name && !pv.pv_missing.is_empty());
+        if facts.lvm.as_ref().is_ok_and(lacks) {
+            advice.push(format!(
+                "a physical volume of {} is missing, and until it is back LVM extends nothing there: dmtool explain \
+                 volume-group-incomplete",
+                side.row.vg_name
+            ));
+        }
         if let Ok(settings) = &side.autoextend
             && settings.threshold < NEVER
             && side.extensions_left(*settings) == 0

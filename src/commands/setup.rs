@@ -8,7 +8,7 @@ use super::{Globals, Verb, drive};
 use crate::exit::Problem;
 use crate::names::{DmName, LvName, LvmName, VgName, dm_escape};
 use crate::observe::pools::{self, Kind, Pool};
-use crate::observe::{Host, Looked, device, host, looked, lvm, profile, standing};
+use crate::observe::{Host, Looked, device, greet_running_dmeventd, host, looked, lvm, profile, standing};
 use crate::plan::Plan;
 use crate::plan::configure::Target;
 use crate::plan::halves::metadata_name;
@@ -264,8 +264,12 @@ impl Verb for Setup {
         host.named = self.devices.iter().chain(&self.metadata_device).cloned().collect();
         let devices: Vec<_> = self.devices.iter().map(|given| device::look(given)).collect();
         let active = looked(host.active_pools());
+        let dmeventd = active.as_ref().map_err(Clone::clone).and_then(|active| greet_running_dmeventd(active));
+        // One that does not answer LVM would take for one that does not watch.
+        host.dmeventd.clone_from(&dmeventd);
         let lvm = lvm::look(host);
         Facts {
+            dmeventd,
             pool: self.find(active, &lvm),
             devices,
             metadata_device: self.metadata_device.as_deref().map(device::look),

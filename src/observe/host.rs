@@ -2,6 +2,7 @@
 
 use super::{Looked, Unseen, looked};
 use crate::sys::dm::Control;
+use crate::sys::udev::{self, State};
 use crate::sys::{exec, file, lvm2cmd};
 use std::path::Path;
 
@@ -18,6 +19,8 @@ pub struct Abilities {
     pub lvm2: bool,
     pub dmeventd: bool,
     pub thin_check: bool,
+    /// udev is meant to be here, and nobody would answer who waits for it.
+    pub udev_gone: bool,
     /// ID and ID_LIKE of /etc/os-release.
     pub systems: Vec<String>,
 }
@@ -38,6 +41,7 @@ pub fn abilities() -> Abilities {
         lvm2: lvm2cmd::is_installed(),
         dmeventd: exec::find("dmeventd").is_some(),
         thin_check: exec::find("thin_check").is_some(),
+        udev_gone: udev::state() == State::Gone,
         systems: systems(),
     }
 }

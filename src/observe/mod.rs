@@ -87,6 +87,8 @@ pub enum Dmeventd {
 
 /// How long dmeventd may take for a greeting.
 const GREETING: Duration = Duration::from_secs(2);
+/// As long where nothing goes on without it, and the machine is busy with what was just made.
+const NEEDED: Duration = Duration::from_secs(6);
 
 /// How dmeventd is, where there is a pool that it could watch.
 ///
@@ -96,10 +98,26 @@ pub fn greet_dmeventd(active: &[pools::Pool]) -> Looked<Dmeventd> {
     if active.iter().all(|pool| pool.kind != pools::Kind::Lvm) {
         return Ok(Dmeventd::NotRunning);
     }
+    greet(GREETING)
+}
+
+/// As [`greet_dmeventd`], also where it runs without a pool to watch: it is about to get one.
+///
+/// # Errors
+/// Its fifos cannot be used.
+pub fn greet_running_dmeventd(active: &[pools::Pool]) -> Looked<Dmeventd> {
+    match greet_dmeventd(active) {
+        Ok(Dmeventd::NotRunning) if exec::words_of(&["dmeventd"]).is_some() => greet(NEEDED),
+        Ok(Dmeventd::Silent(_)) => greet(NEEDED),
+        greeted => greeted,
+    }
+}
+
+fn greet(limit: Duration) -> Looked<Dmeventd> {
     if exec::find("dmeventd").is_none() {
         return Ok(Dmeventd::NotInstalled);
     }
-    Ok(match looked(dmeventd::greet(GREETING))? {
+    Ok(match looked(dmeventd::greet(limit))? {
         Answer::Yes => Dmeventd::Answers,
         Answer::No(why) => Dmeventd::Silent(why),
         Answer::Held(holder) => Dmeventd::Held(holder),

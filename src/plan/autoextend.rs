@@ -62,6 +62,21 @@ pub fn meant<'a>(
     }
 }
 
+/// Nothing is begun that LVM would wait for dmeventd with, where that does not answer.
+pub fn answers(dmeventd: &Looked<Dmeventd>, then: &str, reasons: &mut Reasons) {
+    match dmeventd {
+        Ok(Dmeventd::Silent(why)) => reasons.add_with_hint(
+            format!("dmeventd does not answer ({why}), and LVM would wait for it."),
+            format!("end it, and LVM starts another: pkill --signal KILL --exact dmeventd{then}"),
+        ),
+        Ok(Dmeventd::Held(holder)) => reasons.add_with_hint(
+            format!("{holder} holds the line to dmeventd, and LVM would wait for it."),
+            "see what it waits for; when it has ended, run this again",
+        ),
+        _ => {}
+    }
+}
+
 /// # Errors
 /// Why nothing is begun.
 pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
@@ -82,19 +97,8 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
             "edit that profile by hand, then: lvchange --refresh POOL",
         );
     }
-    if let (Ok(Dmeventd::Silent(why)), Some(_)) = (&facts.dmeventd, &pool.live) {
-        reasons.add_with_hint(
-            format!("dmeventd does not answer ({why}), and LVM would wait for it."),
-            format!(
-                "end it, and let LVM start another: pkill --signal KILL --exact dmeventd; lvchange --monitor y {name}"
-            ),
-        );
-    }
-    if let (Ok(Dmeventd::Held(holder)), Some(_)) = (&facts.dmeventd, &pool.live) {
-        reasons.add_with_hint(
-            format!("{holder} holds the line to dmeventd, and LVM would wait for it."),
-            "see what it waits for; when it has ended, run this again",
-        );
+    if pool.live.is_some() {
+        answers(&facts.dmeventd, &format!("; lvchange --monitor y {name}"), &mut reasons);
     }
     let (write, wanted) = profile_step(&name, asked(request, side), Some(pool), &slot, &mut reasons);
     reasons.settle(format!("autoextend of {name} is refused, nothing was changed"))?;

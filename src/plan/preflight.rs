@@ -34,6 +34,13 @@ pub fn check(verb: &str, has: &Abilities, needs: Needs) -> Result<(), Refusal> {
         );
     }
     let package = |debian: &'static str, others: &'static str| install(&has.systems, debian, others);
+    if has.udev_gone {
+        reasons.add_with_hint(
+            "udev does not run although its socket /run/udev/control is there, and whoever makes or removes a device \
+             waits for it without end.",
+            "start it: systemctl restart systemd-udevd",
+        );
+    }
     if needs.lvm2 && !has.lvm2 {
         reasons.add_with_hint(
             "LVM's command library liblvm2cmd is not installed.",
@@ -76,6 +83,7 @@ mod tests {
             lvm2: true,
             dmeventd: true,
             thin_check: true,
+            udev_gone: false,
             systems: vec!["debian".to_owned()],
         }
     }
@@ -94,6 +102,7 @@ mod tests {
             (Abilities { root: false, ..complete() }, "not root", "sudo"),
             (Abilities { device_mapper: Err(Unseen("no".into())), ..complete() }, "device-mapper", "modprobe dm-mod"),
             (Abilities { thin_pool_target: false, ..complete() }, "thin-pool target", "modprobe dm-thin-pool"),
+            (Abilities { udev_gone: true, ..complete() }, "udev does not run", "systemctl restart systemd-udevd"),
             (Abilities { lvm2: false, ..complete() }, "liblvm2cmd", "apt-get install lvm2"),
             (
                 Abilities { dmeventd: false, systems: systems("fedora"), ..complete() },

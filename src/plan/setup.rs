@@ -7,13 +7,13 @@ use super::profile::{Asked, profile_step};
 use super::refusal::{Reasons, Refusal};
 use super::sizing::{self, Layout, Room};
 use super::step::Step;
-use super::{Plan, Planned};
+use super::{Plan, Planned, autoextend};
 use crate::names::{LvName, LvmName};
-use crate::observe::Looked;
 use crate::observe::device::Named;
 use crate::observe::lvm::{Group, Lvm};
 use crate::observe::pools::Pool;
 use crate::observe::profile::{Autoextend, NEVER, Slot, low_water_for, near};
+use crate::observe::{Dmeventd, Looked};
 use crate::units::{Amount, Bytes, Extents};
 
 /// Docker's defaults for its own automation of this setup.
@@ -55,6 +55,7 @@ pub struct Facts {
     pub pool: Looked<Option<Pool>>,
     /// The profile of the pool's own name.
     pub profile: Looked<Slot>,
+    pub dmeventd: Looked<Dmeventd>,
 }
 
 /// # Errors
@@ -98,6 +99,10 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
                 Ground { devices: &devices, apart: facts.metadata_device.is_some(), lvm, group: group.as_ref() };
             new(request, &ground, &facts.halves, profile_step.0, &mut plan, &mut reasons);
         }
+    }
+    // It is the one that watches what is made here.
+    if !plan.nothing_to_do() {
+        autoextend::answers(&facts.dmeventd, "", &mut reasons);
     }
     reasons.settle(message)?;
     Ok(plan)

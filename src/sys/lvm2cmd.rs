@@ -68,7 +68,28 @@ impl fmt::Display for LvmError {
 
 impl std::error::Error for LvmError {}
 
+/// Why LVM did not begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotBegun {
+    /// It keeps a copy of its metadata before each change (lvm.conf(5), backup/archive), and could not.
+    CannotArchive,
+    /// A physical volume of the group is not there.
+    Incomplete,
+}
+
 impl LvmError {
+    /// Why LVM did not even begin, where it was for one of the reasons that somebody can mend.
+    pub fn not_begun(&self) -> Option<NotBegun> {
+        let said = |words: &str| self.reply.errors.iter().any(|line| line.contains(words));
+        if said("Cannot archive volume group metadata") {
+            Some(NotBegun::CannotArchive)
+        } else if said("while PVs are missing") {
+            Some(NotBegun::Incomplete)
+        } else {
+            None
+        }
+    }
+
     /// Whether it failed because somebody else holds one of LVM's locks, and which file that is.
     pub fn lock_file(&self) -> Option<&str> {
         self.reply.errors.iter().find_map(|line| line.trim().split_once(": flock failed: ").map(|(path, _)| path))

@@ -20,3 +20,4 @@ pub mod plain;
 pub mod signal;
 pub mod surroundings;
 pub mod trim;
+pub mod udev;

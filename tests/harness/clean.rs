@@ -1,6 +1,8 @@
 //! Blank disks before a test and nothing left behind after it, in a guest as on a host.
 
 use super::{host_mode, sh, try_sh};
+use std::fs;
+use std::path::Path;
 use std::sync::OnceLock;
 
 /// The disks that tests may write to. On a host tests/host.sh has made them, with the same names.
@@ -17,19 +19,19 @@ pub fn before() {
             ));
         }
     } else {
-        sh("rm -rf /run/dmtool-lvm; cp -a /etc/lvm /run/dmtool-lvm");
+        sh(
+            "rm -rf /run/dmtool-lvm; cp -a /etc/lvm /run/dmtool-lvm; touch /run/dmtool-run; ls -A /run > /run/dmtool-run",
+        );
     }
 }
 
 /// Takes down what the test made and fails where it cannot.
 pub fn after() {
     try_sh("umount -a -t ext4,xfs,btrfs; swapoff -a");
-    // From the top of each stack down. A suspended device would hold its remover for ever.
+    // From the top of each stack down.
     for _ in 0..4 {
         for node in above_the_disks() {
-            try_sh(&format!(
-                "swapoff /dev/{node}; dmsetup resume /dev/{node}; dmsetup remove --force /dev/{node}; losetup -d /dev/{node}; mdadm --stop /dev/{node}"
-            ));
+            take_down(&node);
         }
     }
     let left = above_the_disks();
@@ -40,6 +42,8 @@ pub fn after() {
         sh("test -z \"$(dmsetup ls | grep -v 'No devices found')\"");
         sh("pkill -x dmeventd; while pgrep -x dmeventd >/dev/null; do sleep 0.05; done; true");
         sh("rm -rf /run/lvm /run/lock/lvm /run/dmtool.lock /var/lib/dmtool /etc/lvm; cp -a /run/dmtool-lvm /etc/lvm");
+        // What this test called so another may call otherwise.
+        sh("ls -A /run | grep -vxFf /run/dmtool-run | while read -r left; do rm -rf \"/run/$left\"; done");
     }
 }
 
@@ -47,16 +51,35 @@ pub fn after() {
 fn above_the_disks() -> Vec<String> {
     let mut nodes = Vec::new();
     for disk in disks() {
-        let (_, listing, _) = try_sh(&format!("lsblk -nro KNAME,TYPE {disk}"));
-        nodes.extend(
-            listing
-                .lines()
-                .skip(1)
-                .filter_map(|line| line.split_once(' '))
-                .filter(|(_, kind)| *kind != "part")
-                .map(|(name, _)| name.to_owned()),
-        );
+        let Ok(node) = fs::canonicalize(disk) else { continue };
+        above(&node.file_name().expect("a node").to_string_lossy(), &mut nodes);
     }
     nodes.reverse();
     nodes
+}
+
+/// What the kernel says holds a device or a partition of it, each below what holds that.
+fn above(name: &str, nodes: &mut Vec<String>) {
+    let folder = Path::new("/sys/class/block").join(name);
+    let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let parts = entries(&folder).filter(|part| folder.join(part).join("partition").exists());
+    let held = entries(&folder.join("holders")).inspect(|holder| {
+        let holder = holder.to_string_lossy().into_owned();
+        nodes.retain(|node| *node != holder);
+        nodes.push(holder);
+    });
+    let over: Vec<_> = held.chain(parts).collect();
+    for name in over {
+        above(&name.to_string_lossy(), nodes);
+    }
+}
+
+/// Takes a device out of the kernel; a suspended one would hold its remover for ever.
+fn take_down(node: &str) {
+    let kind = node.trim_end_matches(|c: char| c.is_ascii_digit());
+    try_sh(&match kind {
+        "dm-" => format!("dmsetup resume /dev/{node}; dmsetup remove --force /dev/{node}"),
+        "loop" => format!("losetup -d /dev/{node}"),
+        _ => format!("mdadm --stop /dev/{node}"),
+    });
 }

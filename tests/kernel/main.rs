@@ -19,6 +19,7 @@ mod configure;
 mod containerd;
 mod discards;
 mod docker;
+mod faults;
 mod features;
 mod guests;
 mod halfway;

@@ -5,7 +5,7 @@ use crate::observe::Unseen;
 use crate::observe::device::{Device, Partition, What};
 use crate::observe::lvm::{LvRow, PvRow};
 use crate::observe::pools::{Kind, Live, LvmSide};
-use crate::observe::profile::{NEVER, Profile, Slot};
+use crate::observe::profile::Profile;
 use crate::observe::thin::parse_pool_table;
 use crate::sys::blkid::Signature;
 use crate::units::{GIB, Sectors, parse_amount};
@@ -51,6 +51,7 @@ fn facts(devices: Vec<Device>) -> Facts {
         halves: Vec::new(),
         pool: Ok(None),
         profile: Ok(Slot::default()),
+        dmeventd: Ok(Dmeventd::NotRunning),
     }
 }
 
