@@ -1,6 +1,6 @@
 //! `make torture`: dmtool is cut off, in booted kernels, for as long as is asked for (`TORTURE_SECONDS`, an hour), at
 //! places that `SEED` chooses, at most `CUTS` of each case at a time; `CASES` has only those
-//! with that in their name, `KINDS` only `kill`, `crash` or `power`.
+//! with that in their name, `KINDS` only `kill`, `fault`, `disk`, `crash`, `power` or `race`.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -16,16 +16,19 @@ mod harness;
 mod torture;
 
 use harness::guest::{Boot, Disks, Ended, Guest};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
-use torture::cases::{CASES, Case};
-use torture::{Dice, Tally, crash, kill, power};
+use torture::cases::CASES;
+use torture::race::RACES;
+use torture::{Dice, Tally, crash, disk, kill, power, race};
 
 const INSIDE: &str = "DMTOOL_TORTURE_INSIDE";
 /// How a case is cut off.
-const KINDS: [&str; 3] = ["kill", "crash", "power"];
+const KINDS: [&str; 5] = ["kill", "fault", "disk", "crash", "power"];
+const RACE: &str = "race";
 /// How long one case may take in a guest.
-const LIMIT: Duration = Duration::from_secs(1800);
+const LIMIT: Duration = Duration::from_secs(1200);
 
 fn main() {
     if std::env::var_os(INSIDE).is_some() {
@@ -56,17 +59,17 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
 }
 
-/// A case to be cut off in one way at places that the seed chooses.
+/// A case to be cut off in one way at places that the seed chooses, or a race.
 struct Job {
-    case: &'static Case,
+    name: &'static str,
     kind: &'static str,
     seed: usize,
 }
 
 /// One job after the other, again and again until the time is over.
 struct Jobs {
-    all: Vec<(&'static Case, &'static str)>,
-    left: Vec<(&'static Case, &'static str)>,
+    all: Vec<(&'static str, &'static str)>,
+    left: Vec<(&'static str, &'static str)>,
     dice: Dice,
     until: Instant,
 }
@@ -74,9 +77,10 @@ struct Jobs {
 impl Jobs {
     fn new(seed: u64, until: Instant) -> Jobs {
         let wanted = |variable: &str, name: &str| name.contains(&std::env::var(variable).unwrap_or_default());
-        let cases = CASES.iter().filter(|case| wanted("CASES", case.name));
-        let kinds: Vec<_> = KINDS.into_iter().filter(|kind| wanted("KINDS", kind)).collect();
-        let all: Vec<_> = cases.flat_map(|case| kinds.iter().map(move |kind| (case, *kind))).collect();
+        let races = RACES.iter().map(|race| (race.name, RACE));
+        let cases = CASES.iter().flat_map(|case| KINDS.into_iter().map(move |kind| (case.name, kind)));
+        let all: Vec<_> =
+            cases.chain(races).filter(|(name, kind)| wanted("CASES", name) && wanted("KINDS", kind)).collect();
         assert!(!all.is_empty(), "nothing has what CASES and KINDS say in its name");
         Jobs { left: all.clone(), all, dice: Dice::new(seed), until }
     }
@@ -91,59 +95,70 @@ impl Jobs {
             }
             self.left.clone_from(&self.all);
         }
-        let (case, kind) = self.left.swap_remove(self.dice.below(self.left.len()));
-        Some(Job { case, kind, seed: self.dice.below(1 << 30) })
+        let (name, kind) = self.left.swap_remove(self.dice.below(self.left.len()));
+        Some(Job { name, kind, seed: self.dice.below(1 << 30) })
     }
 }
 
 /// A guest for a job, or one after the other where each of them crashes.
 fn in_guests(job: &Job, tally: &Mutex<Tally>) {
-    let Job { case, kind, seed } = job;
+    let Job { name, kind, seed } = job;
     let binary = std::env::current_exe().expect("the path of this program");
     let command = format!(
-        "cd {}; {INSIDE}='{}' KINDS={kind} SEED={seed} CUTS={} {}",
+        "cd {}; {INSIDE}='{name}' KINDS={kind} SEED={seed} CUTS={} {}",
         env!("CARGO_MANIFEST_DIR"),
-        case.name,
         number("CUTS").unwrap_or(20),
         binary.display()
     );
+    println!("{name}, {kind}, SEED={seed} begins");
     let mut disks = Disks::blank();
-    loop {
-        let mut guest = Guest::boot(disks, &Boot::Bare);
-        let ended = guest.run(&command, LIMIT, |line| {
-            if let Some(what) = line.strip_prefix("@tried ") {
-                tally.lock().expect("the tally").tried(what);
-            } else if !line.contains("WRITE_ZEROES") {
-                println!("{line}");
-            }
-        });
-        match ended {
-            Ended::Crash => disks = guest.crash(),
-            Ended::Status(0) => return,
-            Ended::Status(_) => {
-                let again =
-                    format!("see above, or: make torture ROUNDS=1 KINDS={kind} CASES='{}' SEED={seed}", case.name);
-                return tally.lock().expect("the tally").note(Err(again));
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        loop {
+            let mut guest = Guest::boot(std::mem::replace(&mut disks, Disks::with_sizes(&[])), &Boot::Bare);
+            let ended = guest.run(&command, LIMIT, |line| {
+                if let Some(what) = line.strip_prefix("@tried ") {
+                    tally.lock().expect("the tally").tried(what);
+                } else if !NOISE.iter().any(|noise| line.contains(noise)) {
+                    println!("{line}");
+                }
+            });
+            match ended {
+                Ended::Crash => disks = guest.crash(),
+                Ended::Status(status) => return status,
             }
         }
-    }
+    }));
+    let wrong = match ended {
+        Ok(0) => return,
+        Ok(_) => "see above",
+        // What hangs in a guest is for who reads its last lines.
+        Err(_) => "the guest hung or ended by itself",
+    };
+    tally.lock().expect("the tally").note(Err(format!("{name}, {kind}, SEED={seed}: {wrong}")));
 }
+
+/// What a guest's kernel says of disks that are well.
+const NOISE: [&str; 2] = ["WRITE_ZEROES", "async page read"];
 
 fn inside() {
     let name = std::env::var(INSIDE).expect("a case");
-    let case = CASES.iter().find(|case| case.name == name).expect("a case of that name");
     harness::clean::before();
     let mut tally = Tally::default();
     let mut dice = Dice::new(number("SEED").unwrap_or(1));
     let count = usize::try_from(number("CUTS").unwrap_or(20)).expect("a count");
-    match std::env::var("KINDS").as_deref() {
-        Ok("crash") => crash::boot(case, count, &mut dice, &mut tally),
-        Ok("power") => power::cut(case, count, &mut dice, &mut tally),
-        _ => kill::killed(case, count, &mut dice, &mut tally),
+    let kind = std::env::var("KINDS").expect("a kind");
+    let case = || CASES.iter().find(|case| case.name == name).expect("a case of that name");
+    match kind.as_str() {
+        RACE => race::again(&name, count, &mut dice, &mut tally),
+        "crash" => crash::boot(case(), count, &mut dice, &mut tally),
+        "fault" => kill::failing(case(), count, &mut dice, &mut tally),
+        "disk" => disk::failing(case(), count, &mut dice, &mut tally),
+        "power" => power::cut(case(), count, &mut dice, &mut tally),
+        _ => kill::killed(case(), count, &mut dice, &mut tally),
     }
     for (what, count) in &tally.tried {
         (0..*count).for_each(|_| println!("@tried {what}"));
     }
-    println!("{}: {tally}", case.name);
+    println!("{name}, {kind}: {tally}");
     std::process::exit(i32::from(!tally.wrong.is_empty()));
 }

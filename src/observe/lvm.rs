@@ -90,6 +90,9 @@ pub struct LvRow {
     #[serde(default)]
     pub seg_monitor: String,
     pub lv_active: String,
+    /// "live table present", or "unknown" (seen) where the device has none yet: LVM calls it active all the same.
+    #[serde(default)]
+    pub lv_live_table: String,
     pub lv_when_full: String,
     pub lv_skip_activation: String,
     pub devices: String,
@@ -110,6 +113,12 @@ pub struct LvRow {
 }
 
 impl LvRow {
+    /// Whether its device can be used. One without a table is what a run leaves that was killed on the way; activating
+    /// it is what gives it one.
+    pub fn is_up(&self) -> bool {
+        self.lv_active == "active" && self.lv_live_table != "unknown"
+    }
+
     pub fn has_tag(&self, tag: &str) -> bool {
         self.lv_tags.split(',').any(|found| found == tag)
     }
@@ -151,7 +160,7 @@ const VG_FIELDS: &str =
     "vg_name,vg_uuid,vg_partial,vg_shared,vg_exported,vg_profile,vg_extent_size,vg_extent_count,vg_free_count";
 const PV_FIELDS: &str = "pv_name,pv_uuid,pv_major,pv_minor,pv_missing,pe_start,pv_pe_count,pv_pe_alloc_count";
 const LV_FIELDS: &str = "lv_name,lv_uuid,lv_attr,lv_layout,lv_role,lv_size,lv_tags,origin,lv_parent,data_lv,metadata_lv,pool_lv,lv_profile,\
-                         lv_active,lv_when_full,lv_skip_activation";
+                         lv_active,lv_live_table,lv_when_full,lv_skip_activation";
 const SEGMENT_FIELDS: &str = "lv_name,segtype,chunk_size,zero,discards,transaction_id,thin_id,devices,seg_pe_ranges";
 
 impl Lvm {

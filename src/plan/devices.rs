@@ -7,7 +7,7 @@ use super::step::Step;
 use crate::names::{LvmName, VgName};
 use crate::observe::device::{Device, Named, What};
 use crate::observe::lvm::{Group, Lvm};
-use crate::units::Extents;
+use crate::units::{Bytes, Extents};
 
 /// A device as the operator typed it, and what it is.
 pub type Usable<'a> = (&'a str, &'a Device);
@@ -197,9 +197,10 @@ pub fn wipe_step(wish: Wish<'_>, (given, device): &Usable<'_>, lvm: &Lvm, plan: 
     }
 }
 
-/// The extents that LVM will find on devices that are in no group yet.
-pub fn blank_extents(devices: &[Usable<'_>]) -> Extents {
-    let on = |(_, device): &Usable<'_>| sizing::extents_on(device.size, device.minimum_io, device.optimal_io).0;
+/// The extents of this size that LVM will find on devices that are in no group yet.
+pub fn blank_extents(devices: &[Usable<'_>], extent: Bytes) -> Extents {
+    let on =
+        |(_, device): &Usable<'_>| sizing::extents_on(device.size, (device.minimum_io, device.optimal_io), extent).0;
     Extents(devices.iter().map(on).fold(0, u64::saturating_add))
 }
 
@@ -208,7 +209,7 @@ pub fn room(devices: &[Usable<'_>], group: Option<&Group<'_>>, spare: Extents) -
     match group {
         Some(group) => Room { extent: group.extent, total: group.extents, free: group.free, spare },
         None => {
-            let count = blank_extents(devices);
+            let count = blank_extents(devices, sizing::EXTENT);
             Room { extent: sizing::EXTENT, total: count, free: count, spare }
         }
     }

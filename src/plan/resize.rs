@@ -174,7 +174,8 @@ fn take_in(volume: &LvmName, facts: &Facts, lvm: &Lvm, plan: &mut Plan, reasons:
         let step = Step::ExtendGroup { vg: volume.vg.clone(), devices: vec![path_for_lvm(one)] };
         plan.put(step, in_group(one.1));
     }
-    blank_extents(&fresh).bytes(EXTENT)
+    let extent = lvm.group(&volume.vg).map_or(EXTENT, |group| group.extent);
+    blank_extents(&fresh, extent).bytes(extent)
 }
 
 /// What one side of a pool (data or metadata) is asked to become, in the pool's own unit.

@@ -180,11 +180,12 @@ fn layout(request: &Request, ground: &Ground<'_>, halves: &Halves<'_>) -> Result
 
 /// All extents on some of the group's devices, and those of them that are free.
 fn extents_of(devices: &[Usable<'_>], ground: &Ground<'_>) -> (Extents, Extents) {
+    let extent = ground.group.map_or(sizing::EXTENT, |group| group.extent);
     let (mut total, mut free) = (0_u64, 0_u64);
     for usable in devices {
         let (_, device) = usable;
         let pv = ground.group.and_then(|_| ground.lvm.pv_on(device.major, device.minor));
-        let blank = blank_extents(&[*usable]).0;
+        let blank = blank_extents(&[*usable], extent).0;
         total = total.saturating_add(pv.map_or(blank, |pv| pv.pv_pe_count));
         let left = pv.map_or(blank, |pv| pv.pv_pe_count.saturating_sub(pv.pv_pe_alloc_count));
         free = free.saturating_add(left);

@@ -30,16 +30,16 @@ pub struct Room {
     pub spare: Extents,
 }
 
-/// How many extents LVM will find on a blank device: none before 1 MiB, or before a multiple of what the device
+/// How many extents of this size LVM will find on a blank device: none before 1 MiB, or before a multiple of what the device
 /// prefers where 1 MiB is none (pvcreate(8), `--dataalignment`; `devices/data_alignment_detection`).
-pub fn extents_on(size: Bytes, minimum_io: u64, optimal_io: u64) -> Extents {
+pub fn extents_on(size: Bytes, (minimum_io, optimal_io): (u64, u64), extent: Bytes) -> Extents {
     let mut first = FIRST_EXTENT;
     for preferred in [minimum_io, optimal_io] {
         if preferred != 0 && !first.is_multiple_of(preferred) {
             first = preferred;
         }
     }
-    Bytes(size.0.saturating_sub(first.max(FIRST_EXTENT))).whole_extents(EXTENT)
+    Bytes(size.0.saturating_sub(first.max(FIRST_EXTENT))).whole_extents(extent)
 }
 
 /// What is asked for in extents, rounded down as LVM does.
@@ -160,8 +160,10 @@ mod tests {
             (4 * GIB, 4096, 3 * MIB, 1023),
             (4 * GIB + 2 * MIB, 4096, 3 * MIB, 1023),
         ] {
-            assert_eq!(extents_on(Bytes(size), minimum_io, optimal_io), Extents(extents), "{size}");
+            assert_eq!(extents_on(Bytes(size), (minimum_io, optimal_io), EXTENT), Extents(extents), "{size}");
         }
+        assert_eq!(extents_on(Bytes(300 * MIB), (512, 0), Bytes(MIB)), Extents(299));
+        assert_eq!(extents_on(Bytes(300 * MIB), (512, 0), Bytes(32 * MIB)), Extents(9));
     }
 
     #[test]
@@ -213,7 +215,7 @@ mod tests {
             for (data, metadata) in of(one).into_iter().flat_map(|data| of(other).map(|metadata| (data, metadata))) {
                 let _ = (lay_out(room, data, metadata), lay_out_apart(room, Extents(total), data, metadata));
             }
-            let _ = extents_on(Bytes(size), extent, total);
+            let _ = extents_on(Bytes(size), (one, total), Bytes(extent));
         }
 
         #[test]

@@ -1,6 +1,7 @@
 //! Metadata of 2,000,000 mappings looked at, on a pool that is down and on one that is up.
 
-use super::{DMTOOL, compare, volumes};
+use super::table::{ANY, Column, Row, compare};
+use super::{DMTOOL, volumes};
 use crate::harness::sh;
 use std::fmt::Write;
 
@@ -14,26 +15,21 @@ const CHUNK: u64 = 128;
 const CHECK_BY_HAND: &str = "/run/check-by-hand";
 const LIST_BY_HAND: &str = "/run/thin_ls-by-hand";
 
-pub fn maps(checked: bool, listed: bool) -> bool {
+pub fn maps() -> Vec<Row> {
     pool();
     let ours = format!("{DMTOOL} metadata check {POOL}");
-    let mut ok = true;
-    if checked {
-        let theirs = "thin_check /dev/mapper/maps-metadata";
-        ok &= compare("metadata check, 2,000,000 mappings", (&ours, theirs), 9, 1.1);
-    }
+    let theirs = "thin_check /dev/mapper/maps-metadata";
+    let ways = [(Column::ByHand, "thin_check", theirs, 1.1)];
+    let mut rows = vec![compare("`metadata check`, 2,000,000 mappings", 9, &ours, &ways, || ())];
     sh(&format!("{DMTOOL} activate {POOL}"));
     assert!(sh(&format!("dmsetup status {POOL}")).contains("2000000/"), "the mappings are there");
-    if checked {
-        by_hand(CHECK_BY_HAND, "thin_check -m");
-        ok &= compare("the same of a pool that is up", (&ours, CHECK_BY_HAND), 9, f64::INFINITY);
-    }
-    if listed {
-        by_hand(LIST_BY_HAND, "thin_ls -m --no-headers -o DEV,EXCLUSIVE_BYTES,SHARED_BYTES");
-        ok &= volumes::exact(POOL, LIST_BY_HAND);
-    }
+    by_hand(CHECK_BY_HAND, "thin_check -m");
+    let ways = [(Column::ByHand, "thin_check and a metadata snapshot", CHECK_BY_HAND, ANY)];
+    rows.push(compare("the same of a pool that is up", 9, &ours, &ways, || ()));
+    by_hand(LIST_BY_HAND, "thin_ls -m --no-headers -o DEV,EXCLUSIVE_BYTES,SHARED_BYTES");
+    rows.push(volumes::exact(POOL, LIST_BY_HAND));
     sh(&format!("{DMTOOL} deactivate {POOL}; vgremove -qq -ff maps; pvremove -qq /dev/xvdk; umount /var/lib/dmtool"));
-    ok
+    rows
 }
 
 /// A bare pool on two volumes, with mappings that were never written: thin_restore makes them of a dump.

@@ -10,6 +10,8 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../torture/mod.rs"]
+mod matrix;
 
 mod activation;
 mod ansible;
@@ -34,6 +36,7 @@ mod options;
 mod orphans;
 mod owners;
 mod package;
+mod races;
 mod refusals;
 mod register;
 mod repair;
@@ -43,6 +46,7 @@ mod setup;
 mod sizes;
 mod status;
 mod teardown;
+mod torture;
 mod trim;
 mod valgrind;
 mod volume_list;

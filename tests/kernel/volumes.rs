@@ -324,3 +324,22 @@ fn mounted_and_unmounted() {
         no_var();
     });
 }
+
+/// Found by a kill inside lvcreate: the device is there, without a table, and LVM calls it active.
+#[test]
+fn a_device_without_a_table_is_no_volume_that_is_up() {
+    in_kernel(|| {
+        sh("vgcreate -qq vg /dev/xvdi && lvcreate -qq --type thin-pool -L 200m --poolmetadatasize 4m -n pool vg");
+        dmtool("volume create vg/pool web 64M").assert().success();
+        dmtool("volume snapshot vg/pool web snap").assert().success();
+        for (name, words) in [("snap", "volume snapshot vg/pool web snap"), ("web", "volume create vg/pool web 64M")] {
+            sh(&format!(
+                "lvchange -qq -an vg/{name}; \
+                 dmsetup create vg-{name} --notable -u LVM-$(lvs --noheadings -o vg_uuid,lv_uuid vg/{name} | tr -d ' -')"
+            ));
+            dmtool(words).assert().success().stdout(contains("lvchange --activate y"));
+            assert_eq!(sh(&format!("dmsetup table vg-{name} | cut -d' ' -f3")), "thin");
+            dmtool(words).assert().success().stdout(contains("nothing was changed"));
+        }
+    });
+}

@@ -1,10 +1,10 @@
 //! Everything that a machine keeps over a boot on one file system and one disk, so that both can be cut off together:
-//! /var/lib/dmtool, /etc/lvm and /etc/docker, and the disk of the pools.
+//! /var/lib/dmtool, /etc/lvm, /etc/docker and /etc/containerd, and the disk of the pools.
 
-use crate::harness::{sh, try_sh};
+use crate::harness::{clean, sh, try_sh};
 
 /// The folders of /etc that are kept, beside /var/lib/dmtool.
-const FOLDERS: [&str; 2] = ["lvm", "docker"];
+const FOLDERS: [&str; 3] = ["lvm", "docker", "containerd"];
 const VAR: &str = "/var/lib/dmtool";
 
 /// Mounts the file system on this device in all its places; makes it where there is none.
@@ -36,8 +36,18 @@ pub fn take_down() {
     try_sh("rm -rf /run/lvm /run/lock/lvm /run/dmtool.lock");
     // From the top of each stack down; what is suspended would hold its remover for ever.
     sh(
-        "for i in 1 2 3 4 5 6 7 8; do left=$(dmsetup info -c --noheadings --separator ' ' -o name,suspended | grep -v -e '^power' -e '^No devices'); \
+        "for i in 1 2 3 4 5 6 7 8; do left=$(dmsetup info -c --noheadings --separator ' ' -o name,suspended | grep -v -e '^power' -e '^bad' -e '^No devices'); \
         [ -n \"$left\" ] || break; echo \"$left\" | while read name state; do \
         case $state in *uspended) dmsetup resume $name;; esac; dmsetup remove $name; done 2>/dev/null; losetup -D; udevadm settle; done; losetup -D",
     );
+}
+
+/// Everything as before the first test: nothing in the kernel, blank disks.
+pub fn as_new() {
+    clean::after();
+    sh(
+        "for d in /dev/ubd[b-f]; do wipefs -aqf $d; dd if=/dev/zero of=$d bs=1M count=16 conv=fsync status=none; done; \
+        rm -rf /etc/docker /etc/containerd; udevadm trigger --subsystem-match=block --settle",
+    );
+    clean::before();
 }

@@ -1,18 +1,22 @@
-//! dmtool killed, or asked to end, at one place after the other.
+//! dmtool killed, asked to end, or with a call of its failing, at one place after the other.
 
 use super::cases::Case;
-use super::state::{difference, picture};
-use super::trace::{Place, cut, learn};
-use super::{Dice, Tally};
+use super::state::{difference, picture, suspended};
+use super::trace::{Ended, Place, Tamper, learn, tampered};
+use super::{Dice, Tally, ground};
 use crate::harness::try_sh;
 
 pub const DMTOOL: &str = env!("CARGO_BIN_EXE_dmtool");
-const SIGNALS: [&str; 3] = ["KILL", "TERM", "INT"];
+/// Most are dead at once: it is the kill that leaves things half-way.
+const SIGNALS: [&str; 5] = ["KILL", "KILL", "KILL", "TERM", "INT"];
+/// What devices, file systems and a kernel short of memory say.
+const ERRORS: [&str; 6] = ["EIO", "EIO", "ENOSPC", "ENOMEM", "EBUSY", "EROFS"];
 
-/// A case, with what it ends in where nothing disturbs it.
+/// A case, with what it begins and ends in where nothing disturbs it.
 pub struct Learned {
     pub case: &'static Case,
     pub places: Vec<Place>,
+    pub start: String,
     pub end: String,
 }
 
@@ -23,32 +27,47 @@ pub struct Learned {
 pub fn undisturbed(case: &'static Case) -> Result<Learned, String> {
     let of = |why: String| format!("{}: {why}", case.name);
     (case.start)();
+    let start = picture();
     let places = learn(DMTOOL, case.words).map_err(of)?;
     let end = picture();
     case.bytes().map_err(of)?;
     (case.back)();
-    Ok(Learned { case, places, end })
+    Ok(Learned { case, places, start, end })
 }
 
 /// Cuts a case off at some of its places: `count` of them, spread over all its steps.
 pub fn killed(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally) {
-    let learned = match undisturbed(case) {
+    at_places(case, count, dice, tally, ("kills", |dice| Tamper::Signal(SIGNALS[dice.below(SIGNALS.len())])));
+}
+
+/// Has some calls of a case fail.
+pub fn failing(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally) {
+    at_places(case, count, dice, tally, ("faults", |dice| Tamper::Error(ERRORS[dice.below(ERRORS.len())])));
+}
+
+/// What the trial is called, and what is done at a place.
+type Trial = (&'static str, fn(&mut Dice) -> Tamper);
+
+fn at_places(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally, (what, of): Trial) {
+    let mut learned = match undisturbed(case) {
         Ok(learned) => learned,
         Err(why) => return tally.note(Err(why)),
     };
     println!("{}: {} places in {} steps", case.name, learned.places.len(), learned.steps());
     for place in learned.choose(count, dice) {
-        // Most are dead at once: it is the kill that leaves things half-way.
-        let signal = SIGNALS[[0, 0, 0, 1, 2][dice.below(5)]];
-        let ended = learned.killed_at(&place, signal, tally);
+        let tamper = of(dice);
+        let ended = learned.tampered_at(&place, tamper, what, tally);
         let failed = ended.is_err();
+        if let Err(why) = &ended {
+            println!("WRONG: {why}");
+        }
         tally.note(ended);
         if failed {
-            crate::harness::clean::after();
-            crate::harness::clean::before();
+            ground::as_new();
             // One that does not even end well undisturbed would only fail again.
-            if let Err(why) = undisturbed(case) {
-                return tally.note(Err(why));
+            match undisturbed(case) {
+                Ok(anew) => learned = anew,
+                Err(why) => return tally.note(Err(why)),
             }
         }
     }
@@ -79,16 +98,39 @@ impl Learned {
         dice.some(chosen, count)
     }
 
-    fn killed_at(&self, place: &Place, signal: &str, tally: &mut Tally) -> Result<(), String> {
+    fn tampered_at(&self, place: &Place, tamper: Tamper, what: &str, tally: &mut Tally) -> Result<(), String> {
+        println!("{tamper} at {} {} after {} steps", place.call, place.number, place.step);
         (self.case.start)();
-        let met = cut(DMTOOL, self.case.words, place, signal);
-        tally.tried(if met { "kills" } else { "kills that came too late" });
-        let ended = self.finished();
+        let ended = tampered(DMTOOL, self.case.words, place, tamper);
+        let outcome = ended.and_then(|ended| {
+            tally.tried(&if ended.met { what.to_owned() } else { format!("{what} that came too late") });
+            self.honest(&ended)?;
+            self.finished()
+        });
         (self.case.back)();
         let Place { call, number, step, text } = place;
-        ended.map_err(|why| {
-            format!("{} SIG{signal} at {call} {number} after {step} steps, {text}:\n    {why}", self.case.name)
+        outcome.map_err(|why| {
+            format!("{} {tamper} at {call} {number} after {step} steps, {text}:\n    {why}", self.case.name)
         })
+    }
+
+    /// What a run says of itself is true: done is done, refused has changed nothing, and no way out of it leaves a device
+    /// that stands still.
+    pub fn honest(&self, ended: &Ended) -> Result<(), String> {
+        let Some(status) = ended.status else { return Ok(()) };
+        let said = &ended.said;
+        let lie = |what: &str, wanted: &str| match difference(wanted, &picture()) {
+            Some(difference) => Err(format!("it says that {what}:\n    {difference}\n    it said: {said}")),
+            None => Ok(()),
+        };
+        match status {
+            0 => lie("all is done", &self.end)?,
+            3 => lie("nothing was changed", &self.start)?,
+            1 | 130 => {}
+            other => return Err(format!("it ended with {other}: {said}")),
+        }
+        let still = suspended();
+        if still.is_empty() { Ok(()) } else { Err(format!("{still} stands still after status {status}: {said}")) }
     }
 
     /// The same command again ends as an undisturbed one.

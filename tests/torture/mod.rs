@@ -7,10 +7,11 @@
 
 pub mod cases;
 pub mod crash;
+pub mod disk;
 pub mod ground;
 pub mod kill;
 pub mod power;
-
+pub mod race;
 pub mod state;
 pub mod trace;
 
@@ -46,7 +47,7 @@ impl Dice {
 /// What was tried, and what went wrong.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// By kind: kills, crashes, power cuts.
+    /// By kind: kills, crashes, power cuts, faults, races.
     pub tried: std::collections::BTreeMap<String, u64>,
     pub wrong: Vec<String>,
 }

@@ -1,46 +1,94 @@
 //! What a run leaves, in words that are the same for each run that ends alike: names for numbers, and no ids.
 
 use crate::harness::{sh, try_sh};
+use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
 /// Folders that dmtool writes into.
-const FOLDERS: &str = "/etc/lvm/profile /etc/docker /etc/containerd /var/lib/dmtool";
+const FOLDERS: [&str; 4] = ["/etc/lvm/profile", "/etc/docker", "/etc/containerd", "/var/lib/dmtool"];
+
+/// One look by everybody's own tools, each behind a line with its name.
+const LOOK: &str = "echo @table; dmsetup table; echo @info; dmsetup info -c --noheadings -o name,suspended,readonly,tables_loaded; \
+    echo @pool; dmsetup status --target thin-pool; echo @loop; losetup --noheadings -O BACK-FILE,RO,DIO,AUTOCLEAR; \
+    echo @lvm; vgs --noheadings -o vg_name,vg_extent_size,pv_count; pvs --noheadings -o pv_name,vg_name; \
+    lvs -a --noheadings -o lv_full_name,lv_attr,lv_size,lv_profile,pool_lv,origin,seg_monitor,lv_tags; \
+    echo @mount; findmnt -rno TARGET,SOURCE,FSTYPE -t ext4,xfs || true";
 
 /// The state of everything that dmtool touches.
 pub fn picture() -> String {
     wait_for_udev();
     let names = numbers();
     let mut lines: Vec<String> = Vec::new();
-    for line in sh("dmsetup table").lines().filter(|line| *line != "No devices found" && !line.starts_with("power: ")) {
-        let mut words: Vec<String> =
-            line.split(' ').map(|word| names.get(word).cloned().unwrap_or_else(|| word.to_owned())).collect();
-        // Which number a thin volume got depends on what was tried before.
-        if words.get(3).is_some_and(|word| word == "thin") && words.len() > 5 {
-            "ID".clone_into(&mut words[5]);
+    let mut part = String::new();
+    for line in sh(LOOK).lines() {
+        if let Some(begins) = line.strip_prefix('@') {
+            begins.clone_into(&mut part);
+            continue;
         }
-        lines.push(words.join(" "));
-    }
-    for line in sh("dmsetup info -c --noheadings -o name,suspended,readonly,tables_loaded").lines() {
-        lines.push(format!("info {line}"));
-    }
-    for line in sh("dmsetup status --target thin-pool").lines().filter(|line| *line != "No devices found") {
         let words: Vec<&str> = line.split_whitespace().collect();
-        // name: start length thin-pool transaction metadata data held-root mode discard full needs-check
-        lines.push(format!("pool {} held {} {}", words[0], words[7], words[8..].join(" ")));
+        if words.is_empty() || line == "No devices found" || line.starts_with("power: ") || line.starts_with("bad: ") {
+            continue;
+        }
+        lines.push(match part.as_str() {
+            "table" => table(&words, &names),
+            // name: start length thin-pool transaction metadata data held-root mode discard full needs-check
+            "pool" if words.len() > 8 => format!("pool {} held {} {}", words[0], words[7], words[8..].join(" ")),
+            part => format!("{part} {}", words.join(" ")),
+        });
     }
-    lines.extend(sh("losetup --noheadings -O BACK-FILE,RO,DIO,AUTOCLEAR").lines().map(|line| format!("loop {line}")));
-    let lvm = "vgs --noheadings -o vg_name,vg_extent_size,pv_count; pvs --noheadings -o pv_name,vg_name; \
-               lvs -a --noheadings -o lv_full_name,lv_attr,lv_size,lv_profile,pool_lv,origin,seg_monitor,lv_tags";
-    lines.extend(sh(lvm).lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")));
-    lines.extend(sh("findmnt -rno TARGET,SOURCE,FSTYPE -t ext4,xfs || true").lines().map(str::to_owned));
-    let files = format!(
-        "for d in {FOLDERS}; do [ ! -d $d ] || find $d -type f -o -type l; done | grep -v -e '/lost+found' -e /.etc/ -e /.kept.sum | sort | while read f; do \
-         case $f in *pools/*.json) echo \"$f $(jq -Sc 'del(.. | .thin_id?, .transaction_id?, .next_thin_id?, .uuid?, .identity?)' $f)\";; \
-         /etc/*) echo \"$f $(md5sum < $f)\";; *) echo $f;; esac; done"
-    );
-    lines.extend(sh(&files).lines().map(str::to_owned));
+    for folder in FOLDERS {
+        files(Path::new(folder), &mut lines);
+    }
     lines.sort();
     lines.join("\n")
+}
+
+fn table(words: &[&str], names: &BTreeMap<String, String>) -> String {
+    let name = |word: &&str| names.get(*word).cloned().unwrap_or_else(|| (*word).to_owned());
+    let mut words: Vec<String> = words.iter().map(name).collect();
+    // Which number a thin volume got depends on what was tried before.
+    if words.get(3).is_some_and(|word| word == "thin") && words.len() > 5 {
+        "ID".clone_into(&mut words[5]);
+    }
+    words.join(" ")
+}
+
+/// The files in a folder: what configures others with its text, the register without numbers and ids, others by name.
+fn files(folder: &Path, lines: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let shown = path.to_string_lossy().into_owned();
+        if ["lost+found", ".etc", ".kept.sum"].iter().any(|own| entry.file_name() == *own) {
+            continue;
+        }
+        if entry.file_type().expect("an entry").is_dir() {
+            files(&path, lines);
+        } else if shown.contains("pools/") && path.extension().is_some_and(|extension| extension == "json") {
+            let mut record: Value = serde_json::from_slice(&fs::read(&path).unwrap_or_default()).unwrap_or_default();
+            without_numbers(&mut record);
+            lines.push(format!("{shown} {record}"));
+        } else if shown.starts_with("/etc") {
+            lines.push(format!("{shown} {:?}", String::from_utf8_lossy(&fs::read(&path).unwrap_or_default())));
+        } else {
+            // A backup is named by its time.
+            lines.push(shown.replace(|c: char| c.is_ascii_digit(), "N"));
+        }
+    }
+}
+
+fn without_numbers(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for key in ["thin_id", "transaction_id", "next_thin_id", "uuid", "dm_uuid", "identity"] {
+                fields.remove(key);
+            }
+            fields.values_mut().for_each(without_numbers);
+        }
+        Value::Array(values) => values.iter_mut().for_each(without_numbers),
+        _ => {}
+    }
 }
 
 /// What differs, a line each.
@@ -52,6 +100,11 @@ pub fn difference(wanted: &str, found: &str) -> Option<String> {
     (!lines.is_empty()).then(|| lines.join("\n    "))
 }
 
+/// The devices that stand still.
+pub fn suspended() -> String {
+    sh("dmsetup info -c --noheadings -o name,suspended | grep uspended || true")
+}
+
 pub fn wait_for_udev() {
     try_sh("udevadm settle --timeout=30");
 }
@@ -59,12 +112,11 @@ pub fn wait_for_udev() {
 /// The names of block devices by their numbers.
 fn numbers() -> BTreeMap<String, String> {
     let mut names = BTreeMap::new();
-    let listing = "for b in /sys/class/block/*; do n=${b##*/}; [ ! -e $b/dm/name ] || n=$(cat $b/dm/name); \
-                   [ ! -e $b/loop/backing_file ] || n=$(cat $b/loop/backing_file); echo \"$(cat $b/dev) $n\"; done";
-    for line in sh(listing).lines() {
-        if let Some((number, name)) = line.split_once(' ') {
-            names.insert(number.to_owned(), name.to_owned());
-        }
+    for entry in fs::read_dir("/sys/class/block").expect("the block devices").flatten() {
+        let text = |file: &str| fs::read_to_string(entry.path().join(file)).ok().map(|text| text.trim_end().to_owned());
+        let name = text("dm/name").or(text("loop/backing_file"));
+        let name = name.unwrap_or_else(|| entry.file_name().to_string_lossy().into_owned());
+        names.extend(text("dev").map(|number| (number, name)));
     }
     names
 }

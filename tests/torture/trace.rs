@@ -3,7 +3,7 @@
 use crate::harness::{sh, try_sh};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What may change something, of threads and children too.
 const CALLS: &str = "ioctl,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,ftruncate,fallocate,write,pwrite64,\
@@ -80,27 +80,99 @@ fn places(trace: &str) -> Vec<Place> {
     found
 }
 
-/// Starts a command under strace, which sends it a signal at this place, and waits for its end; whether it was met.
-pub fn cut(dmtool: &str, words: &str, place: &Place, signal: &str) -> bool {
+/// What is done to a command at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tamper {
+    Signal(&'static str),
+    /// The call is not made, and seems to have failed with this.
+    Error(&'static str),
+}
+
+impl std::fmt::Display for Tamper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Tamper::Signal(signal) => write!(f, "SIG{signal}"),
+            Tamper::Error(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+/// How a command ended that was tampered with.
+pub struct Ended {
+    /// It came to the place.
+    pub met: bool,
+    /// None where a signal ended it.
+    pub status: Option<i32>,
+    pub said: String,
+}
+
+/// How long a command may take that is tampered with: longer than anything that it may wait for.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// Runs a command under strace, which tampers with it at this place, and waits for its end.
+///
+/// # Errors
+/// It hangs.
+pub fn tampered(dmtool: &str, words: &str, place: &Place, tamper: Tamper) -> Result<Ended, String> {
     let Place { call, number, .. } = place;
-    try_sh(&format!(
-        "strace -f -qq -o /run/cut -e trace={call} -e inject={call}:signal={signal}:when={number} {dmtool} {words} < /dev/null > /run/said 2>&1"
+    let what = match tamper {
+        Tamper::Signal(signal) => format!("signal={signal}"),
+        Tamper::Error(error) => format!("error={error}"),
+    };
+    let (_, status, _) = try_sh(&format!(
+        "timeout {} strace -f -qq -o /run/cut -e trace={call} -e inject={call}:{what}:when={number} {dmtool} {words} \
+         < /dev/null > /run/said 2>&1; echo $?",
+        LIMIT.as_secs()
     ));
-    try_sh(&format!("grep -qE 'killed by SIG{signal}|--- SIG{signal} ' /run/cut")).0
+    let said = sh("cat /run/said");
+    let status: i32 = status.trim().parse().expect("a status");
+    if status == 124 {
+        let at = sh(
+            "for p in $(pgrep -x dmtool); do cat /proc/$p/wchan /proc/$p/stack; done 2>/dev/null; tail -n 5 /run/cut",
+        );
+        try_sh("pkill -9 -x dmtool");
+        return Err(format!("it hangs: {said}\n{at}"));
+    }
+    let mark = match tamper {
+        Tamper::Signal(signal) => format!("killed by SIG{signal}|--- SIG{signal} "),
+        Tamper::Error(_) => "INJECTED".to_owned(),
+    };
+    let met = try_sh(&format!("grep -qE '{mark}' /run/cut")).0;
+    // A shell tells of a signal by a number above 128, and dmtool's own 130 is one of these.
+    let status = if matches!(tamper, Tamper::Signal("KILL")) { None } else { Some(status) };
+    Ok(Ended { met, status, said })
+}
+
+/// Lets a command go on that was stopped at a place, and waits for its end.
+///
+/// # Errors
+/// It hangs.
+pub fn go_on() -> Result<Ended, String> {
+    let deadline = Instant::now() + LIMIT;
+    while !try_sh("pkill -CONT -x dmtool; test -s /run/ended").0 {
+        if Instant::now() > deadline {
+            let said = sh("cat /run/said; tail -n 5 /run/cut");
+            try_sh("pkill -9 -x dmtool; pkill -CONT -x dmtool");
+            return Err(format!("it hangs: {said}"));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let status = sh("cat /run/ended").parse().expect("a status");
+    Ok(Ended { met: true, status: Some(status), said: sh("cat /run/said") })
 }
 
 /// Starts a command under strace, which stops it at this place, and leaves it there; whether it was met.
 pub fn stopped_at(dmtool: &str, words: &str, place: &Place) -> bool {
     let Place { call, number, .. } = place;
     sh(&format!(
-        "(strace -f -qq -o /run/cut -e trace={call} -e inject={call}:signal=STOP:when={number} {dmtool} {words} < /dev/null > /run/said 2>&1; \
-         touch /run/ended) > /dev/null 2>&1 & rm -f /run/cut /run/ended"
+        "rm -f /run/cut /run/ended; (strace -f -qq -o /run/cut -e trace={call} -e inject={call}:signal=STOP:when={number} {dmtool} {words} < /dev/null > /run/said 2>&1; \
+         echo $? > /run/ended) > /dev/null 2>&1 &"
     ));
     loop {
         if try_sh("grep -q 'stopped by SIGSTOP' /run/cut").0 {
             return true;
         }
-        if try_sh("test -e /run/ended").0 {
+        if try_sh("test -s /run/ended").0 {
             return false;
         }
         std::thread::sleep(Duration::from_millis(50));

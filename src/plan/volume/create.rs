@@ -104,7 +104,7 @@ fn lvm(
         }
     }
     plan.already(step(create));
-    let up = row.lv_active == "active";
+    let up = row.is_up();
     plan.steps.extend((!up).then(|| Planned::todo(step(OfVolume::Activate { volume: name.clone() }))));
     if row.has_tag(UNFINISHED) {
         plan.steps.extend(mkfs.map(|mkfs| Planned::todo(step(mkfs))));

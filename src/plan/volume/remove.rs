@@ -101,7 +101,7 @@ fn lvm(pool: &LvmName, typed: &str, discard: bool, facts: &Facts, plan: &mut Pla
     in_use(&volume.dm_name(), (&pool.to_string(), &row.lv_name), facts, reasons);
     no_dependents(row, pool, facts.ground.lvm.as_ref().ok(), reasons);
     if discard {
-        let up = row.lv_active == "active";
+        let up = row.is_up();
         plan.steps.extend((!up).then(|| activate(volume.clone())));
         plan.todo(Step::Volume(OfVolume::Discard { device: format!("/dev/{volume}") }));
     }

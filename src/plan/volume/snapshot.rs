@@ -70,7 +70,7 @@ fn lvm(request: &Request, pool: &LvmName, facts: &Facts, plan: &mut Plan, reason
         None => plan.todo(step),
         Some(row) if is_in(row, pool) && row.origin == of.lv_name => {
             plan.already(step);
-            plan.put(Step::Volume(OfVolume::Activate { volume: name }), row.lv_active == "active");
+            plan.put(Step::Volume(OfVolume::Activate { volume: name }), row.is_up());
         }
         Some(_) => reasons.add(format!("{name} is there already, and is no snapshot of {}.", request.origin)),
     }

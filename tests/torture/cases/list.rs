@@ -1,0 +1,274 @@
+//! The list of all cases: each verb that changes something, for each kind of pool that it is for.
+
+use super::*;
+
+pub const CASES: &[Case] = &[
+    case("setup", nothing, "setup /dev/xvdi --yes", setup_gone),
+    case("setup --wipe", || drop(sh("mkfs.ext4 -q -F /dev/xvdi; udevadm settle")), "setup /dev/xvdi --wipe --yes", setup_gone),
+    case(
+        "setup, half done by hand",
+        || {
+            drop(sh("vgcreate -qq docker /dev/xvdi && lvcreate -qq -Wy -l 95%VG -n thinpool docker && \
+                lvcreate -qq -Wy -l 1%VG -n thinpoolmeta docker; udevadm settle"));
+        },
+        "setup /dev/xvdi --yes",
+        setup_gone,
+    ),
+    case("setup --adopt", || drop(sh("vgcreate -qq docker /dev/xvdi")), "setup --adopt docker --data 50%VG --yes", setup_gone),
+    case(
+        "setup, two disks",
+        nothing,
+        "setup /dev/xvdi --metadata-device /dev/xvdj --yes",
+        second_disk_gone,
+    ),
+    case(
+        "setup --for docker",
+        configuration,
+        "setup /dev/xvdi --for docker --yes",
+        || {
+            setup_gone();
+            configuration();
+        },
+    ),
+    case("setup --two-volumes", nothing, "setup /dev/xvdi --two-volumes --yes", setup_gone),
+    case("setup --loop", var, "setup --loop --data 300M --metadata 4M --yes", loop_gone),
+    case(
+        "activate, lvm",
+        || {
+            lvm_pool();
+            sh("vgchange -qq -an vg; udevadm settle");
+        },
+        "activate vg/pool",
+        nothing,
+    )
+    .keeps(LVM_UP),
+    case("deactivate, lvm", lvm_pool, "deactivate vg/pool", nothing).keeps(LVM_DOWN),
+    case(
+        "activate, loop",
+        || {
+            loop_pool();
+            dmtool("deactivate loop");
+        },
+        "activate loop",
+        nothing,
+    )
+    .keeps(LOOP),
+    case("deactivate, loop", loop_pool, "deactivate loop", nothing).keeps(LOOP_DOWN),
+    case(
+        "activate, bare",
+        || {
+            bare_pool();
+            dmtool("deactivate bare");
+        },
+        "activate bare",
+        nothing,
+    )
+    .keeps(BARE),
+    case("deactivate, bare", bare_pool, "deactivate bare", nothing).keeps(BARE_DOWN),
+    case(
+        "activate --remember, bare",
+        || {
+            bare_pool();
+            sh("dmsetup remove bare-kept; rm /var/lib/dmtool/pools/bare.json");
+        },
+        "activate bare --remember",
+        bare_gone,
+    ),
+    case(
+        "activate --all, loop and lvm",
+        || {
+            loop_pool();
+            lvm_pool();
+            dmtool("deactivate --all");
+        },
+        "activate --all",
+        nothing,
+    )
+    .keeps(LOOP),
+    case("resize, lvm", lvm_pool, "resize 260M vg/pool --yes", lvm_gone).keeps(LVM),
+    case("resize --metadata, lvm", lvm_pool, "resize vg/pool --metadata 12M --yes", lvm_gone).keeps(LVM),
+    case(
+        "resize --add-device, lvm on two disks",
+        lvm_pool,
+        "resize vg/pool --add-device /dev/xvdj --yes",
+        second_disk_gone,
+    )
+    .keeps(LVM),
+    case("resize, loop", loop_pool, "resize 400M loop --yes", loop_gone).keeps(LOOP),
+    case("resize --metadata, loop", loop_pool, "resize loop --metadata 12M --yes", loop_gone).keeps(LOOP),
+    case("resize, bare", bare_pool, "resize 260M bare --yes", bare_gone).keeps(BARE),
+    case("resize --metadata, bare", bare_pool, "resize bare --metadata 12M --yes", bare_gone).keeps(BARE),
+    case(
+        "autoextend",
+        lvm_pool,
+        "autoextend vg/pool --threshold 60 --percent 30 --yes",
+        || {
+            sh(
+                "lvchange -qq --detachprofile vg/pool; lvchange -qq --refresh vg/pool; rm -f /etc/lvm/profile/vg-pool.profile; udevadm settle",
+            );
+        },
+    )
+    .keeps(LVM),
+    case(
+        "autoextend --off",
+        || {
+            lvm_pool();
+            dmtool("autoextend vg/pool --threshold 70");
+        },
+        "autoextend vg/pool --off",
+        nothing,
+    )
+    .keeps(LVM),
+    case(
+        "discards, lvm",
+        lvm_pool,
+        "discards vg/pool no_passdown --yes",
+        || {
+            sh("lvchange -qq --discards passdown vg/pool; lvchange -qq --refresh vg/pool; udevadm settle");
+        },
+    )
+    .keeps(LVM),
+    case("discards, loop", loop_pool, "discards loop no_passdown --yes", || dmtool("discards loop passdown")).keeps(LOOP),
+    case("discards, bare", bare_pool, "discards bare no_passdown --yes", || dmtool("discards bare passdown")).keeps(BARE),
+    case("volume create, lvm", lvm_pool, "volume create vg/pool web 48M --fs ext4", || remove("web")).keeps(LVM),
+    case("volume create, loop", loop_pool, "volume create loop web 48M --fs ext4", || dmtool("volume remove loop web"))
+        .keeps(LOOP),
+    case("volume create, bare", bare_pool, "volume create bare web 48M --fs ext4", || dmtool("volume remove bare web"))
+        .keeps(BARE),
+    case("volume snapshot, lvm", lvm_pool, "volume snapshot vg/pool kept snap", || remove("snap")).keeps(LVM),
+    case("volume snapshot, loop", loop_pool, "volume snapshot loop kept snap", || dmtool("volume remove loop snap"))
+        .keeps(LOOP),
+    case("volume snapshot, bare", bare_pool, "volume snapshot bare kept snap", || dmtool("volume remove bare snap"))
+        .keeps(BARE),
+    case(
+        "volume remove, lvm",
+        || {
+            lvm_pool();
+            sh("lvs vg/web >/dev/null 2>&1 || lvcreate -qq -V 48m -T vg/pool -n web 2>/dev/null; udevadm settle");
+        },
+        "volume remove vg/pool web --yes",
+        nothing,
+    )
+    .keeps(LVM),
+    case(
+        "volume remove, loop",
+        || {
+            loop_pool();
+            dmtool("volume create loop web 48M");
+        },
+        "volume remove loop web --yes",
+        nothing,
+    )
+    .keeps(LOOP),
+    case(
+        "volume mount, lvm",
+        || {
+            lvm_pool();
+            dmtool("volume create vg/pool web 48M --fs ext4");
+            sh("mkdir -p /run/mnt");
+        },
+        "volume mount vg/pool web /run/mnt",
+        || {
+            sh("umount /run/mnt");
+            remove("web");
+        },
+    )
+    .keeps(LVM),
+    case(
+        "volume unmount, loop",
+        || {
+            loop_pool();
+            dmtool("volume create loop web 48M --fs ext4");
+            sh("mkdir -p /run/mnt; mountpoint -q /run/mnt || mount /dev/mapper/loop-web /run/mnt");
+        },
+        "volume unmount loop web",
+        || dmtool("volume remove loop web"),
+    )
+    .keeps(LOOP),
+    case(
+        "volume orphans, loop",
+        || {
+            loop_pool();
+            try_sh("dmsetup message loop 0 'create_thin 900'");
+        },
+        "volume orphans loop --remove --yes",
+        nothing,
+    )
+    .keeps(LOOP),
+    case(
+        "volume recycle, lvm",
+        || {
+            lvm_pool();
+            sh(
+                "lvremove -qq -f vg/kept; dmsetup message vg-pool 0 'create_thin 7'; dmsetup message vg-pool 0 'set_transaction_id 0 5' || \
+                dmsetup message vg-pool 0 \"set_transaction_id $(dmsetup status vg-pool | cut -d' ' -f4) 5\"",
+            );
+        },
+        "volume recycle vg/pool --yes",
+        lvm_gone,
+    ),
+    case(
+        "volume recycle, loop",
+        || {
+            loop_pool();
+            dmtool("volume remove loop kept");
+            sh("dmsetup message loop 0 'create_thin 7'; dmsetup message loop 0 'set_transaction_id 0 5'");
+        },
+        "volume recycle loop --yes",
+        loop_gone,
+    ),
+    // What reads a pool that is up reserves a snapshot of its metadata.
+    case("volume list --exact, loop", loop_pool, "volume list loop --exact", nothing).keeps(LOOP),
+    case("metadata check, lvm", lvm_pool, "metadata check vg/pool", nothing).keeps(LVM),
+    case(
+        "metadata dump, loop",
+        loop_pool,
+        "metadata dump loop /var/lib/dmtool/dump.xml",
+        || drop(sh("rm /var/lib/dmtool/dump.xml")),
+    )
+    .keeps(LOOP),
+    case(
+        "metadata restore, loop",
+        || {
+            loop_pool();
+            dmtool("metadata dump loop /var/lib/dmtool/good.xml");
+            dmtool("deactivate loop");
+        },
+        "metadata restore loop /var/lib/dmtool/good.xml --yes",
+        || {
+            dmtool("repair loop --accept");
+            sh("rm /var/lib/dmtool/good.xml");
+        },
+    )
+    .keeps(LOOP_DOWN),
+    case("metrics --output", loop_pool, "metrics --output /var/lib/dmtool/dmtool.prom", || {
+        drop(sh("rm /var/lib/dmtool/dmtool.prom"));
+    }),
+    case(
+        "configure docker",
+        || {
+            lvm_empty();
+            configuration();
+        },
+        "configure docker vg/pool --yes",
+        configuration,
+    ),
+    case(
+        "configure containerd",
+        || {
+            lvm_empty();
+            configuration();
+        },
+        "configure containerd vg/pool --yes",
+        configuration,
+    ),
+    case("teardown, lvm", lvm_pool, "teardown vg/pool --wipe-devices --yes", nothing),
+    case("teardown, loop", loop_pool, "teardown loop --yes", nothing),
+    case("teardown, bare", bare_pool, "teardown bare --yes", bare_gone),
+    case(
+        "teardown, two volumes",
+        || dmtool("setup /dev/xvdi --two-volumes"),
+        "teardown vg-docker/data --wipe-devices --yes",
+        setup_gone,
+    ),
+];
