@@ -10,7 +10,7 @@ mod teardown;
 mod volume;
 
 use crate::exit::{Kind, Problem};
-use crate::observe::{Host, filter, moved, profile};
+use crate::observe::{Host, device, filter, moved, profile};
 use crate::plan::Plan;
 use crate::plan::step::Step;
 use crate::sys::copy::Tell;
@@ -100,6 +100,16 @@ pub fn apply(
         }
     }
     (applied, ended.and_then(|()| together(failures)))
+}
+
+/// Takes away what killed runs left in the kernel, of ours and without a live table: it would hold what it was to stand
+/// on. To be called by who holds dmtool's lock: another's may be on its way.
+pub fn sweep() {
+    let Ok(control) = Control::open() else { return };
+    for name in device::left_nodes(&control).unwrap_or_default() {
+        // What cannot be removed is in somebody's way, who says so.
+        let _ = control.remove(&name);
+    }
 }
 
 /// What was done while udev stood still is not known to be done: nodes and links may be missing.

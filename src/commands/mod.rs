@@ -346,7 +346,10 @@ fn usage(globals: &Globals, verb: &str, why: String) -> Problem {
 
 fn lock_for<V: Verb>(globals: &Globals) -> Result<lock::Lock, Problem> {
     match lock::take(globals.lock_limit, V::NAME) {
-        Ok(Ok(lock)) => Ok(lock),
+        Ok(Ok(lock)) => {
+            apply::sweep();
+            Ok(lock)
+        }
         Ok(Err(lock::Held(holder))) => Err(Problem::new(
             Kind::Refused,
             format!("{} waited {} s in vain for {holder}", V::NAME, globals.lock_limit.as_secs()),

@@ -158,6 +158,16 @@ pub fn signature(path: &str) -> Option<Looked<Option<String>>> {
 /// It cannot be asked.
 pub fn dm_names() -> Looked<BTreeSet<String>> {
     let control = looked(Control::open())?;
+    let left = left_nodes(&control)?;
+    let entries = looked(control.list())?.into_iter();
+    Ok(entries.map(|entry| entry.name).filter(|name| !left.contains(name)).collect())
+}
+
+/// Nodes of ours that a killed run left without a live table.
+///
+/// # Errors
+/// device-mapper cannot be asked.
+pub fn left_nodes(control: &Control) -> Looked<Vec<String>> {
     let entries = looked(control.list())?;
     // Without a table a device is not in sysfs, or has no size there.
     let has_size = |minor: u32| {
@@ -168,7 +178,25 @@ pub fn dm_names() -> Looked<BTreeSet<String>> {
         let look = || control.look(&entry.name, Ask::Table);
         !has_size(entry.minor) && look().is_ok_and(|device| device.uuid.starts_with(OURS) && !device.live_table)
     };
-    Ok(entries.into_iter().filter(|entry| !is_left(entry)).map(|entry| entry.name).collect())
+    Ok(entries.into_iter().filter(is_left).map(|entry| entry.name).collect())
+}
+
+/// Whether the kernel would let us have a device for ourselves, once what a killed run of ours left is gone: a table that
+/// was loaded and not swapped in holds its devices, too.
+///
+/// # Errors
+/// It cannot be looked at.
+pub fn is_free(path: &str, (major, minor): (u32, u32)) -> Looked<bool> {
+    if looked(block::is_free(path))? {
+        return Ok(true);
+    }
+    let Ok(control) = Control::open() else { return Ok(false) };
+    let number = format!("{major}:{minor}");
+    let holds = |name: &String| {
+        let waiting = control.look(name, Ask::Inactive).map(|device| device.targets).unwrap_or_default();
+        waiting.iter().any(|target| target.params.split(' ').any(|word| word == number))
+    };
+    Ok(left_nodes(&control)?.iter().any(holds))
 }
 
 /// Looks at a device the operator named.

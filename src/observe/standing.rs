@@ -4,7 +4,7 @@ mod fit;
 
 use super::metadata::{Head, head};
 use super::register::{Place, Record};
-use super::{Looked, looked, udev_links};
+use super::{Looked, device, looked, udev_links};
 use crate::sys::block::{self, Node};
 use crate::sys::{blkid, file, loopdev};
 use crate::units::{Bytes, Sectors};
@@ -96,7 +96,7 @@ pub fn file_at(path: &str) -> Looked<There> {
 
 fn loop_there(found: loopdev::Attached) -> Looked<LoopThere> {
     let number = looked(block::dev_of(&Path::new("/sys/class/block").join(&found.name)))?;
-    let free = looked(block::is_free(&format!("/dev/{}", found.name)))?;
+    let free = device::is_free(&format!("/dev/{}", found.name), number)?;
     Ok(LoopThere { number, direct: found.direct, free, name: found.name })
 }
 
@@ -162,7 +162,7 @@ pub fn device_at(path: &str) -> Looked<There> {
         number: (major, minor),
         size: Sectors(looked(block::number(&folder.join("size")))?).bytes(),
         dm_uuid: dm_uuid(&folder)?,
-        free: looked(block::is_free(path))?,
+        free: device::is_free(path, (major, minor))?,
     }))
 }
 

@@ -346,3 +346,39 @@ fn the_unit_brings_pools_back_before_containerd_starts() {
         });
     });
 }
+
+/// Found by a kill between the load of a pool's table and its resume: the waiting table held what the next run needed.
+#[test]
+fn a_table_that_a_killed_run_did_not_swap_in_is_in_nobodys_way() {
+    in_kernel(|| {
+        var();
+        dmtool("setup --loop --data 100M --metadata 4M --yes").assert().success();
+        dmtool("volume create loop web 16M").assert().success();
+        let (table, thin) = (sh("dmsetup table loop"), sh("dmsetup table loop-web"));
+        // As the kernel has it after the kill, for a pool and for a volume of it.
+        let left = |name: &str, table: &str| {
+            sh(&format!("dmsetup create {name} --notable -u DMTOOL-{name} && dmsetup load {name} --table '{table}'"));
+        };
+        for words in ["activate loop", "setup --loop --data 100M --metadata 4M --yes", "deactivate loop"] {
+            sh("dmsetup remove loop-web; dmsetup remove loop; losetup -D");
+            dmtool("activate loop").assert().success();
+            sh("dmsetup remove loop-web && dmsetup remove loop");
+            left("loop", &table);
+            dmtool(&format!("{words} --dry-run")).assert().success();
+            dmtool(words).assert().success();
+        }
+        assert_eq!(up(), "", "deactivated");
+        dmtool("activate loop").assert().success();
+        sh("dmsetup remove loop-web");
+        left("loop-web", &thin);
+        dmtool("deactivate loop").assert().success();
+        dmtool("activate loop").assert().success();
+        // Somebody else's is not touched, and said to be in the way.
+        sh("dmsetup remove loop-web && dmsetup remove loop");
+        sh(&format!("dmsetup create theirs --notable && dmsetup load theirs --table '{table}'"));
+        dmtool("activate loop").assert().code(3).stderr(contains("is in use: something holds its loop device"));
+        sh("dmsetup remove theirs");
+        dmtool("teardown loop --yes").assert().success();
+        no_var();
+    });
+}
