@@ -2,6 +2,7 @@
 
 use dmtool::cli::Cli;
 use dmtool::exit::DONE;
+use dmtool::observe::snapshot;
 use dmtool::report::{self, Voice};
 use dmtool::sys::surroundings;
 use std::process::ExitCode;
@@ -12,6 +13,9 @@ fn main() -> ExitCode {
         Ok(cli) => (cli.voice(), run(cli)),
         Err(error) => (Voice::default(), report::usage(&error, Cli::usage_status())),
     };
+    for warning in snapshot::unreleased() {
+        voice.warn(&warning);
+    }
     match report::unwritten() {
         Some(problem) => {
             voice.problem(&problem);

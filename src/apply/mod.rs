@@ -12,7 +12,7 @@ mod volume;
 use crate::exit::{Kind, Problem};
 use crate::observe::{Host, device, filter, moved, profile};
 use crate::plan::Plan;
-use crate::plan::step::Step;
+use crate::plan::step::{OfVolume, Step};
 use crate::sys::copy::Tell;
 use crate::sys::dm::Control;
 use crate::sys::lvm2cmd::{LvmError, NotBegun};
@@ -206,7 +206,10 @@ fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, sh
                 settings.push_str(" activation/monitoring=0");
             }
             words.extend(["--config".to_owned(), filter::config(host, &settings)?]);
-            let reply = host.lvm.change(&words, host.lock_limit)?;
+            let reply = match step {
+                Step::Volume(OfVolume::Snapshot { origin, .. }) => volume::snapshot(origin, &words, host)?,
+                _ => host.lvm.change(&words, host.lock_limit)?,
+            };
             // It is shown as a warning here, too.
             let bare = |text: String| text.strip_prefix("WARNING: ").map_or(text.clone(), str::to_owned);
             for warning in reply.warnings.into_iter().map(bare) {

@@ -2,25 +2,29 @@
 
 use super::{bare, recount};
 use crate::names::{DmName, LvmName};
-use crate::observe::Host;
-use crate::observe::lvm;
 use crate::observe::register::{self, Volume};
 use crate::observe::thin::parse_pool_status;
+use crate::observe::{Host, filter, lvm, stilled};
 use crate::plan::step::{OfVolume, UNFINISHED};
 use crate::sys::dm::{Ask, Control};
-use crate::sys::{blkid, exec};
+use crate::sys::lvm2cmd::Reply;
+use crate::sys::{blkid, exec, file};
 use anyhow::{Context, Result, bail};
+use std::path::Path;
 
 pub fn run(step: &OfVolume, host: &mut Host) -> Result<()> {
     match step {
         OfVolume::MakeFileSystem { volume, fs } => make_file_system(volume, fs, host),
+        OfVolume::LetRun { volume } => let_run(volume, host),
         OfVolume::Resume { device } => Control::open()?.resume(device.as_str()),
         OfVolume::SnapThin { pool, volume, origin } => bare::make_thin(pool, volume, origin.as_ref()),
         OfVolume::Discard { device } => exec::run("blkdiscard", &[device]).map(drop),
         OfVolume::Mount { device, place, is_snapshot, .. } => mount(device, place, *is_snapshot),
         OfVolume::Unmount { place } => exec::run("umount", &[place]).map(drop),
         OfVolume::Delete { pool, volume, .. } => delete(pool, volume),
-        OfVolume::DeleteOrphan { pool, thin_id, .. } => Control::open()?.delete_thin(pool, *thin_id).map(drop),
+        OfVolume::TakeBack { pool, thin_id } | OfVolume::DeleteOrphan { pool, thin_id, .. } => {
+            Control::open()?.delete_thin(pool, *thin_id).map(drop)
+        }
         OfVolume::Empty { pool, ids, .. } => {
             let control = Control::open()?;
             ids.iter().try_for_each(|id| control.delete_thin(pool, *id).map(drop))
@@ -31,6 +35,7 @@ pub fn run(step: &OfVolume, host: &mut Host) -> Result<()> {
         | OfVolume::Snapshot { .. }
         | OfVolume::Finish { .. }
         | OfVolume::Activate { .. }
+        | OfVolume::Forget { .. }
         | OfVolume::Remove { .. } => bail!("'{}' is LVM's to run", step.command()),
     }
 }
@@ -76,4 +81,23 @@ fn delete(pool: &DmName, volume: &Volume) -> Result<()> {
     record.next_thin_id = record.free_id();
     record.volumes.retain(|known| known.thin_id != volume.thin_id);
     bare::record(&record, false)
+}
+
+/// Has LVM take a snapshot of a volume. Where that fails, the volume runs on; where we are killed, the next run knows.
+pub fn snapshot(origin: &LvmName, words: &[String], host: &mut Host) -> Result<Reply> {
+    let note = Path::new(stilled::PATH);
+    file::replace_private(note, &stilled::text(origin))?;
+    let taken = host.lvm.change(words, host.lock_limit);
+    let_run(origin, host).with_context(|| format!("{origin} is left suspended"))?;
+    taken
+}
+
+fn let_run(origin: &LvmName, host: &mut Host) -> Result<()> {
+    if Control::open()?.look(&origin.dm_name(), Ask::Table).is_ok_and(|device| device.suspended) {
+        let words = ["lvchange".to_owned(), "--refresh".to_owned(), origin.to_string()];
+        let config = ["--config".to_owned(), filter::config(host, "log/silent=1")?];
+        let words: Vec<String> = words.into_iter().chain(config).collect();
+        host.lvm.change(&words, host.lock_limit)?;
+    }
+    file::remove(Path::new(stilled::PATH))
 }

@@ -8,6 +8,7 @@ use super::{Globals, Verb, drive};
 use crate::exit::Problem;
 use crate::names::{DmName, LvName, LvmName, VgName, dm_escape};
 use crate::observe::pools::{self, Kind, Pool};
+use crate::observe::profile::Autoextend;
 use crate::observe::{Host, Looked, device, greet_running_dmeventd, host, looked, lvm, profile, standing};
 use crate::plan::Plan;
 use crate::plan::configure::Target;
@@ -276,6 +277,7 @@ impl Verb for Setup {
             halves: lvm.as_ref().map(|lvm| self.halves(lvm)).unwrap_or_default(),
             lvm,
             profile: profile::slot(&self.request.pool.dm_name()),
+            names: device::dm_names(),
         }
     }
 
@@ -323,15 +325,23 @@ impl Verb for Setup {
 
     fn advice(&self, facts: &Facts) -> Vec<String> {
         let Ok(Some(Pool { lvm: Some(lvm), name, .. })) = &facts.pool else { return Vec::new() };
-        let Ok(settings) = &lvm.autoextend else { return Vec::new() };
-        if settings.threshold >= profile::NEVER || lvm.extensions_left(*settings) > 0 {
-            return Vec::new();
+        let vg = &lvm.row.vg_name;
+        let mut advice = Vec::new();
+        // LVM makes it last, so that a command cut off has none; and it has no command to make one later.
+        if facts.lvm.as_ref().is_ok_and(|known| known.spare(vg) == Bytes(0)) {
+            advice.push(format!(
+                "{vg} has no spare metadata volume, which lvconvert --repair would need: dmtool repair {name} makes do \
+                 without"
+            ));
         }
-        vec![format!(
-            "{} has no room for an extension of {name}: add a disk when it fills up \
-             (dmtool resize {name} --add-device DEV), or make it smaller from the start (--data 75%VG)",
-            lvm.row.vg_name
-        )]
+        let full = |settings: &Autoextend| settings.threshold < profile::NEVER && lvm.extensions_left(*settings) == 0;
+        if lvm.autoextend.as_ref().is_ok_and(full) {
+            advice.push(format!(
+                "{vg} has no room for an extension of {name}: add a disk when it fills up \
+                 (dmtool resize {name} --add-device DEV), or make it smaller from the start (--data 75%VG)"
+            ));
+        }
+        advice
     }
 }
 

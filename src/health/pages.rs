@@ -132,7 +132,7 @@ pub fn of(code: Code) -> Page {
             "LVM and the pool disagree about what was done last",
             "Both count transactions, and the counts differ. Another program used the pool (Docker, by hand), LVM's metadata was restored from a backup, or a crash came between two steps.",
             "LVM refuses to activate the pool, or to make volumes in it.",
-            "Do not force it. With the pool down, dmtool repair POOL says which side knows which volumes, and prints the commands that give LVM the pool's number, for when the pool is right. If it was Docker's pool, LVM must make no volumes in it.",
+            "Do not force it. Where LVM is one ahead of a pool that is up, a command was killed while it made or removed a volume: that command run again, by dmtool volume, finishes it, and so does the next one there. With the pool down, dmtool repair POOL says which side knows which volumes, and prints the commands that give LVM the pool's number, for when the pool is right. If it was Docker's pool, LVM must make no volumes in it.",
         ),
         Code::PoolLayered => page(
             "LVM put a layer over the pool",

@@ -93,7 +93,9 @@ fn transactions(look: &Look<'_>, of_lvm: u64, own: u64) -> Option<Finding> {
         return None;
     }
     let ahead = if own > of_lvm { "the pool is ahead" } else { "LVM is ahead" };
-    let message = format!("The pool's transaction id is {own}, LVM expects {of_lvm} ({ahead}), so LVM refuses it.");
+    let cut_off = look.live().is_some() && own.checked_add(1) == Some(of_lvm);
+    let then = if cut_off { "a command that made or removed a volume was cut off" } else { "so LVM refuses it" };
+    let message = format!("The pool's transaction id is {own}, LVM expects {of_lvm} ({ahead}), {then}.");
     // What repair prints of a pool that is down is the way out; one that is up works.
     let hint = match look.live() {
         None => format!("dmtool repair {}", look.name()),

@@ -25,6 +25,7 @@ pub mod samples;
 pub mod snapshot;
 pub mod stack;
 pub mod standing;
+pub mod stilled;
 pub mod survey;
 pub mod teardown;
 pub mod thin;

@@ -11,6 +11,7 @@ use crate::sys::file;
 use crate::sys::lock::{self, Lock};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 const FOLDER: &str = "/var/lib/dmtool/snapshots";
@@ -127,9 +128,21 @@ pub fn check(live: &Live, lock_limit: Duration, patience: Patience<'_>) -> Looke
 
 impl Drop for Snapshot {
     fn drop(&mut self) {
-        // What cannot be released now is the next run's to release, by the note.
-        let _ = release_left(&self.dm_name);
+        if let Err(why) = release_left(&self.dm_name) {
+            let kept = format!(
+                "the metadata snapshot of {} could not be released ({why}): the next look at its metadata does",
+                self.dm_name
+            );
+            UNRELEASED.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
+        }
     }
+}
+
+static UNRELEASED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// What this run reserved and could not release, a sentence each, told once.
+pub fn unreleased() -> Vec<String> {
+    std::mem::take(&mut UNRELEASED.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 fn release_left(dm_name: &str) -> Looked<()> {

@@ -15,6 +15,7 @@ use crate::observe::pools::Pool;
 use crate::observe::profile::{Autoextend, NEVER, Slot, low_water_for, near};
 use crate::observe::{Dmeventd, Looked};
 use crate::units::{Amount, Bytes, Extents};
+use std::collections::BTreeSet;
 
 /// Docker's defaults for its own automation of this setup.
 pub const DEFAULT: Autoextend = Autoextend { threshold: 80, percent: 20 };
@@ -56,6 +57,8 @@ pub struct Facts {
     /// The profile of the pool's own name.
     pub profile: Looked<Slot>,
     pub dmeventd: Looked<Dmeventd>,
+    /// Of all device-mapper devices.
+    pub names: Looked<BTreeSet<String>>,
 }
 
 /// # Errors
@@ -98,6 +101,7 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
             let ground =
                 Ground { devices: &devices, apart: facts.metadata_device.is_some(), lvm, group: group.as_ref() };
             new(request, &ground, &facts.halves, profile_step.0, &mut plan, &mut reasons);
+            strays(&request.pool, lvm, &facts.names, &mut reasons);
         }
     }
     // It is the one that watches what is made here.
@@ -106,6 +110,25 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
     }
     reasons.settle(message)?;
     Ok(plan)
+}
+
+/// Devices with the names that the new pool's will have, which LVM knows nothing of: it would fail over them half-way.
+fn strays(pool: &LvmName, lvm: &Lvm, names: &Looked<BTreeSet<String>>, reasons: &mut Reasons) {
+    let Ok(names) = names else { return };
+    let (vg, lv) = (pool.vg.as_str(), pool.lv.as_str());
+    for (volume, device) in [
+        (lv.to_owned(), pool.dm_name()),
+        (format!("{lv}_tmeta"), format!("{}_tmeta", pool.dm_name())),
+        (format!("{lv}_tdata"), format!("{}_tdata", pool.dm_name())),
+        (lv.to_owned(), format!("{}-tpool", pool.dm_name())),
+    ] {
+        if names.contains(&device) && lvm.lv(vg, &volume).is_none() {
+            reasons.add_with_hint(
+                format!("The device {device} is in the kernel, and LVM knows no volume of that name."),
+                format!("a command that failed may have left it; where nobody uses it: dmsetup remove {device}"),
+            );
+        }
+    }
 }
 
 /// What a new pool is made on.

@@ -12,9 +12,11 @@ pub use mount::{Folder, Ground as MountGround, Place, Request as Mount, device, 
 pub use remove::{Request as Remove, remove};
 pub use snapshot::{Request as Snapshot, snapshot};
 
+use super::Planned;
 use super::activation::{self, Chosen, choose};
 use super::bare::Known;
 use super::refusal::{Reasons, Refusal};
+use super::step::{OfVolume, Step};
 use crate::names::{LvmName, means};
 use crate::observe::Looked;
 use crate::observe::consumers::Consumer;
@@ -31,6 +33,8 @@ pub struct Facts {
     pub ground: activation::Facts,
     /// Who is configured for a pool.
     pub consumers: Looked<Vec<Consumer>>,
+    /// What a run of ours began a snapshot of that was cut off.
+    pub stilled: Looked<Option<LvmName>>,
 }
 
 /// Who keeps the books of a pool's volumes.
@@ -173,6 +177,28 @@ fn row<'a>(pool: &LvmName, lv: &str, facts: &'a Facts) -> Option<&'a LvRow> {
 /// Whether a row is of a thin volume in this pool.
 fn is_in(row: &LvRow, pool: &LvmName) -> bool {
     row.segtype == "thin" && row.pool_lv == pool.lv.as_str() && row.vg_name == pool.vg.as_str()
+}
+
+/// Takes back the half of a message that LVM could not tell whole. LVM writes a new volume into its books with a transaction
+/// id that is one ahead of the pool's, tells the pool of it, and then of the id. Killed before the first, no activation
+/// brings the volume up. Killed between the two while it makes a snapshot, LVM fails at every further volume there ("Manual
+/// intervention may be required", seen with 2.03.16), since the pool has the number already. The pool is at the old id, so
+/// nobody has written to the volume yet, and without it LVM's next command tells all of it again.
+fn told_again(name: &LvmName, pool: &Pool, facts: &Facts) -> Option<Planned> {
+    let rows = facts.ground.lvm.iter().flat_map(|lvm| &lvm.lvs);
+    let unmade = rows.filter(|row| is_in(row, name)).find(|row| is_unmade(row, pool))?;
+    let thin_id = unmade.thin_id.parse().ok()?;
+    let pool = pool.live.as_ref()?.dm_name.clone();
+    Some(Planned::todo(Step::Volume(OfVolume::TakeBack { pool, thin_id })))
+}
+
+/// Whether LVM has a volume in its books that its pool has not got, or not yet by the books: see [`told_again`].
+fn is_unmade(row: &LvRow, pool: &Pool) -> bool {
+    let of_lvm = pool.lvm.as_ref().and_then(|side| side.row.transaction_id.parse::<u64>().ok());
+    let (Some(of_lvm), Ok(begun), Some(figures)) = (of_lvm, row.transaction_id.parse::<u64>(), pool.figures()) else {
+        return false;
+    };
+    !row.is_up() && figures.transaction_id == begun && begun.checked_add(1) == Some(of_lvm)
 }
 
 /// LVM removes with a volume what depends on it, such as a snapshot of the older kind, or a volume of another pool that

@@ -24,6 +24,7 @@ mod docker;
 mod faults;
 mod features;
 mod guests;
+mod half_told;
 mod halfway;
 mod health;
 mod hostile;

@@ -44,9 +44,14 @@ pub fn take_down() {
 
 /// Everything as before the first test: nothing in the kernel, blank disks.
 pub fn as_new() {
+    // What a trial left that went wrong may be in the way of an orderly end.
+    take_down();
+    unmount();
+    try_sh("umount -a -t ext4,xfs");
+    take_down();
     clean::after();
     sh(
-        "for d in /dev/ubd[b-f]; do wipefs -aqf $d; dd if=/dev/zero of=$d bs=1M count=16 conv=fsync status=none; done; \
+        "rm -f /run/blkid/*; for d in /dev/ubd[b-f]; do wipefs -aqf $d; dd if=/dev/zero of=$d bs=1M count=16 conv=fsync status=none; done; \
         rm -rf /etc/docker /etc/containerd; udevadm trigger --subsystem-match=block --settle",
     );
     clean::before();

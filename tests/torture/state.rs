@@ -60,7 +60,7 @@ fn files(folder: &Path, lines: &mut Vec<String>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         let shown = path.to_string_lossy().into_owned();
-        if ["lost+found", ".etc", ".kept.sum"].iter().any(|own| entry.file_name() == *own) {
+        if ["lost+found", ".etc", ".kept.sum"].iter().any(|own| entry.file_name().to_string_lossy().starts_with(own)) {
             continue;
         }
         if entry.file_type().expect("an entry").is_dir() {

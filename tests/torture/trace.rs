@@ -38,13 +38,20 @@ pub struct Place {
     pub text: String,
 }
 
+/// A daemon that LVM starts under strace would keep strace for as long as it lives.
+fn daemon_runs() {
+    sh("pgrep -x dmeventd >/dev/null || dmeventd");
+}
+
 /// Runs a command to its end and tells its places.
 ///
 /// # Errors
 /// It failed.
 pub fn learn(dmtool: &str, words: &str) -> Result<Vec<Place>, String> {
-    let (ok, said, wrong) =
-        try_sh(&format!("strace -f -qq -s 200 -o /run/trace -e trace={CALLS} {dmtool} {words} < /dev/null"));
+    daemon_runs();
+    let (ok, said, wrong) = try_sh(&format!(
+        "timeout 240 strace -f -qq -s 200 -o /run/trace -e trace={CALLS} {dmtool} {words} < /dev/null"
+    ));
     if !ok {
         return Err(format!("{words} without any cut failed: {said} {wrong}"));
     }
@@ -114,6 +121,7 @@ const LIMIT: Duration = Duration::from_secs(240);
 /// # Errors
 /// It hangs.
 pub fn tampered(dmtool: &str, words: &str, place: &Place, tamper: Tamper) -> Result<Ended, String> {
+    daemon_runs();
     let Place { call, number, .. } = place;
     let what = match tamper {
         Tamper::Signal(signal) => format!("signal={signal}"),
@@ -163,6 +171,7 @@ pub fn go_on() -> Result<Ended, String> {
 
 /// Starts a command under strace, which stops it at this place, and leaves it there; whether it was met.
 pub fn stopped_at(dmtool: &str, words: &str, place: &Place) -> bool {
+    daemon_runs();
     let Place { call, number, .. } = place;
     sh(&format!(
         "rm -f /run/cut /run/ended; (strace -f -qq -o /run/cut -e trace={call} -e inject={call}:signal=STOP:when={number} {dmtool} {words} < /dev/null > /run/said 2>&1; \

@@ -3,12 +3,12 @@
 use crate::commands::activation;
 use crate::names::{LvmName, means};
 use crate::observe::pools::{Kind, Pool};
-use crate::observe::{Host, consumers};
+use crate::observe::{Host, consumers, stilled};
 use crate::plan::volume::Facts;
 use crate::units::Bytes;
 
 pub fn look(host: &mut Host) -> Facts {
-    Facts { ground: activation::look(host), consumers: consumers::consumers() }
+    Facts { ground: activation::look(host), consumers: consumers::consumers(), stilled: stilled::read() }
 }
 
 /// The pool with this name.

@@ -52,6 +52,7 @@ fn facts(devices: Vec<Device>) -> Facts {
         pool: Ok(None),
         profile: Ok(Slot::default()),
         dmeventd: Ok(Dmeventd::NotRunning),
+        names: Ok(BTreeSet::new()),
     }
 }
 
@@ -373,6 +374,17 @@ fn a_profile_with_other_settings_is_not_rewritten() {
     assert_eq!(plan(&request(), &facts).map(|plan| plan.nothing_to_do()), Ok(true));
     let reasons = reasons(&Request { threshold: Some(70), ..request() }, &facts);
     assert!(reasons.iter().any(|reason| reason.contains("also sets allocation/thin_pool_zero")), "{reasons:?}");
+}
+
+/// Found by a failed ioctl inside lvcreate: each run after it failed in the middle.
+#[test]
+fn a_device_that_lvm_left_is_said_before_the_first_write() {
+    let left = Facts { names: Ok(["docker-thinpool".to_owned()].into()), ..blank() };
+    let refusal = plan(&request(), &left).expect_err("a refusal");
+    assert_eq!(refusal.reasons, ["The device docker-thinpool is in the kernel, and LVM knows no volume of that name."]);
+    assert!(refusal.hint.is_some_and(|hint| hint.ends_with("dmsetup remove docker-thinpool")));
+    let up = Facts { names: Ok(["docker-thinpool".to_owned()].into()), ..done() };
+    assert_eq!(plan(&request(), &up).map(|plan| plan.nothing_to_do()), Ok(true));
 }
 
 #[test]

@@ -41,6 +41,10 @@ pub enum OfVolume {
     Resume {
         device: DmName,
     },
+    /// The same with one of LVM's, where it stands still; its snapshot is no longer one that was cut off.
+    LetRun {
+        volume: LvmName,
+    },
     /// Makes a snapshot in a bare pool, with the first number that is free from this one on, and its device; the origin
     /// stands still meanwhile, where it is up.
     SnapThin {
@@ -66,6 +70,15 @@ pub enum OfVolume {
     Remove {
         volume: LvmName,
         holds: String,
+    },
+    /// Takes a new volume out of a pool that LVM could not finish to tell it of; it may not be there.
+    TakeBack {
+        pool: String,
+        thin_id: u64,
+    },
+    /// Takes a volume out of LVM's books that its pool never got.
+    Forget {
+        volume: LvmName,
     },
     /// Removes a thin volume from a bare pool, and then from the register.
     Delete {
@@ -103,11 +116,13 @@ impl OfVolume {
             OfVolume::MakeFileSystem { .. } => "make-file-system",
             OfVolume::Finish { .. } => "hand-out-volume",
             OfVolume::Activate { .. } => "activate",
-            OfVolume::Resume { .. } => "resume",
+            OfVolume::Resume { .. } | OfVolume::LetRun { .. } => "resume",
             OfVolume::Mount { .. } => "mount",
             OfVolume::Unmount { .. } => "unmount",
             OfVolume::Discard { .. } => "discard",
             OfVolume::Remove { .. } | OfVolume::Delete { .. } => "remove-volume",
+            OfVolume::TakeBack { .. } => "take-back-volume",
+            OfVolume::Forget { .. } => "forget-volume",
             OfVolume::Empty { .. } => "remove-volumes",
             OfVolume::ResetTransaction { .. } => "reset-transaction",
             OfVolume::ResetLvm { .. } => "reset-transaction-of-lvm",
@@ -134,7 +149,9 @@ impl OfVolume {
             OfVolume::Activate { volume } => {
                 words(&["lvchange", "--activate", "y", "--ignoreactivationskip", &volume.to_string()])
             }
-            OfVolume::Remove { volume, .. } => words(&["lvremove", "--yes", &volume.to_string()]),
+            OfVolume::Remove { volume, .. } | OfVolume::Forget { volume } => {
+                words(&["lvremove", "--yes", &volume.to_string()])
+            }
             _ => None,
         }
     }
@@ -144,6 +161,7 @@ impl OfVolume {
         match self {
             OfVolume::MakeFileSystem { volume, fs } => format!("mkfs.{fs} -q /dev/{volume}"),
             OfVolume::Resume { device } => format!("dmsetup resume {device}"),
+            OfVolume::LetRun { volume } => format!("lvchange --refresh {volume}"),
             OfVolume::SnapThin { pool, volume, origin } => {
                 let Volume { device, thin_id, size, origin: of, .. } = volume;
                 let message = format!("dmsetup message {pool} 0 'create_snap {thin_id} {}'", of.unwrap_or_default());
@@ -175,7 +193,9 @@ impl OfVolume {
                 "vgcfgbackup --file FILE {0} && edit FILE (transaction_id = 0 for {1}) && vgcfgrestore --force --file FILE {0}",
                 pool.vg, pool.lv
             ),
-            OfVolume::DeleteOrphan { pool, thin_id, .. } => format!("dmsetup message {pool} 0 'delete {thin_id}'"),
+            OfVolume::TakeBack { pool, thin_id } | OfVolume::DeleteOrphan { pool, thin_id, .. } => {
+                format!("dmsetup message {pool} 0 'delete {thin_id}'")
+            }
             _ => self.lvm_words().unwrap_or_default().join(" "),
         }
     }

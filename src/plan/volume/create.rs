@@ -1,9 +1,9 @@
 //! The plan of `dmtool volume create`. On a bare pool: in the register first, then in the pool, then a device, then a file
 //! system.
 
-use super::{Facts, Of, is_in, of, row, takes, the_pool};
+use super::{Facts, Of, is_in, is_unmade, of, row, takes, the_pool, told_again};
 use crate::names::{DmName, LvName, LvmName};
-use crate::observe::pools::LvmSide;
+use crate::observe::pools::{LvmSide, Pool};
 use crate::observe::register::{LARGEST_ID, Record, State, Volume, is_a_consumers};
 use crate::observe::{Looked, host};
 use crate::plan::bare::{Around, volume_step};
@@ -40,7 +40,7 @@ pub fn create(request: &Request, facts: &Facts, fs: &FileSystem) -> Result<Plan,
     let mut reasons = Reasons::default();
     let of = of(pool, facts, &mut reasons);
     match of {
-        Some(Of::Lvm(name, side)) => lvm(request, (&name, side), facts, fs, &mut plan, &mut reasons),
+        Some(Of::Lvm(name, side)) => lvm(request, (&name, side, pool), facts, fs, &mut plan, &mut reasons),
         Some(Of::Register(record)) => match DmName::new(&format!("{}-{}", pool.name, request.name)) {
             Ok(device) => steps(request, facts.ground.around(), (record, device, fs), &mut plan, &mut reasons),
             Err(why) => reasons.add(why),
@@ -65,7 +65,7 @@ pub fn create(request: &Request, facts: &Facts, fs: &FileSystem) -> Result<Plan,
 /// In a pool of LVM's, where a volume carries a tag until its file system is made.
 fn lvm(
     request: &Request,
-    (pool, side): (&LvmName, &LvmSide),
+    (pool, side, seen): (&LvmName, &LvmSide, &Pool),
     facts: &Facts,
     fs: &FileSystem,
     plan: &mut Plan,
@@ -83,7 +83,13 @@ fn lvm(
     let step = |step| Step::Volume(step);
     let create = OfVolume::Create { pool: pool.clone(), lv: name.lv.clone(), size, unfinished: request.fs.is_some() };
     let mkfs = request.fs.map(|fs| OfVolume::MakeFileSystem { volume: name.clone(), fs });
-    let Some(row) = row(pool, name.lv.as_str(), facts) else {
+    let row = row(pool, name.lv.as_str(), facts);
+    let unmade = row.is_some_and(|row| is_in(row, pool) && is_unmade(row, seen));
+    if row.is_none() || unmade {
+        plan.steps.extend(told_again(pool, seen, facts));
+    }
+    plan.steps.extend(unmade.then(|| Planned::todo(step(OfVolume::Forget { volume: name.clone() }))));
+    let Some(row) = row.filter(|_| !unmade) else {
         plan.todo(step(create));
         plan.steps.extend(mkfs.into_iter().flat_map(|mkfs| {
             [Planned::todo(step(mkfs)), Planned::todo(step(OfVolume::Finish { volume: name.clone() }))]

@@ -1,6 +1,6 @@
 //! The plan of `dmtool volume remove`.
 
-use super::{Facts, Of, above, bare_volume, changes, lvm_volume, no_dependents, of, the_pool};
+use super::{Facts, Of, above, bare_volume, changes, is_unmade, lvm_volume, no_dependents, of, the_pool, told_again};
 use crate::names::LvmName;
 use crate::observe::Looked;
 use crate::observe::pools::{Kind, Pool};
@@ -35,7 +35,7 @@ pub fn remove(request: &Request, facts: &Facts, ids: Option<&Looked<BTreeSet<u64
         }
         seen.push(typed);
         let found = match &of {
-            Some(Of::Lvm(name, _)) => lvm(name, typed, discard, facts, &mut plan, &mut reasons),
+            Some(Of::Lvm(name, _)) => lvm((name, pool), typed, discard, facts, &mut plan, &mut reasons),
             Some(Of::Register(record)) => bare(record, typed, discard, facts, &mut plan, &mut reasons),
             None => true,
         };
@@ -96,10 +96,23 @@ fn in_use(device: &str, (pool, name): (&str, &str), facts: &Facts, reasons: &mut
     }
 }
 
-fn lvm(pool: &LvmName, typed: &str, discard: bool, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) -> bool {
+fn lvm(
+    (pool, seen): (&LvmName, &Pool),
+    typed: &str,
+    discard: bool,
+    facts: &Facts,
+    plan: &mut Plan,
+    reasons: &mut Reasons,
+) -> bool {
     let Some((row, volume)) = lvm_volume(pool, typed, facts) else { return false };
     in_use(&volume.dm_name(), (&pool.to_string(), &row.lv_name), facts, reasons);
     no_dependents(row, pool, facts.ground.lvm.as_ref().ok(), reasons);
+    let taken_back = told_again(pool, seen, facts);
+    // One that its pool never got holds nothing.
+    let discard = discard && !is_unmade(row, seen);
+    if plan.steps.iter().all(|planned| Some(planned) != taken_back.as_ref()) {
+        plan.steps.extend(taken_back);
+    }
     if discard {
         let up = row.is_up();
         plan.steps.extend((!up).then(|| activate(volume.clone())));

@@ -1,7 +1,8 @@
 //! The plan of `dmtool volume snapshot`.
 
-use super::{Facts, Of, above, bare_volume, is_in, lvm_volume, of, row, takes, the_pool};
+use super::{Facts, Of, above, bare_volume, is_in, is_unmade, lvm_volume, of, row, takes, the_pool, told_again};
 use crate::names::{DmName, LvName, LvmName};
+use crate::observe::pools::Pool;
 use crate::observe::register::{LARGEST_ID, Record, State, Volume, is_a_consumers};
 use crate::plan::Plan;
 use crate::plan::bare::volume_step;
@@ -23,7 +24,7 @@ pub fn snapshot(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
     let mut reasons = Reasons::default();
     let of = of(pool, facts, &mut reasons);
     match of {
-        Some(Of::Lvm(name, _)) => lvm(request, &name, facts, &mut plan, &mut reasons),
+        Some(Of::Lvm(name, _)) => lvm(request, (&name, pool), facts, &mut plan, &mut reasons),
         Some(Of::Register(record)) => bare(request, record, facts, &mut plan, &mut reasons),
         None => {}
     }
@@ -50,7 +51,7 @@ fn incomplete(request: &Request, reasons: &mut Reasons) {
     );
 }
 
-fn lvm(request: &Request, pool: &LvmName, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) {
+fn lvm(request: &Request, (pool, seen): (&LvmName, &Pool), facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) {
     let name = match LvName::new(&request.name) {
         Ok(lv) => LvmName { vg: pool.vg.clone(), lv },
         Err(why) => return reasons.add(format!("{why}.")),
@@ -59,7 +60,10 @@ fn lvm(request: &Request, pool: &LvmName, facts: &Facts, plan: &mut Plan, reason
     if of.has_tag(UNFINISHED) {
         incomplete(request, reasons);
     }
-    if above(&origin.dm_name(), facts).is_some_and(|above| above.suspended) {
+    let still = above(&origin.dm_name(), facts).is_some_and(|above| above.suspended);
+    if facts.stilled.as_ref().is_ok_and(|begun| begun.as_ref() == Some(&origin)) {
+        plan.todo(Step::Volume(OfVolume::LetRun { volume: origin.clone() }));
+    } else if still {
         reasons.add_with_hint(
             format!("{origin} is suspended."),
             format!("have LVM resume it: lvchange --refresh {origin}"),
@@ -67,7 +71,15 @@ fn lvm(request: &Request, pool: &LvmName, facts: &Facts, plan: &mut Plan, reason
     }
     let step = Step::Volume(OfVolume::Snapshot { origin, lv: name.lv.clone() });
     match row(pool, name.lv.as_str(), facts) {
-        None => plan.todo(step),
+        None => {
+            plan.steps.extend(told_again(pool, seen, facts));
+            plan.todo(step);
+        }
+        Some(row) if is_in(row, pool) && row.origin == of.lv_name && is_unmade(row, seen) => {
+            plan.steps.extend(told_again(pool, seen, facts));
+            plan.todo(Step::Volume(OfVolume::Forget { volume: name }));
+            plan.todo(step);
+        }
         Some(row) if is_in(row, pool) && row.origin == of.lv_name => {
             plan.already(step);
             plan.put(Step::Volume(OfVolume::Activate { volume: name }), row.is_up());

@@ -198,11 +198,8 @@ pub const CASES: &[Case] = &[
     case(
         "volume recycle, lvm",
         || {
-            lvm_pool();
-            sh(
-                "lvremove -qq -f vg/kept; dmsetup message vg-pool 0 'create_thin 7'; dmsetup message vg-pool 0 'set_transaction_id 0 5' || \
-                dmsetup message vg-pool 0 \"set_transaction_id $(dmsetup status vg-pool | cut -d' ' -f4) 5\"",
-            );
+            lvm_empty();
+            sh("dmsetup message vg-pool 0 'create_thin 7' && dmsetup message vg-pool 0 'set_transaction_id 0 5'");
         },
         "volume recycle vg/pool --yes",
         lvm_gone,

@@ -35,6 +35,7 @@ pub struct Kept {
     down: &'static str,
 }
 
+/// With the name of the device behind it.
 const SUM: &str = "/var/lib/dmtool/.kept.sum";
 const DISK: &str = "/dev/xvdi";
 
@@ -55,7 +56,7 @@ impl Case {
         let Some(Kept { device, up, down }) = &self.kept else { return Ok(()) };
         let (ok, sum, wrong) =
             try_sh(&format!("{up} >/dev/null && dd if={device} bs=1M count=8 iflag=direct status=none | md5sum"));
-        let wanted = sh(&format!("cat {SUM}"));
+        let wanted = sh(&format!("cat {SUM}{}", device.replace('/', "-")));
         try_sh(&format!("udevadm settle; {down}"));
         if ok && sum == wanted { Ok(()) } else { Err(format!("the bytes of {device} are not what they were: {wrong}")) }
     }
@@ -84,7 +85,8 @@ fn dmtool(words: &str) {
 
 fn fill(device: &str) {
     sh(&format!(
-        "head -c 8M /dev/urandom > /run/kept; dd if=/run/kept of={device} bs=1M oflag=direct conv=fsync status=none; mkdir -p /var/lib/dmtool; md5sum < /run/kept > {SUM}; rm /run/kept"
+        "head -c 8M /dev/urandom > /run/kept; dd if=/run/kept of={device} bs=1M oflag=direct conv=fsync status=none; mkdir -p /var/lib/dmtool; md5sum < /run/kept > {SUM}{}; rm /run/kept",
+        device.replace('/', "-")
     ));
 }
 
