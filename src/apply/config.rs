@@ -20,8 +20,8 @@ pub fn write(path: &str, (old, text): (Option<&str>, &str), backup: Option<&str>
     if file::read(path)?.as_deref() != old {
         bail!("somebody changed {} meanwhile, so it is left alone", path.display());
     }
-    if let Some(backup) = backup {
-        file::keep_copy(path, Path::new(backup))?;
+    if let Some(backup) = backup.map(Path::new).filter(|backup| !file::same(path, backup)) {
+        file::keep_copy(path, backup)?;
     }
     file::replace(path, text, 0o644)
 }

@@ -5,12 +5,13 @@ mod config;
 mod discards;
 mod metadata;
 mod recount;
+mod still;
 mod swap;
 mod teardown;
 mod volume;
 
 use crate::exit::{Kind, Problem};
-use crate::observe::{Host, device, filter, moved, profile};
+use crate::observe::{Host, device, filter, moved, profile, taken};
 use crate::plan::Plan;
 use crate::plan::step::{OfVolume, Step};
 use crate::sys::copy::Tell;
@@ -179,6 +180,7 @@ fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, sh
         | Step::Discards(_)
         | Step::CreateGroup { .. }
         | Step::ExtendGroup { .. }
+        | Step::RemoveLabel { .. }
         | Step::ExtendMetadata { .. }
         | Step::ExtendData { .. }
         | Step::ExtendVolume { .. }
@@ -206,10 +208,26 @@ fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, sh
                 settings.push_str(" activation/monitoring=0");
             }
             words.extend(["--config".to_owned(), filter::config(host, &settings)?]);
-            let reply = match step {
-                Step::Volume(OfVolume::Snapshot { origin, .. }) => volume::snapshot(origin, &words, host)?,
-                _ => host.lvm.change(&words, host.lock_limit)?,
+            if let Step::CreateGroup { devices, .. } | Step::ExtendGroup { devices, .. } = step {
+                note_taken(devices)?;
+            }
+            let before = still::suspended()?;
+            let changed = match step {
+                Step::Volume(OfVolume::Snapshot { origin, .. }) => volume::snapshot(origin, &words, host),
+                _ => host.lvm.change(&words, host.lock_limit),
             };
+            let reply = match changed {
+                Ok(reply) => reply,
+                Err(why) => {
+                    return Err(match still::run_on(&before, host) {
+                        Ok(()) => why,
+                        Err(worse) => why.context(format!("{worse:#}")),
+                    });
+                }
+            };
+            if let Step::CreateGroup { .. } | Step::ExtendGroup { .. } = step {
+                file::remove(Path::new(taken::PATH))?;
+            }
             // It is shown as a warning here, too.
             let bare = |text: String| text.strip_prefix("WARNING: ").map_or(text.clone(), str::to_owned);
             for warning in reply.warnings.into_iter().map(bare) {
@@ -220,6 +238,12 @@ fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, sh
             Ok(())
         }
     }
+}
+
+/// Writes down which disks LVM is about to take into a group.
+fn note_taken(devices: &[String]) -> Result<()> {
+    let disks = devices.iter().map(|path| taken::disk_at(path)).collect::<Result<Vec<_>, _>>()?;
+    file::replace_private(Path::new(taken::PATH), &taken::Taken::new(taken::boot()?, disks).text_of_file()?)
 }
 
 /// Has thin_check clear the flag needs_check where it finds no damage, as lvm.conf(5) documents for LVM's default: Debian

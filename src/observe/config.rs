@@ -25,7 +25,11 @@ pub fn look(path: &str) -> Looked<ConfigFile> {
         0 => format!("{path}.before-dmtool"),
         number => format!("{path}.before-dmtool.{number}"),
     };
-    let is_free = |number: &u32| Path::new(&name(*number)).symlink_metadata().is_err();
+    // A copy that a run kept which was cut off then is as good as another.
+    let is_free = |number: &u32| {
+        let copy = name(*number);
+        Path::new(&copy).symlink_metadata().is_err() || file::same(Path::new(&copy), Path::new(path))
+    };
     let free = (0..1000).find(is_free).ok_or_else(|| Unseen(format!("every name for a copy of {path} is taken")))?;
     let backup = name(free);
     let found = ConfigFile { path: path.to_owned(), text: None, barred: None, backup };

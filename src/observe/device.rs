@@ -2,6 +2,7 @@
 
 use super::mounts::{self, Mount, unescape};
 use super::pools::Pool;
+use super::taken::{self, Disk};
 use super::{Looked, filter, looked};
 use crate::names::layer_over;
 use crate::sys::blkid::{self, Signature};
@@ -48,6 +49,8 @@ pub struct Device {
     pub signatures: Looked<Vec<Signature>>,
     /// The kernel would let us have it for ourselves.
     pub free: Looked<bool>,
+    /// A run of ours was cut off while LVM took it into a group.
+    pub begun: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -220,12 +223,14 @@ fn device(path: String, major: u32, minor: u32) -> Looked<Device> {
     let queue = if is_partition { folder.join("../queue") } else { folder.join("queue") };
     let hint = |name: &str| block::number(&queue.join(name)).unwrap_or(0);
     let usage = looked(Usage::read());
+    let (size, links) = (Sectors(number("size")?).bytes(), super::udev_links(major, minor));
     Ok(Device {
-        size: Sectors(number("size")?).bytes(),
+        size,
+        begun: taken::is_begun(&Disk::new(&path, size, &links)),
         read_only: number("ro")? != 0,
         minimum_io: hint("minimum_io_size"),
         optimal_io: hint("optimal_io_size"),
-        links: super::udev_links(major, minor),
+        links,
         uses: usage.clone().and_then(|usage| looked(usage.of(&folder, 0))),
         partitions: usage.and_then(|usage| looked(partitions(&folder, &usage))),
         signatures: looked(blkid::signatures(&path)),

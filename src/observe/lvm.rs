@@ -23,6 +23,9 @@ pub struct PvRow {
     #[serde(deserialize_with = "figure")]
     pub pv_minor: u64,
     pub pv_missing: String,
+    /// "used" where LVM has marked it as part of a group, whether it finds that or not.
+    #[serde(default)]
+    pub pv_in_use: String,
     #[serde(default)]
     pub pv_uuid: String,
     /// Where its first extent begins, in bytes.
@@ -158,7 +161,7 @@ fn unbracketed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::
 
 const VG_FIELDS: &str =
     "vg_name,vg_uuid,vg_partial,vg_shared,vg_exported,vg_profile,vg_extent_size,vg_extent_count,vg_free_count";
-const PV_FIELDS: &str = "pv_name,pv_uuid,pv_major,pv_minor,pv_missing,pe_start,pv_pe_count,pv_pe_alloc_count";
+const PV_FIELDS: &str = "pv_name,pv_uuid,pv_major,pv_minor,pv_missing,pv_in_use,pe_start,pv_pe_count,pv_pe_alloc_count";
 const LV_FIELDS: &str = "lv_name,lv_uuid,lv_attr,lv_layout,lv_role,lv_size,lv_tags,origin,lv_parent,data_lv,metadata_lv,pool_lv,lv_profile,\
                          lv_active,lv_live_table,lv_when_full,lv_skip_activation";
 const SEGMENT_FIELDS: &str = "lv_name,segtype,chunk_size,zero,discards,transaction_id,thin_id,devices,seg_pe_ranges";

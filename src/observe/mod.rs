@@ -27,6 +27,7 @@ pub mod stack;
 pub mod standing;
 pub mod stilled;
 pub mod survey;
+pub mod taken;
 pub mod teardown;
 pub mod thin;
 pub mod volumes;

@@ -6,7 +6,7 @@ use super::sizing::{self, Room};
 use super::step::Step;
 use crate::names::{LvmName, VgName};
 use crate::observe::device::{Device, Named, What};
-use crate::observe::lvm::{Group, Lvm};
+use crate::observe::lvm::{Group, Lvm, PvRow};
 use crate::units::{Bytes, Extents};
 
 /// A device as the operator typed it, and what it is.
@@ -67,6 +67,14 @@ fn check_device(wish: Wish<'_>, given: &str, device: &Device, lvm: &Lvm, reasons
         );
         return;
     }
+    if pv.is_some_and(is_stranded) && !device.begun {
+        reasons.add_with_hint(
+            format!("{given} is marked by LVM as part of a volume group whose metadata is not there."),
+            format!(
+                "bring back the other disks of that group; where there are none: pvremove --force --force --yes {given}"
+            ),
+        );
+    }
     if device.read_only {
         reasons.add(format!("{given} is read-only."));
     }
@@ -95,6 +103,20 @@ fn check_device(wish: Wish<'_>, given: &str, device: &Device, lvm: &Lvm, reasons
         Err(why) => reasons.add(format!("Whether {given} is in use could not be looked at: {why}.")),
     }
     check_signatures(wish, given, device, pv.is_some(), reasons);
+}
+
+/// A physical volume in use by a group that LVM finds nowhere: what is left of a broken one, or of a command that was cut
+/// off while it took a disk in.
+fn is_stranded(pv: &PvRow) -> bool {
+    pv.pv_in_use == "used" && pv.vg_name.is_empty()
+}
+
+/// The step that takes off the label of a disk that a run of ours was cut off at, where it has one.
+pub fn unlabel_step(one: &Usable<'_>, lvm: &Lvm, plan: &mut Plan) {
+    let (_, device) = one;
+    if device.begun && lvm.pv_on(device.major, device.minor).is_some_and(is_stranded) {
+        plan.todo(Step::RemoveLabel { device: path_for_lvm(one) });
+    }
 }
 
 /// A PV that LVM knows and that is in no group is a half-done setup; any other signature is somebody's.

@@ -8,7 +8,7 @@ mod table;
 use super::Plan;
 use super::activation::{Chosen, choose};
 use super::bare::Known;
-use super::devices::{Usable, Wish, blank_extents, path_for_lvm, usable};
+use super::devices::{Usable, Wish, blank_extents, path_for_lvm, unlabel_step, usable};
 use super::refusal::{Reasons, Refusal};
 use super::sizing::{EXTENT, LARGEST_METADATA};
 use super::step::Step;
@@ -171,6 +171,7 @@ fn take_in(volume: &LvmName, facts: &Facts, lvm: &Lvm, plan: &mut Plan, reasons:
         |device: &Device| lvm.pv_on(device.major, device.minor).is_some_and(|pv| pv.vg_name == volume.vg.as_str());
     let fresh: Vec<Usable<'_>> = devices.iter().copied().filter(|(_, device)| !in_group(device)).collect();
     for one in &devices {
+        unlabel_step(one, lvm, plan);
         let step = Step::ExtendGroup { vg: volume.vg.clone(), devices: vec![path_for_lvm(one)] };
         plan.put(step, in_group(one.1));
     }

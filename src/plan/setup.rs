@@ -1,7 +1,9 @@
 //! The plan of `dmtool setup`: a direct-lvm pool on the devices that the operator named.
 
 use super::activation::components_down;
-use super::devices::{Usable, Wish, blank_extents, check_group, group_step, path_for_lvm, room, usable, wipe_step};
+use super::devices::{
+    Usable, Wish, blank_extents, check_group, group_step, path_for_lvm, room, unlabel_step, usable, wipe_step,
+};
 use super::halves::{Halves, amount, metadata_name};
 use super::profile::{Asked, profile_step};
 use super::refusal::{Reasons, Refusal};
@@ -165,6 +167,7 @@ fn new(
     };
     for device in ground.devices {
         wipe_step(request.wish(), device, ground.lvm, plan);
+        unlabel_step(device, ground.lvm, plan);
     }
     if !request.adopt {
         plan.put(group_step(&request.pool.vg, ground.devices), ground.group.is_some());

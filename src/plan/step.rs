@@ -51,6 +51,8 @@ pub enum Step {
     Deactivate { pool: LvmName, volumes: Vec<String> },
     /// Takes devices into a volume group.
     ExtendGroup { vg: VgName, devices: Vec<String> },
+    /// Takes LVM's label off a disk that a run was cut off at: see [`crate::observe::taken`].
+    RemoveLabel { device: String },
     /// Makes a pool's metadata so large, and the group's spare with it. With `keeps_watch`, dmeventd goes on watching the
     /// pool meanwhile; otherwise LVM takes the pool from it and gives it back.
     ExtendMetadata { pool: LvmName, to: Bytes, keeps_watch: bool },
@@ -159,6 +161,7 @@ impl Step {
             Step::Deactivate { .. } => "deactivate",
             Step::DeactivateComponent { .. } => "deactivate-component",
             Step::ExtendGroup { .. } => "extend-volume-group",
+            Step::RemoveLabel { .. } => "remove-label",
             Step::ExtendMetadata { .. } => "extend-metadata",
             Step::ExtendData { .. } => "extend-data",
             Step::ExtendVolume { .. } => "extend-volume",
@@ -249,6 +252,7 @@ impl Step {
             ]),
             Step::RepairBySpare { pool } => words(&["lvconvert", "--yes", "--repair", &pool.to_string()]),
             Step::RemoveVolume { volume, .. } => words(&["lvremove", "--yes", &volume.to_string()]),
+            Step::RemoveLabel { device } => words(&["pvremove", "--force", "--force", "--yes", device]),
             Step::ExtendGroup { vg, devices } => {
                 let mut line = words(&["vgextend", vg.as_str()]);
                 line.extend(devices.iter().cloned());

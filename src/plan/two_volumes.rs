@@ -1,7 +1,7 @@
 //! The plan of `dmtool setup --two-volumes`: a data and a metadata volume for a pool that Docker makes itself.
 
 use super::Plan;
-use super::devices::{Wish, check_group, group_step, room, usable, wipe_step};
+use super::devices::{Wish, check_group, group_step, room, unlabel_step, usable, wipe_step};
 use super::refusal::{Reasons, Refusal};
 use super::sizing;
 use super::step::Step;
@@ -74,6 +74,7 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
     let mut plan = Plan::default();
     for device in &devices {
         wipe_step(wish, device, lvm, &mut plan);
+        unlabel_step(device, lvm, &mut plan);
     }
     plan.put(group_step(&request.vg, &devices), group.is_some());
     let mut left = room.free;

@@ -325,11 +325,11 @@ fn memory_is_short() {
             "volume create loop web 16M",
             "teardown loop --yes",
         ] {
-            for kibibytes in [20_000, 30_000, 35_000, 40_000, 45_000, 50_000, 60_000, 130_000] {
+            for kibibytes in [20_000, 30_000, 37_000, 45_000] {
                 let (status, said) = run_within(&format!("ulimit -v {kibibytes};"), words, SOON);
-                // 127: not even loaded; 134: ended by itself, as Rust does where it has no way to go on; 137: killed by
-                // a user-mode kernel that cannot map its memory.
-                assert!([0, 1, 3, 127, 134, 137].contains(&status), "{words} with {kibibytes} KiB: {status} {said}");
+                // 127: not even loaded; 134: ended by itself, as Rust does where it has no way to go on. (With a little
+                // more, the C library takes a page at a time for LVM's reserve, which takes minutes here.)
+                assert!([0, 1, 3, 127, 134].contains(&status), "{words} with {kibibytes} KiB: {status} {said}");
                 ended_early += u32::from(status != 0);
                 assert!(status == 0 || !said.trim().is_empty(), "{words} with {kibibytes} KiB says nothing");
                 none_suspended(words);

@@ -214,3 +214,55 @@ fn two_and_three_at_once_make_one_pool() {
         assert_eq!(sh("lvs --noheadings -o lv_name,seg_monitor docker"), "thinpool monitored");
     });
 }
+
+/// Found by a failed write: killed in vgcreate or vgextend, LVM finds a disk in use by a group that is nowhere.
+#[test]
+fn a_disk_that_lvm_marked_and_did_not_take() {
+    in_kernel(|| {
+        let dmtool_path = env!("CARGO_BIN_EXE_dmtool");
+        let stranded = || {
+            sh("pvs --noheadings -o pv_in_use /dev/xvdj 2>/dev/null || true") == "used"
+                && sh("pvs --noheadings -o vg_name /dev/xvdj 2>/dev/null") == "[unknown]"
+        };
+        // Writes are few: the place is looked for.
+        let killed = |command: &str| {
+            sh("pgrep -x dmeventd >/dev/null || dmeventd");
+            for number in 16..40 {
+                try_sh(&format!(
+                    "strace -f -qq -o /run/trace -e trace=io_submit -e inject=io_submit:signal=KILL:when={number} {command} >/dev/null 2>&1"
+                ));
+                sh("rm -rf /run/lock/lvm; udevadm settle");
+                if stranded() {
+                    return;
+                }
+                sh(
+                    "vgs x >/dev/null 2>&1 && vgremove -qq -ff x; vgs vg >/dev/null 2>&1 && vgreduce -qq vg /dev/xvdj 2>/dev/null; \
+                    pvremove -qq -ff -y /dev/xvdj 2>/dev/null; wipefs -qa /dev/xvdj; udevadm settle",
+                );
+            }
+            panic!("no kill of {command} left that");
+        };
+        killed(&format!("{dmtool_path} setup /dev/xvdj --pool x/y --yes"));
+        dmtool("setup /dev/xvdj --pool x/y --yes")
+            .assert()
+            .success()
+            .stdout(contains("pvremove --force --force --yes /dev/xvdj"));
+        dmtool("teardown x/y --wipe-devices --yes").assert().success();
+        sh(
+            "vgcreate -qq -s 1m vg /dev/xvdi && lvcreate -qq --type thin-pool -L 200m --poolmetadatasize 4m -c 64k -n pool vg",
+        );
+        killed(&format!("{dmtool_path} resize vg/pool --add-device /dev/xvdj --yes"));
+        dmtool("resize vg/pool --add-device /dev/xvdj --yes").assert().success();
+        assert_eq!(sh("vgs --noheadings -o pv_count,vg_free_count vg | xargs"), "2 0");
+        sh("vgremove -qq -ff vg; pvremove -qq /dev/xvdi /dev/xvdj");
+        // What somebody else's command left is somebody's disk.
+        killed("vgcreate -qq x /dev/xvdj");
+        let before = print_of("/dev/xvdj");
+        for words in ["setup /dev/xvdj --pool x/y --yes", "setup /dev/xvdj --pool x/y --wipe --yes"] {
+            dmtool(words).assert().code(3).stderr(contains("marked by LVM as part of a volume group whose metadata"));
+        }
+        assert_eq!(print_of("/dev/xvdj"), before);
+        sh("pvremove --force --force --yes /dev/xvdj");
+        dmtool("setup /dev/xvdj --pool x/y --yes").assert().success();
+    });
+}

@@ -1,5 +1,5 @@
 //! Repairs that are cut off: dmtool is killed at one call after the other, and the kernel crashes. Run again, each ends
-//! well.
+//! well. More places, and the other verbs, are those of `make torture`.
 
 use super::kinds::{Kind, repair};
 use super::register::var;
@@ -37,7 +37,7 @@ fn killed_and_run_again(kind: Kind, numbers: &[u32], undo: bool) {
             assert_eq!(kind.metadata().sum(), damaged, "{kind:?} {number}");
         }
     }
-    assert!(killed >= 4, "killed {killed} times only");
+    assert!(killed >= 3, "killed {killed} times only");
     if !undo {
         assert_eq!(repair(kind, "").0, 0);
     }
@@ -48,22 +48,22 @@ fn killed_and_run_again(kind: Kind, numbers: &[u32], undo: bool) {
 
 #[test]
 fn a_killed_repair_is_finished_by_the_next_lvm() {
-    in_kernel(|| killed_and_run_again(Kind::Lvm, &[1, 3, 5, 8, 11, 14], false));
+    in_kernel(|| killed_and_run_again(Kind::Lvm, &[2, 5, 9, 14], false));
 }
 
 #[test]
 fn a_killed_repair_is_finished_by_the_next_loop() {
-    in_kernel(|| killed_and_run_again(Kind::Loop, &[1, 3, 5, 7, 9, 11, 12, 13, 14], false));
+    in_kernel(|| killed_and_run_again(Kind::Loop, &[2, 5, 8, 11, 14], false));
 }
 
 #[test]
 fn a_killed_undo_is_finished_by_the_next_lvm() {
-    in_kernel(|| killed_and_run_again(Kind::Lvm, &[1, 2, 3, 4], true));
+    in_kernel(|| killed_and_run_again(Kind::Lvm, &[1, 2, 4], true));
 }
 
 #[test]
 fn a_killed_undo_is_finished_by_the_next_loop() {
-    in_kernel(|| killed_and_run_again(Kind::Loop, &[1, 2, 3, 4, 5], true));
+    in_kernel(|| killed_and_run_again(Kind::Loop, &[1, 3, 5], true));
 }
 
 /// Begins a repair, and stops the machine dead after so long.
@@ -91,14 +91,12 @@ fn crashed(kind: Kind, machine: &mut Boots) {
         sh("sync");
         begin_and_crash(kind, "1");
     });
-    for seconds in ["2", "3"] {
-        machine.boot(|| {
-            ends_well(kind);
-            assert_eq!(repair(kind, "--undo").0, 0);
-            sh("sync");
-            begin_and_crash(kind, seconds);
-        });
-    }
+    machine.boot(|| {
+        ends_well(kind);
+        assert_eq!(repair(kind, "--undo").0, 0);
+        sh("sync");
+        begin_and_crash(kind, "2");
+    });
     machine.boot(|| {
         ends_well(kind);
         dmtool(&format!("repair {} --accept --yes", kind.pool())).assert().success();

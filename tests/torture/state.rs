@@ -42,6 +42,7 @@ pub fn picture() -> String {
         files(Path::new(folder), &mut lines);
     }
     lines.sort();
+    lines.dedup();
     lines.join("\n")
 }
 
@@ -72,8 +73,8 @@ fn files(folder: &Path, lines: &mut Vec<String>) {
         } else if shown.starts_with("/etc") {
             lines.push(format!("{shown} {:?}", String::from_utf8_lossy(&fs::read(&path).unwrap_or_default())));
         } else {
-            // A backup is named by its time.
-            lines.push(shown.replace(|c: char| c.is_ascii_digit(), "N"));
+            // A copy of metadata that is complete is never written over, so that the next has a number.
+            lines.push(shown.replace(|c: char| c.is_ascii_digit(), "N").replace(".N.", "."));
         }
     }
 }

@@ -39,6 +39,7 @@ fn device(path: &str, minor: u32) -> Device {
         partitions: Ok(Vec::new()),
         signatures: Ok(Vec::new()),
         free: Ok(true),
+        begun: false,
     }
 }
 
@@ -69,6 +70,7 @@ fn pv(name: &str, minor: u64, vg: &str) -> PvRow {
         pv_major: 98,
         pv_minor: minor,
         pv_missing: String::new(),
+        pv_in_use: String::new(),
         pv_pe_count: if in_group { 1023 } else { 0 },
         pv_pe_alloc_count: 0,
         vg_name: vg.to_owned(),
@@ -374,6 +376,22 @@ fn a_profile_with_other_settings_is_not_rewritten() {
     assert_eq!(plan(&request(), &facts).map(|plan| plan.nothing_to_do()), Ok(true));
     let reasons = reasons(&Request { threshold: Some(70), ..request() }, &facts);
     assert!(reasons.iter().any(|reason| reason.contains("also sets allocation/thin_pool_zero")), "{reasons:?}");
+}
+
+/// Found by a write that failed inside vgextend: LVM refuses such a disk, and dmtool failed in the middle.
+#[test]
+fn a_disk_that_lvm_marked_for_a_group_that_is_nowhere() {
+    let mut facts = blank();
+    let mut pv = pv("/dev/sdb", 16, "");
+    pv.pv_in_use = "used".to_owned();
+    facts.lvm = Ok(Lvm { pvs: vec![pv], ..Lvm::default() });
+    let refused = reasons(&Request { wipe: true, ..request() }, &facts);
+    assert_eq!(refused, ["/dev/sdb is marked by LVM as part of a volume group whose metadata is not there."]);
+    // Written down by a run of ours before LVM marked it.
+    if let Ok(What::Device(device)) = &mut facts.devices[0].is {
+        device.begun = true;
+    }
+    assert_eq!(lines(&request(), &facts)[0], "+ pvremove --force --force --yes /dev/sdb");
 }
 
 /// Found by a failed ioctl inside lvcreate: each run after it failed in the middle.

@@ -1,6 +1,7 @@
 //! The list of all cases: each verb that changes something, for each kind of pool that it is for.
 
 use super::*;
+use crate::harness::metadata::{Metadata, Part};
 
 pub const CASES: &[Case] = &[
     case("setup", nothing, "setup /dev/xvdi --yes", setup_gone),
@@ -238,6 +239,30 @@ pub const CASES: &[Case] = &[
         },
     )
     .keeps(LOOP_DOWN),
+    case(
+        "repair, loop",
+        || {
+            loop_pool();
+            dmtool("deactivate loop");
+            Metadata::of("/var/lib/dmtool/loop/metadata").damage(Part::DataMap);
+            sh("sync; echo 3 > /proc/sys/vm/drop_caches");
+        },
+        "repair loop --yes",
+        || dmtool("repair loop --accept"),
+    )
+    .keeps(LOOP_DOWN),
+    case(
+        "repair, lvm",
+        || {
+            lvm_pool();
+            sh("vgchange -qq -an vg; udevadm settle");
+            Metadata::of_lvm("vg", "pool").damage(Part::DataMap);
+            sh("sync; echo 3 > /proc/sys/vm/drop_caches");
+        },
+        "repair vg/pool --yes",
+        || dmtool("repair vg/pool --accept"),
+    )
+    .keeps(LVM_DOWN),
     case("metrics --output", loop_pool, "metrics --output /var/lib/dmtool/dmtool.prom", || {
         drop(sh("rm /var/lib/dmtool/dmtool.prom"));
     }),
