@@ -4,7 +4,7 @@ use super::Plan;
 use super::devices::{Wish, check_group, group_step, room, unlabel_step, usable, wipe_step};
 use super::refusal::{Reasons, Refusal};
 use super::sizing;
-use super::step::Step;
+use super::step::{OfVolume, Step};
 use crate::names::{LvName, LvmName, VgName, dm_escape, means};
 use crate::observe::Looked;
 use crate::observe::device::Named;
@@ -83,6 +83,11 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
             |extents| Step::CreateVolume { vg: request.vg.clone(), lv: lv.clone(), extents, devices: Vec::new() };
         if let Some(row) = there(lv) {
             plan.already(volume(Bytes(row.lv_size).whole_extents(room.extent)));
+            // LVM leaves one down that it could not make to the end.
+            if !row.is_up() {
+                let volume = LvmName { vg: request.vg.clone(), lv: lv.clone() };
+                plan.todo(Step::Volume(OfVolume::Activate { volume }));
+            }
             continue;
         }
         let extents = Extents(sizing::share(room, amount).0.max(1));

@@ -49,6 +49,7 @@ pub fn failing(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut T
     };
     for place in learned.choose(count, dice) {
         let (way, table) = WAYS[dice.below(WAYS.len())];
+        println!("the disk ({way}) at {} {} after {} steps", place.call, place.number, place.step);
         let ended = failing_at(&learned, &place, way, &table(), tally);
         let Place { call, number, step, text } = place;
         let failed = ended.is_err();

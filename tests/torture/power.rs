@@ -122,6 +122,7 @@ fn cuts(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally) -
     chosen.sort_unstable();
     let mut written = 0;
     for at in chosen {
+        println!("power cut at write {at} of {begin} to {end}");
         write(entries[written..=at].iter(), ORIGIN);
         written = at + 1;
         // What came after the flush may be there in parts, in any order.
