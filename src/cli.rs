@@ -9,6 +9,7 @@ use crate::health::Status;
 use crate::report::{Color, Voice};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args as _, Command, FromArgMatches};
+use std::ffi::OsString;
 use std::time::Duration;
 
 /// The command line, read.
@@ -205,8 +206,8 @@ fn command_of<'a>(verbs: impl Iterator<Item = &'a Entry>) -> Command {
 }
 
 /// The first word that is no flag and no flag's value.
-fn word_of_verb() -> Option<String> {
-    let mut words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+fn word_of_verb(words: &[OsString]) -> Option<String> {
+    let mut words = words.iter().skip(1).map(|word| word.to_string_lossy().into_owned());
     loop {
         match words.next() {
             Some(word) if word == "--color" || word == "--lock-timeout" => drop(words.next()),
@@ -222,14 +223,22 @@ impl Cli {
     /// # Errors
     /// What clap says of them: wrong usage, or the help or version that was asked for.
     pub fn parse() -> Result<Cli, clap::Error> {
+        Cli::of(&std::env::args_os().collect::<Vec<_>>())
+    }
+
+    /// As [`Cli::parse`], of these words; the first is the program's name.
+    ///
+    /// # Errors
+    /// As [`Cli::parse`]'s.
+    pub fn of(words: &[OsString]) -> Result<Cli, clap::Error> {
         // clap gives each verb its own copy of the global flags, which `status` need not pay for. What is wrong with
         // the words, and the help, are for the whole command to say.
-        let word = word_of_verb();
+        let word = word_of_verb(words);
         let alone = VERBS.iter().find(|verb| word.as_deref() == Some(verb.name));
-        let quick = alone.and_then(|verb| command_of(std::iter::once(verb)).try_get_matches().ok());
+        let quick = alone.and_then(|verb| command_of(std::iter::once(verb)).try_get_matches_from(words).ok());
         let matches = match quick {
             Some(matches) => matches,
-            None => command().try_get_matches()?,
+            None => command().try_get_matches_from(words)?,
         };
         let (name, arguments) =
             matches.subcommand().ok_or_else(|| command().error(ErrorKind::MissingSubcommand, "no verb"))?;
@@ -244,7 +253,8 @@ impl Cli {
 
     /// The exit status of wrong usage: monitoring reads the one of `check` as it reads its others.
     pub fn usage_status() -> u8 {
-        if word_of_verb().as_deref() == Some("check") { Status::Unknown.exit() } else { USAGE }
+        let words: Vec<OsString> = std::env::args_os().collect();
+        if word_of_verb(&words).as_deref() == Some("check") { Status::Unknown.exit() } else { USAGE }
     }
 
     /// The exit status where an answer could not be written: a monitor that hears nothing knows nothing.

@@ -61,7 +61,10 @@ fn unusable(message: impl Into<String>, cause: impl Into<String>) -> Problem {
 }
 
 /// A look from the text of its file, at a moment.
-fn judge(text: &str, now: Made, max_age: u64) -> Result<Last, Problem> {
+///
+/// # Errors
+/// It cannot be believed.
+pub fn judge(text: &str, now: Made, max_age: u64) -> Result<Last, Problem> {
     let broken = |why: serde_json::Error| unusable("the last look cannot be understood", format!("{PATH}: {why}"));
     let json: Value = serde_json::from_str(text).map_err(broken)?;
     let format = json.get("dmtool").and_then(Value::as_u64);
@@ -96,7 +99,7 @@ impl Last {
     }
 
     /// Leaves out what is said of other pools.
-    fn choose(&mut self, names: &[String]) {
+    pub fn choose(&mut self, names: &[String]) {
         for name in self.told.only(names) {
             self.told.findings.push(Finding {
                 code: Code::CouldNotLook,

@@ -11,7 +11,7 @@ pub mod configure;
 pub mod deactivate;
 pub mod discards;
 pub mod explain;
-mod last;
+pub mod last;
 mod loop_pool;
 pub mod metadata;
 pub mod metrics;

@@ -36,7 +36,11 @@ pub struct Args {
     add_device: Vec<String>,
 }
 
-fn parse_growth(text: &str) -> Result<Growth, String> {
+/// Reads `200G`, `+10G`, `+20%`, `max`, `95%VG` or `+100%FREE`.
+///
+/// # Errors
+/// A sentence that names the text.
+pub fn parse_growth(text: &str) -> Result<Growth, String> {
     if text == "max" {
         return Ok(Growth::Max);
     }

@@ -36,7 +36,7 @@ pub fn consumers() -> Looked<Vec<Consumer>> {
 /// The file is there and cannot be read or taken apart.
 pub fn docker_pool() -> Looked<Option<String>> {
     let text = looked(file::read(Path::new(DOCKER)))?;
-    text.map_or(Ok(None), |text| docker(&text)).map_err(|why| Unseen(format!("reading {DOCKER}: {why}")))
+    text.map_or(Ok(None), |text| pool_by(&text)).map_err(|why| Unseen(format!("reading {DOCKER}: {why}")))
 }
 
 /// The pool in containerd's config.toml.
@@ -137,11 +137,16 @@ pub struct Snapshotter {
 /// The file is there and cannot be read or taken apart.
 pub fn snapshotter(file: &str) -> Looked<Snapshotter> {
     let text = looked(file::read(Path::new(file)))?.unwrap_or_default();
-    let read = || {
-        let imports = toml(&text)?.get("imports").and_then(|item| item.as_array()).is_some_and(|list| !list.is_empty());
-        Ok(Snapshotter { pool: containerd(&text)?, root: snapshotter_root(&text)?, imports })
-    };
-    read().map_err(|why: String| Unseen(format!("reading {file}: {why}")))
+    snapshotter_by(&text).map_err(|why| Unseen(format!("reading {file}: {why}")))
+}
+
+/// As [`snapshotter`], from the text of the file.
+///
+/// # Errors
+/// What is wrong with the text, in words.
+pub fn snapshotter_by(text: &str) -> Result<Snapshotter, String> {
+    let imports = toml(text)?.get("imports").and_then(|item| item.as_array()).is_some_and(|list| !list.is_empty());
+    Ok(Snapshotter { pool: containerd(text)?, root: snapshotter_root(text)?, imports })
 }
 
 /// Docker's daemon, by its names: RHEL 7 has the second.
@@ -165,7 +170,10 @@ pub fn words() -> Vec<String> {
 }
 
 /// `dm.thinpooldev` among the storage options of Docker's daemon.json.
-fn docker(text: &str) -> Result<Option<String>, String> {
+///
+/// # Errors
+/// What is wrong with the text, in words.
+pub fn pool_by(text: &str) -> Result<Option<String>, String> {
     let daemon = daemon_json(text)?;
     // The pool that Docker makes by LVM itself where it is given a blank disk.
     let made = || daemon.option("dm.directlvm_device=").filter(|disk| !disk.is_empty()).map(|_| MADE.to_owned());
@@ -244,6 +252,14 @@ pub fn docker_devices() -> Looked<Option<OfDocker>> {
     configured()?.devices().map_err(|why| of_file(&why))
 }
 
+/// As [`docker_devices`], from the text of the file.
+///
+/// # Errors
+/// What is wrong with the text, in words.
+pub fn devices_by(text: &str) -> Result<Option<OfDocker>, String> {
+    daemon_json(text)?.devices()
+}
+
 /// The two files that Docker makes its own pool on where it is not configured for anything else.
 ///
 /// # Errors
@@ -278,7 +294,7 @@ pub fn docker_root() -> Looked<String> {
 }
 
 /// The folder that Docker was started with. The older names of the option are still taken.
-fn root_among(words: &[String]) -> Option<String> {
+pub fn root_among(words: &[String]) -> Option<String> {
     let names = ["--data-root", "--graph", "-g"];
     let (at, root) = words.iter().enumerate().find_map(|(at, word)| {
         let rest = names.iter().find_map(|name| word.strip_prefix(name))?;
@@ -347,22 +363,21 @@ mod tests {
     #[test]
     fn pools_of_docker() {
         let text = r#"{"storage-driver": "devicemapper", "storage-opts": ["dm.basesize=20G", "dm.thinpooldev=/dev/mapper/docker-thinpool"]}"#;
-        assert_eq!(docker(text), Ok(Some("/dev/mapper/docker-thinpool".to_owned())));
+        assert_eq!(pool_by(text), Ok(Some("/dev/mapper/docker-thinpool".to_owned())));
         let made = r#"{"storage-opts": ["dm.directlvm_device=/dev/xvdf"]}"#;
-        assert_eq!(docker(made), Ok(Some("docker-thinpool".to_owned())));
-        assert_eq!((docker("{}"), docker("\n")), (Ok(None), Ok(None)));
-        assert!(docker("{").is_err());
+        assert_eq!(pool_by(made), Ok(Some("docker-thinpool".to_owned())));
+        assert_eq!((pool_by("{}"), pool_by("\n")), (Ok(None), Ok(None)));
+        assert!(pool_by("{").is_err());
     }
 
     #[test]
     fn devices_of_docker() {
         let text = r#"{"data-root": "/srv/docker/", "storage-opts": ["dm.datadev=/dev/mapper/vg-data", "dm.metadatadev=/dev/mapper/vg-meta"]}"#;
-        let devices = |text: &str| daemon_json(text).and_then(|daemon| daemon.devices());
-        let found = devices(text).expect("json").expect("both");
+        let found = devices_by(text).expect("json").expect("both");
         assert_eq!((found.data.as_str(), found.root.as_str()), ("/dev/mapper/vg-data", "/srv/docker/devicemapper"));
-        assert_eq!(devices(r#"{"storage-opts": ["dm.datadev=/dev/sdb"]}"#), Ok(None));
-        assert_eq!((devices(" "), devices("{}")), (Ok(None), Ok(None)));
-        assert!(devices("[").is_err());
+        assert_eq!(devices_by(r#"{"storage-opts": ["dm.datadev=/dev/sdb"]}"#), Ok(None));
+        assert_eq!((devices_by(" "), devices_by("{}")), (Ok(None), Ok(None)));
+        assert!(devices_by("[").is_err());
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub fn look(file: &str, root: &str, pool: &str, systemd: bool) -> Containerd {
 }
 
 /// The file that a command line names.
-fn named(words: &[String]) -> Option<&str> {
+pub fn named(words: &[String]) -> Option<&str> {
     let at = words.iter().position(|word| word == "-c" || word == "--config");
     let long = words.iter().find_map(|word| word.strip_prefix("--config=").or_else(|| word.strip_prefix("-c=")));
     at.and_then(|at| words.get(at + 1)).map(String::as_str).or(long)
@@ -73,8 +73,8 @@ fn plugin() -> Looked<Result<(), String>> {
     of_plugin(&ended.said).ok_or_else(|| Unseen("ctr plugins ls does not list the devmapper snapshotter".to_owned()))
 }
 
-/// The block of the snapshotter: "Type:", "ID:", and where it does not run "Error:" with a "Message:".
-fn of_plugin(said: &str) -> Option<Result<(), String>> {
+/// What `ctr plugins ls --detailed` says of the snapshotter, in its block: "Type:", "ID:", and where it does not run "Error:" with a "Message:".
+pub fn of_plugin(said: &str) -> Option<Result<(), String>> {
     let mut lines = said.lines().map(str::trim);
     let value = |line: &str, key: &str| line.strip_prefix(key).map(|value| value.trim().to_owned());
     lines.find(|line| value(line, "ID:").as_deref() == Some("devmapper"))?;

@@ -322,7 +322,7 @@ pub fn source_of(major: u32, minor: u32) -> Option<String> {
 }
 
 /// The paths of /proc/swaps.
-fn parse_swaps(text: &str) -> Vec<String> {
+pub fn parse_swaps(text: &str) -> Vec<String> {
     text.lines().skip(1).filter_map(|line| line.split_whitespace().next()).map(unescape).collect()
 }
 

@@ -103,16 +103,53 @@ fn version() -> Looked<Option<u32>> {
     let Some(path) = consumers::DAEMONS.iter().find_map(|name| exec::find(name)) else { return Ok(None) };
     let ended = looked(exec::run_within(&path, &["--version"], ANSWERS_WITHIN))?;
     let said = ended.map(|ended| ended.said).unwrap_or_default();
-    // "Docker version 20.10.24+dfsg1, build 5d6db84"
-    let number = said.split_whitespace().nth(2).and_then(|word| word.split('.').next()?.parse().ok());
+    let number = version_of(&said);
     number.map(Some).ok_or_else(|| Unseen(format!("{} does not say its version: {said}", path.display())))
 }
 
+/// "Docker version 20.10.24+dfsg1, build 5d6db84"
+pub fn version_of(said: &str) -> Option<u32> {
+    said.split_whitespace().nth(2).and_then(|word| word.split('.').next()?.parse().ok())
+}
+
 /// What systemd starts Docker with.
-struct Unit {
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Unit {
     words: String,
     files: Vec<String>,
     is_stale: bool,
+}
+
+impl Unit {
+    /// From what `systemctl show` says of it.
+    pub fn parse(said: &str) -> Unit {
+        let mut unit = Unit::default();
+        for line in said.lines() {
+            match line.split_once('=') {
+                // "{ path=/usr/sbin/dockerd ; argv[]=/usr/sbin/dockerd -H fd:// ; ignore_errors=no ; … }"
+                Some(("ExecStart", start)) => {
+                    let words = start.split_once("argv[]=").map_or("", |(_, words)| words);
+                    unit.words.push_str(words.split(" ; ").next().unwrap_or_default());
+                }
+                Some(("Environment", words)) => {
+                    unit.words.push(' ');
+                    unit.words.push_str(words);
+                }
+                // "/etc/default/docker (ignore_errors=yes)"
+                Some(("EnvironmentFiles", file)) => {
+                    unit.files.push(file.split(" (").next().unwrap_or_default().to_owned());
+                }
+                Some(("NeedDaemonReload", said)) => unit.is_stale = said == "yes",
+                _ => {}
+            }
+        }
+        unit
+    }
+
+    /// The options of the storage among its words.
+    pub fn told(&self) -> impl Iterator<Item = &str> {
+        of_storage(&self.words)
+    }
 }
 
 fn unit() -> Looked<Unit> {
@@ -123,56 +160,38 @@ fn unit() -> Looked<Unit> {
     let ended = looked(exec::run_within(&path, &words, ANSWERS_WITHIN))?
         .filter(|ended| ended.status == Some(0))
         .ok_or_else(|| Unseen("systemctl show docker.service did not answer".to_owned()))?;
-    let mut unit = Unit { words: String::new(), files: Vec::new(), is_stale: false };
-    for line in ended.said.lines() {
-        match line.split_once('=') {
-            // "{ path=/usr/sbin/dockerd ; argv[]=/usr/sbin/dockerd -H fd:// ; ignore_errors=no ; … }"
-            Some(("ExecStart", start)) => {
-                let words = start.split_once("argv[]=").map_or("", |(_, words)| words);
-                unit.words.push_str(words.split(" ; ").next().unwrap_or_default());
-            }
-            Some(("Environment", words)) => {
-                unit.words.push(' ');
-                unit.words.push_str(words);
-            }
-            // "/etc/default/docker (ignore_errors=yes)"
-            Some(("EnvironmentFiles", file)) => unit.files.push(file.split(" (").next().unwrap_or_default().to_owned()),
-            Some(("NeedDaemonReload", said)) => unit.is_stale = said == "yes",
-            _ => {}
-        }
-    }
-    Ok(unit)
+    Ok(Unit::parse(&ended.said))
 }
 
 fn told(unit: Option<&Looked<Unit>>) -> Looked<Vec<Told>> {
     let mut found = Vec::new();
     let mut add = |words: &mut dyn Iterator<Item = &str>, place: &str| {
-        let options = words.filter(|word| is_of_storage(word)).map(str::to_owned);
-        found.extend(options.map(|option| Told { option, place: place.to_owned() }));
+        found.extend(words.map(|option| Told { option: option.to_owned(), place: place.to_owned() }));
     };
     let files = match unit {
         Some(unit) => {
             let unit = unit.as_ref().map_err(Clone::clone)?;
-            add(&mut split(&unit.words), "docker.service (systemctl cat docker)");
+            add(&mut unit.told(), "docker.service (systemctl cat docker)");
             unit.files.clone()
         }
         // What else starts it takes its words from there, as Debian's script does.
         None => {
             let words = consumers::words();
-            add(&mut words.iter().map(String::as_str), "the command line of the dockerd that runs");
+            let mut words = words.iter().map(String::as_str).filter(|word| is_of_storage(word));
+            add(&mut words, "the command line of the dockerd that runs");
             vec![OPTIONS_FILE.to_owned()]
         }
     };
     for path in files {
         let text = looked(file::read(Path::new(&path)))?.unwrap_or_default();
         let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
-        add(&mut lines.flat_map(split), &path);
+        add(&mut lines.flat_map(of_storage), &path);
     }
     Ok(found)
 }
 
-fn split(text: &str) -> impl Iterator<Item = &str> {
-    text.split([' ', '\t', '"', '\''])
+fn of_storage(text: &str) -> impl Iterator<Item = &str> {
+    text.split([' ', '\t', '"', '\'']).filter(|word| is_of_storage(word))
 }
 
 fn is_of_storage(word: &str) -> bool {
@@ -217,12 +236,20 @@ fn info() -> Looked<Info> {
     let ended = looked(exec::run_within(&path, &["info", "--format", "{{json .}}"], ANSWERS_WITHIN))?;
     let ended =
         ended.ok_or_else(|| Unseen(format!("docker info did not answer within {} s", ANSWERS_WITHIN.as_secs())))?;
+    info_of(&ended.said)
+}
+
+/// What `docker info` says, in JSON.
+///
+/// # Errors
+/// It says something else.
+pub fn info_of(said: &str) -> Looked<Info> {
     // Warnings stand around it.
-    let object = ended.said.lines().find_map(|line| serde_json::from_str::<Value>(line).ok().filter(Value::is_object));
-    let object = object.ok_or_else(|| Unseen(format!("docker info says: {}", ended.said)))?;
+    let object = said.lines().find_map(|line| serde_json::from_str::<Value>(line).ok().filter(Value::is_object));
+    let object = object.ok_or_else(|| Unseen(format!("docker info says: {said}")))?;
     let text = |key: &str| object.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
     // A daemon that does not answer leaves all of it empty.
-    let driver = text("Driver").ok_or_else(|| Unseen(format!("docker info says: {}", ended.said)))?;
+    let driver = text("Driver").ok_or_else(|| Unseen(format!("docker info says: {said}")))?;
     let status = |key: &str| {
         let rows = object.get("DriverStatus")?.as_array()?;
         let row = rows.iter().find(|row| row.get(0).and_then(Value::as_str) == Some(key))?;

@@ -53,7 +53,11 @@ fn has_target(control: &Control) -> bool {
 
 /// ID and ID_LIKE of /etc/os-release: what kind of system this is.
 pub fn systems() -> Vec<String> {
-    let text = file::read(Path::new("/etc/os-release")).ok().flatten().unwrap_or_default();
+    systems_of(&file::read(Path::new("/etc/os-release")).ok().flatten().unwrap_or_default())
+}
+
+/// As [`systems`], from the text of the file.
+pub fn systems_of(text: &str) -> Vec<String> {
     text.lines()
         .filter_map(|line| line.strip_prefix("ID=").or(line.strip_prefix("ID_LIKE=")))
         .flat_map(|value| value.trim_matches('"').split_whitespace())

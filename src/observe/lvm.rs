@@ -224,9 +224,7 @@ pub fn look(host: &mut Host) -> Looked<Lvm> {
             answer => break answer.map_err(|why| unseen(&why))?,
         }
     };
-    // Some of what LVM has to say comes between the lines of the report (seen: "See vgck --updatemetadata …").
-    let of_report = |line: &String| line.trim_start().starts_with(['{', '}', '[', ']', '"', ',']);
-    let (report, said): (Vec<String>, Vec<String>) = reply.printed.into_iter().partition(of_report);
+    let (report, said): (Vec<String>, Vec<String>) = reply.printed.into_iter().partition(|line| is_of_report(line));
     let mut lvm = parse_full_report(&report.join("\n"))?;
     if matches!(host.dmeventd, Ok(Dmeventd::NotRunning | Dmeventd::NotInstalled)) {
         for row in lvm.lvs.iter_mut().filter(|row| row.segtype == "thin-pool") {
@@ -236,6 +234,11 @@ pub fn look(host: &mut Host) -> Looked<Lvm> {
     lvm.warnings = reply.warnings;
     lvm.warnings.extend(said.into_iter().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()));
     Ok(lvm)
+}
+
+/// Some of what LVM has to say comes between the lines of the report (seen: "See vgck --updatemetadata …").
+pub fn is_of_report(line: &str) -> bool {
+    line.trim_start().starts_with(['{', '}', '[', ']', '"', ','])
 }
 
 /// Why LVM gave no report, without the long command that asked for it.
@@ -254,7 +257,10 @@ fn is_locked(why: &anyhow::Error) -> bool {
 }
 
 /// Each entry of the report is one group (or the volumes without one): its own fields go into all of its rows.
-fn parse_full_report(text: &str) -> Looked<Lvm> {
+///
+/// # Errors
+/// It is no report, or a field of it is missing or something else.
+pub fn parse_full_report(text: &str) -> Looked<Lvm> {
     let wrong = |why: String| Unseen(format!("reading LVM's report: {why}"));
     let report: FullReport = serde_json::from_str(text).map_err(|why| wrong(why.to_string()))?;
     let mut lvm = Lvm::default();

@@ -9,7 +9,8 @@ pub mod trees;
 mod verdict;
 pub mod volumes;
 
-pub use open::{Open, of_lvm, of_place};
+pub use node::{BLOCK, Read};
+pub use open::{Open, of_lvm, of_place, stretches};
 pub use verdict::{Patience, Verdict, check};
 
 use super::lvm::Lvm;

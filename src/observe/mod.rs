@@ -71,7 +71,11 @@ fn udev_entry(major: u32, minor: u32) -> Option<String> {
 
 /// The symlinks that udev keeps for a block device, with /dev in front.
 fn udev_links(major: u32, minor: u32) -> Vec<String> {
-    let entry = udev_entry(major, minor).unwrap_or_default();
+    links_of(&udev_entry(major, minor).unwrap_or_default())
+}
+
+/// The symlinks of an entry of udev's database.
+pub fn links_of(entry: &str) -> Vec<String> {
     entry.lines().filter_map(|line| line.strip_prefix("S:")).map(|link| format!("/dev/{link}")).collect()
 }
 

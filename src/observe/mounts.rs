@@ -55,7 +55,8 @@ pub fn within(folder: &Path) -> Looked<Vec<String>> {
     Ok(places(read()?, folder))
 }
 
-fn places(mounts: Vec<Mount>, folder: &Path) -> Vec<String> {
+/// As [`within`], of these mounts.
+pub fn places(mounts: Vec<Mount>, folder: &Path) -> Vec<String> {
     mounts.into_iter().map(|mount| mount.place).filter(|place| Path::new(place).starts_with(folder)).collect()
 }
 
@@ -67,7 +68,7 @@ pub fn of_path<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
 }
 
 /// proc_pid_mountinfo(5): `ID PARENT MAJ:MIN ROOT PLACE OPTIONS [TAG…] - TYPE SOURCE OPTIONS`.
-fn parse(text: &str) -> Vec<Mount> {
+pub fn parse(text: &str) -> Vec<Mount> {
     text.lines()
         .filter_map(|line| {
             let words: Vec<&str> = line.split(' ').collect();
@@ -88,7 +89,7 @@ fn parse(text: &str) -> Vec<Mount> {
 }
 
 /// Undoes the octal escapes of procfs (`\040` for a blank).
-pub(super) fn unescape(text: &str) -> String {
+pub fn unescape(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {

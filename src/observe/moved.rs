@@ -41,10 +41,17 @@ impl Moved {
 /// What is written of it cannot be read.
 pub fn read() -> Looked<Option<Moved>> {
     let Some(text) = looked(file::read(Path::new(PATH)))? else { return Ok(None) };
-    let wrong = |why: String| Unseen(format!("{PATH} tells of no move: {why}"));
-    let moved: Moved = serde_json::from_str(&text).map_err(|why| wrong(why.to_string()))?;
+    parse(&text).map(Some).map_err(|why| Unseen(format!("{PATH} tells of no move: {why}")))
+}
+
+/// A move from the text of its file.
+///
+/// # Errors
+/// It is no such text.
+pub fn parse(text: &str) -> Result<Moved, String> {
+    let moved: Moved = serde_json::from_str(text).map_err(|why| why.to_string())?;
     if moved.dmtool != FORMAT {
-        return Err(wrong(format!("its format is {}", moved.dmtool)));
+        return Err(format!("its format is {}", moved.dmtool));
     }
-    Ok(Some(moved))
+    Ok(moved)
 }

@@ -64,7 +64,11 @@ pub fn read(name: &str) -> Looked<Option<Profile>> {
     parse(text).map(Some).map_err(|why| Unseen(format!("reading {}: {why}", path.display())))
 }
 
-fn parse(text: String) -> Result<Profile, String> {
+/// A profile from the text of its file.
+///
+/// # Errors
+/// A sentence with the line where it stops being one.
+pub fn parse(text: String) -> Result<Profile, String> {
     let settings = lvmconf::parse(&text)?;
     Ok(Profile {
         threshold: number(&settings, THRESHOLD),

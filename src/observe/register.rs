@@ -240,8 +240,16 @@ fn read_one(path: &Path, name: &str) -> Looked<Record> {
     let wrong = |why: String| Unseen(format!("{} is no record of a pool: {why}", path.display()));
     // It decides what is attached, and where file systems are made.
     let text = looked(file::read_roots(path))?.ok_or_else(|| wrong("there is none".to_owned()))?;
-    let record: Record = serde_json::from_str(&text).map_err(|why| wrong(why.to_string()))?;
-    check(&record, name).map_err(wrong)?;
+    parse(&text, name).map_err(wrong)
+}
+
+/// The record of the pool of this name, from the text of its file.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse(text: &str, name: &str) -> Result<Record, String> {
+    let record: Record = serde_json::from_str(text).map_err(|why| why.to_string())?;
+    check(&record, name)?;
     Ok(record)
 }
 

@@ -128,9 +128,17 @@ pub fn read(pool: &str) -> Looked<Option<Repair>> {
     let path = path_of(pool);
     let Some(text) = looked(file::read(&path))? else { return Ok(None) };
     let wrong = |why: String| Unseen(format!("{} tells of no repair: {why}", path.display()));
-    let repair: Repair = serde_json::from_str(&text).map_err(|why| wrong(why.to_string()))?;
+    parse(&text, pool).map(Some).map_err(wrong)
+}
+
+/// The repair of a pool from the text of its file.
+///
+/// # Errors
+/// It is no such text.
+pub fn parse(text: &str, pool: &str) -> Result<Repair, String> {
+    let repair: Repair = serde_json::from_str(text).map_err(|why| why.to_string())?;
     if repair.dmtool != FORMAT || repair.pool != pool {
-        return Err(wrong(format!("it is of {} in the format {}", repair.pool, repair.dmtool)));
+        return Err(format!("it is of {} in the format {}", repair.pool, repair.dmtool));
     }
-    Ok(Some(repair))
+    Ok(repair)
 }

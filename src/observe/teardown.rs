@@ -73,13 +73,21 @@ pub fn read_named(given: &str) -> Looked<Option<Journal>> {
         }
         let Some(text) = looked(file::read(&path))? else { continue };
         let wrong = |why: String| Unseen(format!("{} tells of no teardown: {why}", path.display()));
-        let journal: Journal = serde_json::from_str(&text).map_err(|why| wrong(why.to_string()))?;
-        if journal.dmtool != FORMAT || journal.pool.dm_name() != stem {
-            return Err(wrong(format!("it is of {} in the format {}", journal.pool, journal.dmtool)));
-        }
-        return Ok(Some(journal));
+        return parse(&text, stem).map(Some).map_err(wrong);
     }
     Ok(None)
+}
+
+/// The teardown of the pool with this device name, from the text of its file.
+///
+/// # Errors
+/// It is no such text.
+pub fn parse(text: &str, dm_name: &str) -> Result<Journal, String> {
+    let journal: Journal = serde_json::from_str(text).map_err(|why| why.to_string())?;
+    if journal.dmtool != FORMAT || journal.pool.dm_name() != dm_name {
+        return Err(format!("it is of {} in the format {}", journal.pool, journal.dmtool));
+    }
+    Ok(journal)
 }
 
 /// Looks at a disk that was a physical volume with that uuid.

@@ -2,7 +2,7 @@
 
 mod active;
 
-pub use active::{Active, active_on, thin_id};
+pub use active::{Active, active_on, parse_volume, thin_id};
 
 use super::lvm::{LvRow, Lvm};
 use super::metadata::details::{Detail, Details};

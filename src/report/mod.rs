@@ -60,7 +60,7 @@ pub fn clean_line(text: &str) -> String {
 }
 
 /// JSON escapes the first 32 characters of itself; the others that command a terminal stand in it only within strings.
-fn escaped(json: &str) -> String {
+pub fn escaped(json: &str) -> String {
     let raw = |c: char| commands(c) && c != '\n';
     if !json.contains(raw) {
         return json.to_owned();

@@ -98,17 +98,22 @@ fn words(process: &Path) -> Vec<String> {
 /// have some, too.
 pub fn oldest(names: &[&str], is_it: impl Fn(&[String]) -> bool) -> Option<(u32, Duration)> {
     let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
-    let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
     let ticks = rustix::param::clock_ticks_per_second();
-    let age = |entry: PathBuf| {
+    let with_age = |entry: PathBuf| {
         let id: u32 = entry.file_name()?.to_string_lossy().parse().ok()?;
         let stat = std::fs::read_to_string(entry.join("stat")).ok()?;
-        // proc_pid_stat(5): the name in brackets may hold anything; the start is the 20th field behind it, in ticks.
-        let start: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
-        let started = Duration::from_millis(start.saturating_mul(1000) / ticks.max(1));
-        Some((id, Duration::try_from_secs_f64(uptime).ok()?.saturating_sub(started)))
+        Some((id, age(&uptime, &stat, ticks)?))
     };
-    processes(names).filter(|entry| is_it(&words(entry))).filter_map(age).max_by_key(|(_, runs)| *runs)
+    processes(names).filter(|entry| is_it(&words(entry))).filter_map(with_age).max_by_key(|(_, runs)| *runs)
+}
+
+/// For how long a process runs by now, by /proc/uptime, its stat (proc_pid_stat(5)) and the ticks of a second.
+pub fn age(uptime: &str, stat: &str, ticks: u64) -> Option<Duration> {
+    let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
+    // The name in brackets may hold anything; the start is the 20th field behind it, in ticks.
+    let start: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+    let started = Duration::from_millis(start.saturating_mul(1000) / ticks.max(1));
+    Some(Duration::try_from_secs_f64(uptime).ok()?.saturating_sub(started))
 }
 
 /// How a tool ended, and what it said on both its streams.

@@ -79,7 +79,7 @@ pub fn holder_of(path: &str) -> Option<String> {
 }
 
 /// The process that holds a flock on the inode; lines of waiters begin with an arrow.
-fn parse_locks(text: &str, inode: u64) -> Option<u32> {
+pub fn parse_locks(text: &str, inode: u64) -> Option<u32> {
     text.lines().find_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let [_, "FLOCK", _, _, pid, file, ..] = words.as_slice() else { return None };

@@ -323,7 +323,10 @@ fn shown(words: &[String]) -> String {
 }
 
 /// One string for `lvm2_run`, which splits it at blanks and knows quotes: each word is checked and quoted.
-fn command_line(words: &[String]) -> Result<CString> {
+///
+/// # Errors
+/// A word has a character that cannot be quoted.
+pub fn command_line(words: &[String]) -> Result<CString> {
     let mut line = String::new();
     for word in words {
         if let Some(bad) = word.chars().find(|c| c.is_control() || matches!(c, '\'' | '\\')) {

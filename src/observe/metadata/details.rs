@@ -3,7 +3,7 @@
 //!
 //! thin_dump would say the same for the price of a process and of a text to take apart.
 
-use super::node::{BLOCK, Node, long};
+use super::node::{Node, Read, long};
 use super::trees::{DEEPEST, DETAILS, MAPS_AT, VOLUMES_AT, is_whole};
 use crate::observe::{Looked, Unseen, looked};
 use crate::sys::blocks::Blocks;
@@ -26,17 +26,6 @@ pub struct Details {
     volumes: u64,
 }
 
-/// Where blocks come from.
-trait Read {
-    fn read(&self, number: u64) -> Looked<[u8; BLOCK]>;
-}
-
-impl Read for Blocks {
-    fn read(&self, number: u64) -> Looked<[u8; BLOCK]> {
-        looked(Blocks::read(self, number))
-    }
-}
-
 impl Details {
     /// Opens metadata with this block for its superblock: 0, or a snapshot's.
     ///
@@ -47,7 +36,11 @@ impl Details {
         Details::of(Box::new(looked(Blocks::open_direct(metadata))?), superblock)
     }
 
-    fn of(blocks: Box<dyn Read>, superblock: u64) -> Looked<Details> {
+    /// As [`Details::open`], from these blocks.
+    ///
+    /// # Errors
+    /// As [`Details::open`]'s.
+    pub fn of(blocks: Box<dyn Read>, superblock: u64) -> Looked<Details> {
         let block = blocks.read(superblock)?;
         let roots = long(&block, MAPS_AT).zip(long(&block, VOLUMES_AT));
         let (maps, volumes) = roots
@@ -133,11 +126,15 @@ fn no_node(number: u64) -> Unseen {
 
 #[cfg(test)]
 mod tests {
-    use super::super::node::tests::made;
+    use super::super::node::{BLOCK, tests::made};
     use super::super::trees::{Figures, Roots, superblock_for};
     use super::*;
 
     impl Read for Vec<[u8; BLOCK]> {
+        fn count(&self) -> u64 {
+            self.len() as u64
+        }
+
         fn read(&self, number: u64) -> Looked<[u8; BLOCK]> {
             let block = usize::try_from(number).ok().and_then(|at| self.get(at));
             block.copied().ok_or_else(|| Unseen(format!("reading block {number}")))

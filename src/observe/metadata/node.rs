@@ -1,10 +1,33 @@
 //! A node of one of metadata's trees: struct node_header of the kernel's persistent-data/dm-btree-internal.h, with its sum.
 
+use crate::observe::{Looked, looked};
+use crate::sys::blocks::Blocks;
+
 /// `THIN_METADATA_BLOCK_SIZE`, in bytes.
 pub const BLOCK: usize = 4096;
 /// `BTREE_CSUM_XOR`.
 const NODE_XOR: u32 = 121_107;
 const INTERNAL: u32 = 1;
+
+/// Where blocks come from: a device, a file, or memory.
+pub trait Read {
+    /// How many there are.
+    fn count(&self) -> u64;
+
+    /// # Errors
+    /// It cannot be read.
+    fn read(&self, number: u64) -> Looked<[u8; BLOCK]>;
+}
+
+impl Read for Blocks {
+    fn count(&self) -> u64 {
+        Blocks::count(self)
+    }
+
+    fn read(&self, number: u64) -> Looked<[u8; BLOCK]> {
+        looked(Blocks::read(self, number))
+    }
+}
 
 /// A node as it lies there.
 pub struct Node {

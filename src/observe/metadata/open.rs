@@ -64,7 +64,10 @@ pub fn of_place(place: &Place) -> Looked<Open> {
 }
 
 /// Where a volume lies, from LVM's rows.
-fn stretches(lvm: &Lvm, vg: &str, lv: &str) -> Looked<Vec<Stretch>> {
+///
+/// # Errors
+/// Not all of it is there, or it lies otherwise than in plain stretches of extents.
+pub fn stretches(lvm: &Lvm, vg: &str, lv: &str) -> Looked<Vec<Stretch>> {
     let wrong = || Unseen(format!("{vg}/{lv} does not lie in plain stretches of extents"));
     let row = lvm.lv(vg, lv).ok_or_else(wrong)?;
     if row.segtype != "linear" {

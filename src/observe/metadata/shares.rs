@@ -34,7 +34,10 @@ pub fn count(metadata: &Path, snapshot: bool, stop: &Stop) -> Looked<Option<BTre
 }
 
 /// A volume a line: its thin id and the two figures, the unit behind them where the version writes one.
-fn parse(said: &str) -> Looked<BTreeMap<u64, Shares>> {
+///
+/// # Errors
+/// A line is something else.
+pub fn parse(said: &str) -> Looked<BTreeMap<u64, Shares>> {
     let wrong = |line: &str| Unseen(format!("thin_ls says: {}", line.escape_debug()));
     let mut found = BTreeMap::new();
     for line in said.lines() {

@@ -5,7 +5,7 @@
 //! persistent-data/dm-btree-internal.h. A changed block is written anew elsewhere, so that older trees lie about, and the
 //! newest pair of trees that fit each other is what the pool was.
 
-use super::node::{BLOCK, Node, crc32c, int, long};
+use super::node::{BLOCK, Node, Read, crc32c, int, long};
 use super::superblock;
 use crate::observe::{Looked, Unseen, looked};
 use crate::sys::blocks::Blocks;
@@ -69,8 +69,8 @@ struct Summary {
     latest: u64,
 }
 
-struct Search {
-    blocks: Blocks,
+struct Search<'a> {
+    blocks: &'a dyn Read,
     count: u64,
     known: HashMap<u64, Option<Summary>>,
     referenced: HashSet<u64>,
@@ -81,11 +81,18 @@ struct Search {
 /// # Errors
 /// The metadata cannot be read, or no two trees in it fit each other.
 pub fn find(metadata: &Path) -> Looked<Roots> {
-    let blocks = looked(Blocks::open(metadata))?;
+    find_in(&looked(Blocks::open(metadata))?)
+}
+
+/// As [`find`], in these blocks.
+///
+/// # Errors
+/// As [`find`]'s.
+pub fn find_in(blocks: &dyn Read) -> Looked<Roots> {
     let count = blocks.count();
     let mut search = Search { blocks, count, known: HashMap::new(), referenced: HashSet::new() };
     // A superblock that is damaged elsewhere leads to them.
-    let first = looked(search.blocks.read(0))?;
+    let first = blocks.read(0)?;
     let named = (long(&first, MAPS_AT).unwrap_or(0), long(&first, VOLUMES_AT).unwrap_or(0));
     if let Some((roots, _)) = search.pair(named.0, named.1) {
         return Ok(roots);
@@ -93,7 +100,7 @@ pub fn find(metadata: &Path) -> Looked<Roots> {
     search.best().ok_or_else(|| Unseen("no two trees in the metadata fit each other".to_owned()))
 }
 
-impl Search {
+impl Search<'_> {
     /// The newest of all pairs.
     fn best(&mut self) -> Option<Roots> {
         let mut of_kind: BTreeMap<u64, Kind> = BTreeMap::new();
@@ -291,16 +298,11 @@ mod tests {
         let (one, other) = ([(1, line.clone()), (2, line.clone())], [(3, line)]);
         let root = [(1, 2_u64.to_le_bytes().to_vec()), (3, 3_u64.to_le_bytes().to_vec())];
         let blocks =
-            [[0; BLOCK], made(1, true, 8, &root), made(2, false, 24, &one), made(3, false, 24, &other)].concat();
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("metadata");
-        crate::sys::copy::into_new(&path, |mut file| Ok(std::io::Write::write_all(&mut file, &blocks).map(|()| true)?))
-            .expect("metadata");
-        let blocks = Blocks::open(&path).expect("metadata");
-        let mut search = Search { blocks, count: 4, known: HashMap::new(), referenced: HashSet::new() };
+            [[0; BLOCK], made(1, true, 8, &root), made(2, false, 24, &one), made(3, false, 24, &other)].to_vec();
+        let mut search = Search { blocks: &blocks, count: 4, known: HashMap::new(), referenced: HashSet::new() };
         let root = search.summary(1, 0).expect("a tree");
         assert_eq!((root.kind, root.entries, root.mappings, root.time), (Kind::Volumes, 3, u64::MAX, u32::MAX));
-        assert!(find(&path).is_err(), "no map goes with it");
+        assert!(find_in(&blocks).is_err(), "no map goes with it");
     }
 
     #[test]

@@ -46,7 +46,11 @@ pub fn of_dump(path: &Path) -> Looked<Contents> {
     read(file).map_err(|why| Unseen(format!("{} is no dump of a thin pool's metadata: {why}", path.display())))
 }
 
-fn read(text: impl BufRead) -> Result<Contents, String> {
+/// What a dump tells.
+///
+/// # Errors
+/// It is no dump of a thin pool from its beginning to its end.
+pub fn read(text: impl BufRead) -> Result<Contents, String> {
     let mut reader = Reader::from_reader(text);
     let mut buffer = Vec::new();
     let mut contents: Option<Contents> = None;

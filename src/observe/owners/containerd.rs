@@ -18,27 +18,53 @@ use std::path::Path;
 /// Its list of devices is there and cannot be read.
 pub fn containerd(root_path: &str, pool: &str) -> Looked<Claims> {
     let path = Path::new(root_path).join(format!("{pool}.db"));
-    let place = path.display().to_string();
-    let mut found =
-        Claims { who: "containerd", place, recorded: false, claims: Vec::new(), open: Vec::new(), damaged: Vec::new() };
-    let Some(bytes) = bolt::read(&path)? else { return Ok(found) };
-    found.recorded = true;
+    let Some(devices) = bolt::read(&path)? else {
+        let place = path.display().to_string();
+        return Ok(Claims { place, recorded: false, ..NOTHING });
+    };
+    let snapshots = Path::new(root_path).join("metadata.db");
+    let snapshots = (&*snapshots, bolt::read(&snapshots));
+    // containerd's own database, where the snapshotter's folder is in containerd's.
+    let images = Path::new(root_path).with_file_name("io.containerd.metadata.v1.bolt/meta.db");
+    of(pool, (&path, &devices), snapshots, (&images, bolt::read(&images)))
+}
+
+const NOTHING: Claims = Claims {
+    who: "containerd",
+    place: String::new(),
+    recorded: true,
+    claims: Vec::new(),
+    open: Vec::new(),
+    damaged: Vec::new(),
+};
+
+/// A database with its path, where there is one, or why it cannot be read.
+type Database<'a> = (&'a Path, Looked<Option<Vec<u8>>>);
+
+/// As [`containerd`], from the bytes of its list of devices, of that of its snapshots, and of containerd's own database.
+///
+/// # Errors
+/// The list of devices cannot be read.
+pub fn of(pool: &str, devices: (&Path, &[u8]), snapshots: Database<'_>, images: Database<'_>) -> Looked<Claims> {
+    let mut found = Claims { place: devices.0.display().to_string(), ..NOTHING };
     let of_file = |path: &Path| {
         let path = path.display().to_string();
         move |why: String| Unseen(format!("reading {path}: {why}"))
     };
-    let (devices, wrong) = devices(&bytes).map_err(of_file(&path))?;
-    found.damaged.extend(wrong.into_iter().map(of_file(&path)));
-    let mut read = |path: &Path| bolt::read(path).map_err(|why| found.damaged.push(why)).ok().flatten();
-    let path = Path::new(root_path).join("metadata.db");
-    let snapshots = read(&path).map_or_else(|| Ok(BTreeMap::new()), |bytes| snapshots(&bytes)).map_err(of_file(&path));
-    // containerd's own database, where the snapshotter's folder is in containerd's.
-    let path = Path::new(root_path).with_file_name("io.containerd.metadata.v1.bolt/meta.db");
-    let images = read(&path).map_or_else(|| Ok(Images::new()), |bytes| images::images(&bytes));
-    let images = images.map_err(|why| of_file(&path)(why.to_owned()));
+    let (named, wrong) = self::devices(devices.1).map_err(of_file(devices.0))?;
+    found.damaged.extend(wrong.into_iter().map(of_file(devices.0)));
+    let (path, bytes) = snapshots;
+    let snapshots = bytes.and_then(|bytes| {
+        bytes.map_or_else(|| Ok(BTreeMap::new()), |bytes| self::snapshots(&bytes)).map_err(of_file(path))
+    });
+    let (path, bytes) = images;
+    let images = bytes.and_then(|bytes| {
+        let images = bytes.map_or_else(|| Ok(Images::new()), |bytes| images::images(&bytes));
+        images.map_err(|why| of_file(path)(why.to_owned()))
+    });
     let mut snapshots = snapshots.map_err(|why| found.damaged.push(why)).unwrap_or_default();
     name(&mut snapshots, &images.map_err(|why| found.damaged.push(why)).unwrap_or_default());
-    found.claims = claims(pool, &devices, &snapshots);
+    found.claims = claims(pool, &named, &snapshots);
     found.damaged.extend(claimed_twice(&found.claims));
     Ok(found)
 }

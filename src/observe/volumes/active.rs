@@ -40,7 +40,9 @@ pub fn active_on(live: &Live) -> Looked<Vec<Active>> {
             Ok((table, status))
         });
         match lines {
-            Ok((table, status)) => found.push(Active { of_lvm: *of_lvm, ..parse(dm_name, *length, &table, &status)? }),
+            Ok((table, status)) => {
+                found.push(Active { of_lvm: *of_lvm, ..parse_volume(dm_name, *length, &table, &status)? });
+            }
             // One that went since the pool was looked at.
             Err(_) if looked(control.list())?.iter().all(|entry| entry.name != *dm_name) => {}
             Err(why) => return Err(why),
@@ -59,7 +61,10 @@ pub fn thin_id(dm_name: &str) -> Option<u64> {
 
 /// `<pool dev> <dev id> [<external origin dev>]`, and `<nr mapped sectors> <highest mapped sector>` (a hyphen where
 /// nothing is mapped) or `Fail` (thin-provisioning.rst).
-fn parse(dm_name: &str, length: Sectors, table: &str, status: &str) -> Looked<Active> {
+///
+/// # Errors
+/// The table has no thin id.
+pub fn parse_volume(dm_name: &str, length: Sectors, table: &str, status: &str) -> Looked<Active> {
     let id = table.split_whitespace().nth(1).and_then(|word| word.parse().ok());
     let mut words = status.split_whitespace().map(|word| word.parse::<u64>().ok());
     Ok(Active {
@@ -78,12 +83,12 @@ mod tests {
 
     #[test]
     fn what_the_kernel_says_of_a_volume() {
-        let volume = parse("loop-web", Sectors(2048), "254:0 7", "128 255").expect("a volume");
+        let volume = parse_volume("loop-web", Sectors(2048), "254:0 7", "128 255").expect("a volume");
         assert_eq!((volume.thin_id, volume.size), (7, Bytes(1 << 20)));
         assert_eq!((volume.mapped, volume.highest), (Some(Bytes(65536)), Some(Bytes(131_072))));
-        let blank = parse("v", Sectors(8), "254:0 0 254:9", "0 -").expect("a volume");
+        let blank = parse_volume("v", Sectors(8), "254:0 0 254:9", "0 -").expect("a volume");
         assert_eq!((blank.mapped, blank.highest), (Some(Bytes(0)), None));
-        assert_eq!(parse("v", Sectors(8), "254:0 0", "Fail").map(|volume| volume.mapped), Ok(None));
-        assert!(parse("v", Sectors(8), "254:0", "0 -").is_err());
+        assert_eq!(parse_volume("v", Sectors(8), "254:0 0", "Fail").map(|volume| volume.mapped), Ok(None));
+        assert!(parse_volume("v", Sectors(8), "254:0", "0 -").is_err());
     }
 }
