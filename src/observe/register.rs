@@ -213,6 +213,12 @@ pub struct Entry {
     pub record: Looked<Record>,
 }
 
+/// The pool whose record a file of this name is; none where it is another file.
+pub fn name_of(file: &str) -> Option<&str> {
+    // One that a killed run left half-written ends with the number of that run.
+    file.strip_suffix(".json")
+}
+
 /// Every pool in the register. One whose record cannot be read is among them.
 ///
 /// # Errors
@@ -220,8 +226,7 @@ pub struct Entry {
 pub fn read() -> Looked<Vec<Entry>> {
     let mut found = Vec::new();
     for file in looked(block::entries(Path::new(FOLDER)))? {
-        // A temporary file of a run that was killed begins with a dot.
-        let Some(name) = file.strip_suffix(".json").filter(|name| !name.starts_with('.')) else { continue };
+        let Some(name) = name_of(&file) else { continue };
         let record = read_one(&Path::new(FOLDER).join(&file), name);
         found.push(Entry { name: name.to_owned(), record });
     }
@@ -336,6 +341,14 @@ mod tests {
         }
         assert!(check(&Record { kind: Kind::Lvm, ..record.clone() }, "loop").is_err());
         assert!(check(&Record { data: record.metadata.clone(), ..record }, "loop").is_err());
+    }
+
+    #[test]
+    fn a_pool_whose_name_begins_with_a_dot_is_found_again() {
+        let name = DmName::new(".x").expect("a name");
+        let path = path_of(&name);
+        assert_eq!(path.file_name().and_then(|file| name_of(file.to_str()?)), Some(".x"));
+        assert_eq!(name_of(".loop.json.dmtool-123"), None, "half-written");
     }
 
     #[test]

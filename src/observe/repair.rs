@@ -108,14 +108,17 @@ impl Repair {
     }
 }
 
-/// The name of a pool as a file's: the slash of `VG/LV` is none of a file's.
+/// The name of a pool as a file's: the slash of `VG/LV` is none of a file's. As in the name of its device, no two pools have
+/// the same.
 pub fn word_of(pool: &str) -> String {
-    pool.replace('/', "_")
+    let word = pool.split_once('/').map_or_else(|| pool.to_owned(), |(vg, lv)| dm_escape(vg, lv));
+    // LVM has no such names.
+    word.replace('/', "_")
 }
 
 /// Where a repair of this pool stands.
 pub fn path_of(pool: &str) -> PathBuf {
-    // A bare pool may be called vg_pool, which vg/pool would be too.
+    // A bare pool may be called vg-pool, which vg/pool would be too.
     let kind = if pool.contains('/') { "lvm" } else { "bare" };
     Path::new(FOLDER).join(format!("{kind}-{}.json", word_of(pool)))
 }
@@ -141,4 +144,18 @@ pub fn parse(text: &str, pool: &str) -> Result<Repair, String> {
         return Err(format!("it is of {} in the format {}", repair.pool, repair.dmtool));
     }
     Ok(repair)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repair_is_of_one_pool_alone() {
+        let paths = ["a_b/c", "a/b_c", "a-b/c", "a/b-c", "a-b", "a_b"].map(path_of);
+        for (at, path) in paths.iter().enumerate() {
+            assert!(!paths[..at].contains(path), "{}", path.display());
+        }
+        assert_eq!(paths[0], Path::new("/var/lib/dmtool/repair/lvm-a_b-c.json"));
+    }
 }

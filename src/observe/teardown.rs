@@ -55,8 +55,15 @@ impl Journal {
     }
 }
 
-fn path_of(pool: &LvmName) -> PathBuf {
+/// Where a teardown of this pool stands.
+pub fn path_of(pool: &LvmName) -> PathBuf {
     Path::new(FOLDER).join(format!("{}.json", pool.dm_name()))
+}
+
+/// The device name of the pool whose teardown stands in a file of this name; none where it is another's file.
+pub fn name_of(file: &str) -> Option<&str> {
+    // One that a killed run left half-written ends with the number of that run.
+    file.strip_suffix(".json")
 }
 
 /// The teardown of a pool, by one of its names, that was begun and did not come to its end.
@@ -66,7 +73,7 @@ fn path_of(pool: &LvmName) -> PathBuf {
 pub fn read_named(given: &str) -> Looked<Option<Journal>> {
     for name in looked(block::entries(Path::new(FOLDER)))? {
         let path = Path::new(FOLDER).join(&name);
-        let Some(stem) = name.strip_suffix(".json").filter(|stem| !stem.starts_with('.')) else { continue };
+        let Some(stem) = name_of(&name) else { continue };
         let parsed = LvmName::parse(given).map(|name| name.dm_name());
         if given.strip_prefix("/dev/mapper/").unwrap_or(given) != stem && parsed.as_deref() != Ok(stem) {
             continue;
@@ -109,4 +116,16 @@ pub fn edges(disk: &Disk) -> Looked<Edges> {
     } else {
         Edges::Other
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_whose_name_begins_with_a_dot_is_found_again() {
+        let pool = LvmName::parse(".vg/pool").expect("a name");
+        assert_eq!(path_of(&pool).file_name().and_then(|file| name_of(file.to_str()?)), Some(".vg-pool"));
+        assert_eq!(name_of(".vg-pool.json.dmtool-123"), None, "half-written");
+    }
 }

@@ -201,7 +201,7 @@ fn refused_before_the_first_write() {
         sh("lvremove -qq -y vg/full && mount -o remount,size=64M /run/small");
         let (status, value) = repair(kind, "--backup-dir /run/small");
         assert_eq!(status, 0, "{value:#}");
-        assert!(sh("ls /run/small").contains("vg_pool.old"));
+        assert!(sh("ls /run/small").contains("vg-pool.old"));
         kind.up();
         kind.assert_whole("b");
         dmtool("repair vg/pool --accept --yes").assert().success();

@@ -204,7 +204,7 @@ fn what_was_cut_off_long_ago_is_not_put_over_what_was_written_since() {
                 assert_eq!(kind.metadata().sum(), before, "{kind:?} {stage} {value:#}");
                 assert!(!sh("ls /var/lib/dmtool/repair").contains("json"), "{kind:?} {stage}");
                 // For the next one.
-                let name = if kind == Kind::Lvm { "lvm-vg_pool" } else { "bare-loop" };
+                let name = if kind == Kind::Lvm { "lvm-vg-pool" } else { "bare-loop" };
                 sh(&format!("touch /var/lib/dmtool/repair/{name}.json"));
             }
             sh("rm -rf /var/lib/dmtool/repair");

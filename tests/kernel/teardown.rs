@@ -90,7 +90,7 @@ fn what_is_somebody_elses_stays() {
         );
         // A disk that is gone, a repair that is not accepted.
         dmtool("setup /dev/xvdf /dev/xvdg --data 50%VG --yes").assert().success();
-        sh("mkdir -p /var/lib/dmtool/repair && echo x > /var/lib/dmtool/repair/lvm-docker_thinpool.json");
+        sh("mkdir -p /var/lib/dmtool/repair && echo x > /var/lib/dmtool/repair/lvm-docker-thinpool.json");
         dmtool("teardown docker/thinpool --yes").assert().code(3).stderr(contains("tells of no repair"));
         sh("rm -r /var/lib/dmtool/repair");
         // A suspended pool, and one that is only a name.
