@@ -151,7 +151,8 @@ pub fn is_above(used: u64, total: u64, percent: u64) -> bool {
 /// # Errors
 /// A sentence that names the text, where it is no such size or does not fit 64 bits.
 pub fn parse_size(text: &str) -> Result<Bytes, String> {
-    let bad = || format!("'{text}' is not a size: use a number with k, m, g, t or p, such as 512K or 1.5G");
+    let shown = text.escape_debug();
+    let bad = || format!("'{shown}' is not a size: use a number with k, m, g, t or p, such as 512K or 1.5G");
     let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let lower = unit.to_ascii_lowercase();
@@ -170,7 +171,7 @@ pub fn parse_size(text: &str) -> Result<Bytes, String> {
     if whole.is_empty() || fraction.contains('.') || (number.contains('.') && fraction.is_empty()) {
         return Err(bad());
     }
-    let too_large = || format!("'{text}' is larger than any device can be");
+    let too_large = || format!("'{shown}' is larger than any device can be");
     let whole: u128 = whole.parse().map_err(|_| too_large())?;
     // Fifteen digits decide a byte of a petabyte; more would only overflow.
     let digits = fraction.get(..15).unwrap_or(fraction);
@@ -190,6 +191,11 @@ pub enum Amount {
     PercentOfFree(u64),
 }
 
+/// A whole number before a `%`: digits and nothing else, where Rust would take a sign.
+pub fn parse_share(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// Reads `95%VG`, `50%FREE` or a SIZE.
 ///
 /// # Errors
@@ -199,14 +205,14 @@ pub fn parse_amount(text: &str) -> Result<Amount, String> {
         let bytes = parse_size(text)?;
         return if bytes.0 == 0 { Err(format!("'{text}' is no size for a volume")) } else { Ok(Amount::Bytes(bytes)) };
     };
-    let share: u64 = match number.parse() {
-        Ok(share @ 1..=100) => share,
-        _ => return Err(format!("'{text}' is not a share: use a whole number from 1 to 100 before %VG or %FREE")),
+    let shown = text.escape_debug();
+    let Some(share @ 1..=100) = parse_share(number) else {
+        return Err(format!("'{shown}' is not a share: use a whole number from 1 to 100 before %VG or %FREE"));
     };
     match of.to_ascii_uppercase().as_str() {
         "VG" => Ok(Amount::PercentOfGroup(share)),
         "FREE" => Ok(Amount::PercentOfFree(share)),
-        _ => Err(format!("'{text}' does not say of what: use {share}%VG or {share}%FREE")),
+        _ => Err(format!("'{shown}' does not say of what: use {share}%VG or {share}%FREE")),
     }
 }
 
@@ -268,7 +274,7 @@ mod tests {
         assert_eq!(parse_amount("95%VG"), Ok(Amount::PercentOfGroup(95)));
         assert_eq!(parse_amount("100%free"), Ok(Amount::PercentOfFree(100)));
         assert_eq!(parse_amount("1G"), Ok(Amount::Bytes(Bytes(GIB))));
-        for text in ["0%VG", "101%VG", "95%", "%VG", "-1%VG", "9.5%VG", "95%PVS", "0", "0G"] {
+        for text in ["0%VG", "101%VG", "95%", "%VG", "-1%VG", "+5%VG", "9.5%VG", "95%PVS", "0", "0G"] {
             assert!(parse_amount(text).is_err(), "{text}");
         }
     }

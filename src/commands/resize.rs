@@ -11,7 +11,7 @@ use crate::plan::preflight::{self, Needs};
 use crate::plan::refusal::Refusal;
 use crate::plan::resize::{Facts, Growth, Request, Targets, plan};
 use crate::report::json;
-use crate::units::{Bytes, parse_size, percent};
+use crate::units::{Bytes, parse_share, parse_size, percent};
 use serde_json::Value;
 use std::cell::Cell;
 
@@ -53,13 +53,13 @@ pub fn parse_growth(text: &str) -> Result<Growth, String> {
             (size, false) => Ok(Growth::To(size)),
         };
     };
-    let share = number.parse::<u64>().ok().filter(|share| *share > 0);
+    let share = parse_share(number).filter(|share| *share > 0);
     let of = of.to_ascii_uppercase();
     match (share, more, of.as_str()) {
         (Some(share @ 1..=10_000), true, "") => Ok(Growth::ByPercent(share)),
         (Some(share @ 1..=100), false, "VG") => Ok(Growth::PercentOfGroup(share)),
         (Some(share @ 1..=100), true, "FREE") => Ok(Growth::ByPercentOfFree(share)),
-        _ => Err(format!("'{text}' is not a size: use 200G, +10G, +20%, max, 95%VG or +100%FREE")),
+        _ => Err(format!("'{}' is not a size: use 200G, +10G, +20%, max, 95%VG or +100%FREE", text.escape_debug())),
     }
 }
 
@@ -178,7 +178,9 @@ mod tests {
         ] {
             assert_eq!(parse_growth(text), Ok(growth), "{text}");
         }
-        for text in ["", "+", "0", "+0", "-1G", "20%", "+0%", "101%VG", "+101%FREE", "+5%VG", "50%FREE", "1e9", "MAX"] {
+        for text in
+            ["", "+", "0", "+0", "-1G", "20%", "+0%", "++5%", "101%VG", "+101%FREE", "+5%VG", "50%FREE", "1e9", "MAX"]
+        {
             assert!(parse_growth(text).is_err(), "{text}");
         }
         assert!(
