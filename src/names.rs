@@ -84,6 +84,10 @@ impl VgName {
     /// A sentence that says which rule the name breaks.
     pub fn new(name: &str) -> Result<VgName, String> {
         check_characters("volume group", name)?;
+        if name == "mapper" {
+            // Its volumes would be at /dev/mapper/NAME, as every device is; vgcreate fails with it ("already exists").
+            return Err("'mapper' is no name for a volume group: what is in /dev/mapper is no VG/LV".to_owned());
+        }
         Ok(VgName(name.to_owned()))
     }
 
@@ -267,7 +271,7 @@ mod tests {
         for name in ["snapshot1", "pvmove0", "x_tdata", "lvol0_pmspare", "a_rimage_0"] {
             assert!(LvName::new(name).is_err(), "{name}");
         }
-        for name in ["docker", "docker/", "/thinpool", "a/b/c", "../a/b"] {
+        for name in ["docker", "docker/", "/thinpool", "a/b/c", "../a/b", "/dev/mapper/vg-pool", "mapper/pool"] {
             assert!(LvmName::parse(name).is_err(), "{name}");
         }
         let (vg, lv) = ("v".repeat(60), "l".repeat(61));
