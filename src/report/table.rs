@@ -6,10 +6,9 @@ pub struct Column {
     pub right: bool,
 }
 
-/// Heading and rows as lines; no cell holds a blank, so that a row can be taken apart, and none commands a terminal.
+/// Heading and rows as lines; no cell holds a blank, so that a row can be taken apart, nor anything that a terminal obeys.
 pub fn lines(columns: &[Column], rows: &[Vec<String>]) -> String {
-    let cell = |text: &String| super::clean(&text.replace(char::is_whitespace, "_"));
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(cell).collect()).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect()).collect();
     let width = |at: usize| {
         let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count());
         cells.chain(columns.get(at).map(|column| column.heading.len())).max().unwrap_or(0)
@@ -28,9 +27,24 @@ pub fn lines(columns: &[Column], rows: &[Vec<String>]) -> String {
     std::iter::once(&headings).chain(&rows).map(|cells| line(cells)).collect::<Vec<_>>().join("\n")
 }
 
+/// A name of a device may hold anything but a slash.
+fn plain(cell: &str) -> String {
+    if cell.is_empty() {
+        return "-".to_owned();
+    }
+    super::clean(&cell.replace(|c: char| c.is_whitespace() || c.is_control(), "_"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_with_blanks_and_an_escape_is_one_word() {
+        let columns = [Column { heading: "POOL", right: false }, Column { heading: "DATA", right: true }];
+        let rows = [vec!["a b\u{1b}[2J\n".to_owned(), String::new()]];
+        assert_eq!(lines(&columns, &rows), "POOL      DATA\na_b_[2J_     -");
+    }
 
     #[test]
     fn columns_line_up() {
