@@ -82,7 +82,7 @@ pub fn of_plugin(said: &str) -> Option<Result<(), String>> {
     if !block.any(|line| line.starts_with("Error:")) {
         return Some(Ok(()));
     }
-    let message = block.find_map(|line| value(line, "Message:"));
+    let message = block.find_map(|line| value(line, "Message:")).filter(|message| !message.is_empty());
     Some(Err(message.unwrap_or_else(|| "an error, and does not say which".to_owned())))
 }
 
@@ -98,6 +98,8 @@ mod tests {
         let sick = "Type: a\nID: devmapper\nError:\n\t   Code:        Unknown\n\t   Message:     devmapper not configured: skip plugin\n";
         assert_eq!(of_plugin(sick), Some(Err("devmapper not configured: skip plugin".to_owned())));
         assert_eq!(of_plugin("Type: a\nID: native\n"), None);
+        let mute = of_plugin("ID: devmapper\nError:\n  Message:\n");
+        assert_eq!(mute, Some(Err("an error, and does not say which".to_owned())));
     }
 
     #[test]

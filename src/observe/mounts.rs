@@ -72,7 +72,7 @@ pub fn parse(text: &str) -> Vec<Mount> {
     text.lines()
         .filter_map(|line| {
             let words: Vec<&str> = line.split(' ').collect();
-            let dash = words.iter().position(|word| *word == "-")?;
+            let dash = 6 + words.get(6..)?.iter().position(|word| *word == "-")?;
             let options = [words.get(5), words.get(dash + 3)];
             let options = options.into_iter().flatten().flat_map(|options| options.split(',')).map(str::to_owned);
             Some(Mount {
@@ -93,7 +93,8 @@ pub fn unescape(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {
-        let octal = tail.get(..3).filter(|_| first == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
+        let is_octal = |digits: &&[u8]| first == b'\\' && digits.iter().all(|digit| (b'0'..=b'7').contains(digit));
+        let octal = tail.get(..3).filter(is_octal).and_then(|digits| std::str::from_utf8(digits).ok());
         match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
             Some(byte) => {
                 bytes.push(byte);
@@ -126,6 +127,11 @@ mod tests {
         assert!(!btrfs.has("discard"));
     }
 
+    #[test]
+    fn a_hyphen_before_its_place_parts_nothing() {
+        assert!(parse("36 35 98:0 / /x - ext4 /dev/sda1 rw\n").is_empty(), "it has no options");
+    }
+
     const DOCKERS: &str = "24 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
         30 24 8:2 / /var/lib/docker/volumes rw - ext4 /dev/sdb rw\n\
         31 24 8:3 / /var/lib/docker2 rw - ext4 /dev/sdc rw\n\
@@ -154,5 +160,6 @@ mod tests {
         assert_eq!(unescape("a\\04"), "a\\04");
         assert_eq!(unescape("\\134"), "\\");
         assert_eq!(unescape("\\999é"), "\\999é");
+        assert_eq!(unescape("\\+12"), "\\+12");
     }
 }

@@ -67,13 +67,15 @@ pub fn thin_id(dm_name: &str) -> Option<u64> {
 pub fn parse_volume(dm_name: &str, length: Sectors, table: &str, status: &str) -> Looked<Active> {
     let id = table.split_whitespace().nth(1).and_then(|word| word.parse().ok());
     let mut words = status.split_whitespace().map(|word| word.parse::<u64>().ok());
+    let mapped = words.next().flatten();
+    let highest = words.next().flatten().filter(|_| mapped.is_some());
     Ok(Active {
         dm_name: dm_name.to_owned(),
         of_lvm: false,
         thin_id: id.ok_or_else(|| Unseen(format!("the kernel says no thin id of {dm_name}")))?,
         size: length.bytes(),
-        mapped: words.next().flatten().map(|sectors| Sectors(sectors).bytes()),
-        highest: words.next().flatten().map(|sector| Sectors(sector.saturating_add(1)).bytes()),
+        mapped: mapped.map(|sectors| Sectors(sectors).bytes()),
+        highest: highest.map(|sector| Sectors(sector.saturating_add(1)).bytes()),
     })
 }
 
@@ -90,5 +92,6 @@ mod tests {
         assert_eq!((blank.mapped, blank.highest), (Some(Bytes(0)), None));
         assert_eq!(parse_volume("v", Sectors(8), "254:0 0", "Fail").map(|volume| volume.mapped), Ok(None));
         assert!(parse_volume("v", Sectors(8), "254:0", "0 -").is_err());
+        assert_eq!(parse_volume("v", Sectors(8), "254:0 0", "Fail 255").map(|volume| volume.highest), Ok(None));
     }
 }
