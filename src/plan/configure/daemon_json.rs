@@ -219,6 +219,16 @@ mod tests {
     }
 
     #[test]
+    fn a_number_of_many_digits_keeps_its_value() {
+        let text = r#"{"a": 1864474407350.9551616, "b": 100000000000000000000000, "c": -0.0, "d": 5e-324}"#;
+        let after = edited(Some(text), &[], &[]).expect("json").expect("another text");
+        let (before, after) = (object(text).expect("json"), object(&after).expect("json"));
+        for key in ["a", "b", "c", "d"] {
+            assert_eq!(after.get(key), before.get(key), "{key}");
+        }
+    }
+
+    #[test]
     fn what_is_malformed_is_refused() {
         for text in [
             "",
