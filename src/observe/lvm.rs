@@ -10,6 +10,7 @@ use crate::sys::lvm2cmd::LvmError;
 use crate::units::{Bytes, Extents};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// How long LVM may take for a report. On a quiet host it takes a tenth of a second.
@@ -270,9 +271,13 @@ pub fn parse_full_report(text: &str) -> Looked<Lvm> {
             let row = group.clone().into_iter().chain(pv).collect();
             lvm.pvs.push(serde_json::from_value(Value::Object(row)).map_err(|why| wrong(why.to_string()))?);
         }
+        let name = |row: &Row| row.get("lv_name").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let mut by_name: BTreeMap<String, Vec<&Row>> = BTreeMap::new();
+        for segment in &entry.seg {
+            by_name.entry(name(segment)).or_default().push(segment);
+        }
         for lv in entry.lv {
-            let of_lv = |segment: &&Row| segment.get("lv_name") == lv.get("lv_name");
-            let segments: Vec<&Row> = entry.seg.iter().filter(of_lv).collect();
+            let segments = by_name.remove(&name(&lv)).unwrap_or_default();
             let all = |field: &str, between: &str| {
                 let values: Vec<&str> = segments.iter().filter_map(|segment| segment.get(field)?.as_str()).collect();
                 Value::String(values.join(between))
