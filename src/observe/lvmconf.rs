@@ -18,7 +18,9 @@ pub type Settings = BTreeMap<String, Value>;
 /// # Errors
 /// A sentence with the line where it stops being one.
 pub fn parse(text: &str) -> Result<Settings, String> {
-    let mut parser = Parser { tokens: tokens(text)?, at: 0 };
+    // A setting's path has the names of all sections around it: in what people and LVM write it is some times as long as its
+    // line.
+    let mut parser = Parser { tokens: tokens(text)?, at: 0, left: text.len().saturating_mul(64) };
     let mut settings = Settings::new();
     parser.section("", 0, &mut settings)?;
     Ok(settings)
@@ -71,6 +73,8 @@ fn quoted(text: &str, quote: char) -> Option<(String, usize)> {
 struct Parser {
     tokens: Vec<(usize, Token)>,
     at: usize,
+    /// How long all paths may still be together.
+    left: usize,
 }
 
 impl Parser {
@@ -96,6 +100,7 @@ impl Parser {
                 Token::Sign(sign) => return Err(self.wrong(&format!("'{sign}' where a name is due"))),
             };
             let path = if path.is_empty() { name } else { format!("{path}/{name}") };
+            self.left = self.left.checked_sub(path.len()).ok_or_else(|| self.wrong("the names are too long"))?;
             match self.next() {
                 Some(Token::Sign('{')) => self.section(&path, depth + 1, settings)?,
                 Some(Token::Sign('=')) => {
@@ -159,6 +164,14 @@ mod tests {
             let why = parse(text).expect_err(text);
             assert!(why.starts_with("line "), "{why}");
         }
+    }
+
+    #[test]
+    fn long_names_around_many_settings_are_not_repeated_without_end() {
+        let settings = (0..1000).map(|at| format!("x{at}=1")).collect::<Vec<_>>().join("\n");
+        let sections = |name: &str| format!("{name} {{ {name} {{ {name} {{ {name} {{\n{settings}\n}} }} }} }}\n");
+        assert!(parse(&sections("logical_volumes")).is_ok());
+        assert!(parse(&sections(&"a".repeat(1000))).expect_err("too long").contains("the names are too long"));
     }
 
     proptest! {

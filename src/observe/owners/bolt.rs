@@ -53,6 +53,9 @@ pub struct Db<'a> {
     meta: Meta,
     /// How many elements may still be read: a damaged file cannot lead in circles, or through the same pages again.
     left: usize,
+    /// How many bytes of keys and values they may still have: nor can its elements lie one over the other. A bucket that
+    /// stands in another's value is read once more by itself.
+    room: usize,
 }
 
 /// A meta page.
@@ -70,7 +73,7 @@ impl<'a> Db<'a> {
     /// Neither meta page is whole.
     pub fn new(bytes: &'a [u8]) -> Result<Db<'a>, Wrong> {
         let meta = newest(bytes).ok_or("neither of its meta pages is whole")?;
-        Ok(Db { bytes, meta, left: bytes.len() / HEADER })
+        Ok(Db { bytes, meta, left: bytes.len() / HEADER, room: bytes.len().saturating_mul(4) })
     }
 
     /// All that is in the bucket of this path; none where there is no such bucket.
@@ -105,7 +108,9 @@ impl<'a> Db<'a> {
             match (kind, next) {
                 (LEAF, _) => {
                     for at in 0..count {
-                        found.push(leaf(page, at)?);
+                        let (pair, length) = leaf(page, at)?;
+                        self.room = self.room.checked_sub(length).ok_or("its elements lie one over the other")?;
+                        found.push(pair);
                     }
                 }
                 // From the last on, so that the first is taken first.
@@ -144,8 +149,8 @@ fn element(at: usize) -> usize {
     HEADER + at * HEADER
 }
 
-/// One element of a leaf: its flags, where its key is, how long key and value are.
-fn leaf(page: &[u8], at: usize) -> Result<Pair<'_>, Wrong> {
+/// One element of a leaf (its flags, where its key is, how long key and value are), and how many bytes it has.
+fn leaf(page: &[u8], at: usize) -> Result<(Pair<'_>, usize), Wrong> {
     let start = element(at);
     let word = |at: usize| u32_at(page, start + at * 4).and_then(|word| usize::try_from(word).ok()).ok_or(SHORT);
     let key = start.checked_add(word(1)?).ok_or(SHORT)?;
@@ -153,13 +158,13 @@ fn leaf(page: &[u8], at: usize) -> Result<Pair<'_>, Wrong> {
     let end = value.checked_add(word(3)?).ok_or(SHORT)?;
     let (name, value) = (page.get(key..value).ok_or(SHORT)?, page.get(value..end).ok_or(SHORT)?);
     if u32_at(page, start).ok_or(SHORT)? & IS_BUCKET == 0 {
-        return Ok((name, Entry::Value(value)));
+        return Ok(((name, Entry::Value(value)), end - key));
     }
     let bucket = match u64_at(value, 0).ok_or(SHORT)? {
         0 => Bucket::Inline(value.get(HEADER..).ok_or(SHORT)?),
         number => Bucket::At(number),
     };
-    Ok((name, Entry::Bucket(bucket)))
+    Ok(((name, Entry::Bucket(bucket)), end - key))
 }
 
 /// The meta page that counts: the whole one with the higher transaction.

@@ -177,6 +177,29 @@ fn damaged_trees_are_said_so() {
     assert_eq!(read_back(&whole[..root]), Err(SHORT));
 }
 
+/// Each of its elements has all the bytes behind its head for a key: so small a file would come to gigabytes.
+#[test]
+fn elements_that_lie_one_over_the_other() {
+    let mut bytes = database(&sample());
+    let root = usize::try_from(newest(&bytes).expect("a database").root).expect("small") * PAGE;
+    let count = 0x7000_u16;
+    let pages = (usize::from(count) * HEADER * 2).div_ceil(PAGE);
+    bytes.resize(root + pages * PAGE, b'k');
+    let mut page = vec![0; HEADER];
+    page[..8].copy_from_slice(&u64::try_from(root / PAGE).expect("small").to_ne_bytes());
+    page[8..10].copy_from_slice(&LEAF.to_ne_bytes());
+    page[10..12].copy_from_slice(&count.to_ne_bytes());
+    page[12..16].copy_from_slice(&u32::try_from(pages - 1).expect("few").to_ne_bytes());
+    for at in 0..usize::from(count) {
+        let offset = (usize::from(count) - at) * HEADER;
+        let length = pages * PAGE - HEADER - usize::from(count) * HEADER;
+        let words = [0, offset, length, 0].map(|word| u32::try_from(word).expect("small"));
+        page.extend(words.into_iter().flat_map(u32::to_ne_bytes));
+    }
+    bytes[root..root + page.len()].copy_from_slice(&page);
+    assert_eq!(read_back(&bytes), Err("its elements lie one over the other"));
+}
+
 #[test]
 fn files_that_are_away_empty_or_none() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -212,7 +235,7 @@ proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = read_back(&bytes);
-        let mut db = Db { bytes: &bytes, meta: Meta { page_size: 64, root: 2, end: u64::MAX, transaction: 1 }, left: 1000 };
+        let mut db = Db { bytes: &bytes, meta: Meta { page_size: 64, root: 2, end: u64::MAX, transaction: 1 }, left: 1000, room: 10_000 };
         for bucket in [Bucket::At(2), Bucket::Inline(&bytes)] {
             let _ = all(&mut db, bucket);
         }
