@@ -217,6 +217,12 @@ fn word_of_verb(words: &[OsString]) -> Option<String> {
     }
 }
 
+/// What monitoring reads as a state of pools is told as one; everybody else gets `status`.
+fn unknown_for_check(status: u8) -> u8 {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    if word_of_verb(&words).as_deref() == Some("check") { Status::Unknown.exit() } else { status }
+}
+
 impl Cli {
     /// Reads the words of this process.
     ///
@@ -253,13 +259,12 @@ impl Cli {
 
     /// The exit status of wrong usage: monitoring reads the one of `check` as it reads its others.
     pub fn usage_status() -> u8 {
-        let words: Vec<OsString> = std::env::args_os().collect();
-        if word_of_verb(&words).as_deref() == Some("check") { Status::Unknown.exit() } else { USAGE }
+        unknown_for_check(USAGE)
     }
 
     /// The exit status where an answer could not be written: a monitor that hears nothing knows nothing.
     pub fn unsaid_status() -> u8 {
-        if word_of_verb().as_deref() == Some("check") { Status::Unknown.exit() } else { FAILED }
+        unknown_for_check(FAILED)
     }
 
     /// How to speak of what this run comes to.

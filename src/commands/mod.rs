@@ -141,7 +141,7 @@ fn begin<V: Verb>(verb: &V, globals: &Globals, host: &mut Host, run: &mut Run<V:
     let voice = globals.voice;
     let stop =
         Stop::listen().map_err(|why| Problem::from_error(Kind::Refused, "signals cannot be listened to", &why))?;
-    let (facts, plan, _lock) = if globals.dry_run || globals.yes || !verb.asks() {
+    let (facts, plan, lock) = if globals.dry_run || globals.yes || !verb.asks() {
         let lock = if globals.dry_run { None } else { Some(lock_for::<V>(globals)?) };
         let facts = verb.observe(host);
         let plan = planned(verb, &facts, &stop)?;
@@ -190,6 +190,9 @@ fn begin<V: Verb>(verb: &V, globals: &Globals, host: &mut Host, run: &mut Run<V:
         problem.causes.extend(left.iter().cloned());
         problem
     })?;
+    if lock.is_some() {
+        apply::tidy(host);
+    }
     unless_left::<V>(left, run.steps.iter().any(|step| step.status == Status::Done))
 }
 

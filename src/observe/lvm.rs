@@ -167,6 +167,14 @@ const LV_FIELDS: &str = "lv_name,lv_uuid,lv_attr,lv_layout,lv_role,lv_size,lv_ta
                          lv_active,lv_live_table,lv_when_full,lv_skip_activation";
 const SEGMENT_FIELDS: &str = "lv_name,segtype,chunk_size,zero,discards,transaction_id,thin_id,devices,seg_pe_ranges";
 
+impl PvRow {
+    /// In use by a group that LVM finds nowhere: what is left of a broken one, or of a command that was cut off while it
+    /// took a disk in.
+    pub fn is_stranded(&self) -> bool {
+        self.pv_in_use == "used" && self.vg_name.is_empty()
+    }
+}
+
 impl Lvm {
     /// The group of that name.
     pub fn group(&self, name: &VgName) -> Option<Group<'_>> {

@@ -2,6 +2,7 @@
 //! metadata last: killed in between, or with the power cut, LVM finds a physical volume "in use" by a group that is nowhere,
 //! and refuses it ever after, as it must with a disk of a broken group. That this one was blank is written down before.
 
+use super::lvm::{Lvm, PvRow};
 use super::{Looked, Unseen, looked};
 use crate::sys::block::{self, Node};
 use crate::sys::file;
@@ -93,6 +94,12 @@ pub fn is_begun(disk: &Disk) -> bool {
         serde_json::from_str::<Taken>(&text).ok().filter(|taken| taken.dmtool == FORMAT)
     };
     read().is_some_and(|taken| boot().is_ok_and(|boot| taken.covers(disk, &boot)))
+}
+
+/// Whether it is written down which disks LVM was about to take, and none of them waits for that any more: the run was cut
+/// off behind it. Kept, it would tell of a disk of a group that breaks one day that it was blank.
+pub fn is_over(lvm: impl FnOnce() -> Looked<Lvm>) -> bool {
+    Path::new(PATH).exists() && lvm().is_ok_and(|lvm| !lvm.pvs.iter().any(PvRow::is_stranded))
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ fn check_device(wish: Wish<'_>, given: &str, device: &Device, lvm: &Lvm, reasons
         );
         return;
     }
-    if pv.is_some_and(is_stranded) && !device.begun {
+    if pv.is_some_and(PvRow::is_stranded) && !device.begun {
         reasons.add_with_hint(
             format!("{given} is marked by LVM as part of a volume group whose metadata is not there."),
             format!(
@@ -105,16 +105,10 @@ fn check_device(wish: Wish<'_>, given: &str, device: &Device, lvm: &Lvm, reasons
     check_signatures(wish, given, device, pv.is_some(), reasons);
 }
 
-/// A physical volume in use by a group that LVM finds nowhere: what is left of a broken one, or of a command that was cut
-/// off while it took a disk in.
-fn is_stranded(pv: &PvRow) -> bool {
-    pv.pv_in_use == "used" && pv.vg_name.is_empty()
-}
-
 /// The step that takes off the label of a disk that a run of ours was cut off at, where it has one.
 pub fn unlabel_step(one: &Usable<'_>, lvm: &Lvm, plan: &mut Plan) {
     let (_, device) = one;
-    if device.begun && lvm.pv_on(device.major, device.minor).is_some_and(is_stranded) {
+    if device.begun && lvm.pv_on(device.major, device.minor).is_some_and(PvRow::is_stranded) {
         plan.todo(Step::RemoveLabel { device: path_for_lvm(one) });
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::harness::*;
 use predicates::str::contains;
+use std::path::Path;
 
 /// Runs setup on the 4 GiB disk and asserts the end state of an undisturbed run, then that a second run does nothing.
 #[track_caller]
@@ -264,5 +265,30 @@ fn a_disk_that_lvm_marked_and_did_not_take() {
         assert_eq!(print_of("/dev/xvdj"), before);
         sh("pvremove --force --force --yes /dev/xvdj");
         dmtool("setup /dev/xvdj --pool x/y --yes").assert().success();
+    });
+}
+
+/// Found by a power cut: cut off once LVM had taken the disk, a run left it written down that the disk was blank. Had the
+/// group broken later, setup would have made free with its disk.
+#[test]
+fn a_disk_that_was_taken_is_not_said_to_have_been_blank_for_ever() {
+    in_kernel(|| {
+        const NOTE: &str = "/var/lib/dmtool/disks-taken.json";
+        sh("pgrep -x dmeventd >/dev/null || dmeventd");
+        let killed = (1..12).any(|number| {
+            try_sh(&format!(
+                "strace -f -qq -o /run/trace -e trace=unlink,unlinkat -e inject=unlink,unlinkat:signal=KILL:when={number} \
+                 {} setup /dev/xvdj --yes < /dev/null > /dev/null 2>&1",
+                env!("CARGO_BIN_EXE_dmtool")
+            ));
+            sh("udevadm settle");
+            try_sh(&format!("test -e {NOTE} && vgs docker")).0
+        });
+        assert!(killed, "no kill left a group and the note");
+        dmtool("setup /dev/xvdj --yes").assert().success();
+        assert!(!Path::new(NOTE).exists());
+        sh(&format!("cp /etc/hostname {NOTE}"));
+        dmtool("setup /dev/xvdj --yes").assert().success().stdout(contains("already"));
+        assert!(!Path::new(NOTE).exists(), "where nothing is left to do, too");
     });
 }

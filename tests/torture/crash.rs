@@ -32,16 +32,19 @@ fn keep(notes: &Notes) {
 
 /// One boot; it ends in a crash, unless all is over by then.
 pub fn boot(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally) {
+    if !case.begins_after_a_boot() {
+        return;
+    }
     ground::mount("/dev/xvdf");
     sh(&format!("blkid {DISK} >/dev/null || mkfs.ext4 -q {DISK}; mkdir -p {NOTES} && mount {DISK} {NOTES}"));
     let notes = std::fs::read(file()).ok().map(|text| serde_json::from_slice::<Notes>(&text).expect("the notes"));
     let mut notes = match notes {
         Some(notes) => {
-            ground::come_up();
+            ground::come_up(case);
             let place = notes.places[notes.over].clone();
             tally.tried("crashes");
             let learned = Learned { case, places: Vec::new(), start: String::new(), end: notes.end.clone() };
-            if let Err(why) = learned.finished() {
+            if let Err(why) = learned.finished_after_a_boot(tally) {
                 let Place { call, number, step, text } = place;
                 let at = format!("{} crashed at {call} {number} after {step} steps, {text}", case.name);
                 return tally.note(Err(format!("{at}:\n    {why}")));

@@ -28,10 +28,11 @@ fn well() -> String {
     format!("0 {SIZE} linear {BELOW} {START}")
 }
 
-/// Swaps the table of the disk without waiting for what is on its way.
+/// Swaps the table of the disk without waiting for what is on its way, or for udev: its rules wait for locks of LVM that
+/// the stopped dmtool may hold.
 fn becomes(table: &str) {
     sh(&format!(
-        "dmsetup suspend --noflush --nolockfs bad && dmsetup load bad --table '{table}' && dmsetup resume bad"
+        "dmsetup suspend --noflush --nolockfs bad && dmsetup load bad --table '{table}' && dmsetup resume --noudevsync bad"
     ));
 }
 
@@ -76,7 +77,9 @@ fn failing_at(learned: &Learned, place: &Place, way: &str, table: &str, tally: &
     becomes(table);
     if way == "dust" {
         // Blocks of a disk that cannot be read any more, where LVM and the pool keep what they know.
-        try_sh("for b in $(seq 0 7 4096); do dmsetup message bad 0 addbadblock $b; done; dmsetup message bad 0 enable");
+        try_sh(
+            "for b in $(seq 0 61 4096); do dmsetup message bad 0 addbadblock $b; done; dmsetup message bad 0 enable",
+        );
     }
     let ended = go_on();
     becomes(&well());
@@ -89,7 +92,7 @@ fn failing_at(learned: &Learned, place: &Place, way: &str, table: &str, tally: &
         return Err(format!("it ended with {:?}: {}", ended.status, ended.said));
     }
     ground::take_down();
-    ground::come_up();
+    ground::come_up(case);
     let finished = learned.finished().map_err(|why| format!("{why}\n    it had said: {}", ended.said));
     (case.back)();
     finished

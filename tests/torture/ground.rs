@@ -1,6 +1,7 @@
 //! Everything that a machine keeps over a boot on one file system and one disk, so that both can be cut off together:
 //! /var/lib/dmtool, /etc/lvm, /etc/docker and /etc/containerd, and the disk of the pools.
 
+use super::cases::Case;
 use crate::harness::{clean, sh, try_sh};
 
 /// The folders of /etc that are kept, beside /var/lib/dmtool.
@@ -25,14 +26,18 @@ pub fn unmount() {
 }
 
 /// What a host does when it comes up: LVM's own activation, and dmtool's unit.
-pub fn come_up() {
-    try_sh(&format!("vgchange -qq -aay; {} activate --all; udevadm settle", super::kill::DMTOOL));
+pub fn come_up(case: &Case) {
+    let dmtool = super::kill::DMTOOL;
+    try_sh(&format!("vgchange -qq -aay; {dmtool} activate --all; udevadm settle"));
+    if let Some(pool) = case.begins_down() {
+        try_sh(&format!("{dmtool} deactivate {pool} --yes; udevadm settle"));
+    }
 }
 
 /// Takes everything out of the kernel that stands on pools and disks.
 pub fn take_down() {
     // One that watches pools does not end when it is asked to.
-    try_sh("pkill -9 -x dmeventd; while pgrep -x dmeventd >/dev/null; do sleep 0.05; done");
+    try_sh("umount /run/mnt; pkill -9 -x dmeventd; while pgrep -x dmeventd >/dev/null; do sleep 0.05; done");
     try_sh("rm -rf /run/lvm /run/lock/lvm /run/dmtool.lock");
     // From the top of each stack down; what is suspended would hold its remover for ever.
     sh(
@@ -50,6 +55,8 @@ pub fn as_new() {
     try_sh("umount -a -t ext4,xfs");
     take_down();
     clean::after();
+    // Links of a group that a trial left, which LVM takes for something in its way.
+    try_sh("find /dev/vg /dev/docker /dev/vg-docker -xtype l -delete; rmdir /dev/vg /dev/docker /dev/vg-docker");
     sh(
         "rm -f /run/blkid/*; for d in /dev/ubd[b-f]; do wipefs -aqf $d; dd if=/dev/zero of=$d bs=1M count=16 conv=fsync status=none; done; \
         rm -rf /etc/docker /etc/containerd; udevadm trigger --subsystem-match=block --settle",

@@ -97,7 +97,7 @@ pub fn cut(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally
 }
 
 fn cuts(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally) -> Result<(), String> {
-    if !case.on_one_disk() {
+    if !case.on_one_disk() || !case.begins_after_a_boot() {
         return Ok(());
     }
     sh("modprobe -a dm-log-writes dm-snapshot");
@@ -133,9 +133,9 @@ fn cuts(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally) -
         sh(&format!("dmsetup create power --table '0 {size} snapshot {ORIGIN} {COPY_ON_WRITE} N 8'"));
         write(torn.iter().map(|at| &entries[*at]), "/dev/mapper/power");
         parts_up();
-        ground::come_up();
+        ground::come_up(case);
         tally.tried("power cuts");
-        let ended = learned.finished();
+        let ended = learned.finished_after_a_boot(tally);
         tally.note(ended.map_err(|why| {
             format!(
                 "{}, power cut at write {at} of {begin} to {end} and {} torn ones:\n    {why}",

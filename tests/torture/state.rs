@@ -82,7 +82,9 @@ fn files(folder: &Path, lines: &mut Vec<String>) {
 fn without_numbers(value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            for key in ["thin_id", "transaction_id", "next_thin_id", "uuid", "dm_uuid", "identity"] {
+            for key in
+                ["thin_id", "transaction_id", "next_thin_id", "uuid", "dm_uuid", "identity", "inode", "filesystem"]
+            {
                 fields.remove(key);
             }
             fields.values_mut().for_each(without_numbers);

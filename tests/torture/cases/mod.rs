@@ -50,6 +50,17 @@ impl Case {
         self.on_one_disk() && !["loop", "configure", "metrics"].iter().any(|word| self.name.contains(word))
     }
 
+    /// Whether a host that boots comes up with what the case begins with: device-mapper forgets what it was only told by
+    /// message, or was never written down, and LVM refuses a pool that is not of its opinion.
+    pub fn begins_after_a_boot(&self) -> bool {
+        !["activate --remember", "volume recycle"].iter().any(|word| self.name.contains(word))
+    }
+
+    /// The pool that the case begins with when it is down, and which a boot brings up, or tries to.
+    pub fn begins_down(&self) -> Option<&'static str> {
+        ["repair, loop", "metadata restore, loop"].contains(&self.name).then_some("loop")
+    }
+
     /// # Errors
     /// The bytes of the volume that was there before are not what they were.
     pub fn bytes(&self) -> Result<(), String> {
