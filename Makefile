@@ -9,12 +9,14 @@ CARGO_DEB_VERSION = 3.8.0
 CARGO_DEB = target/tools/cargo-deb-$(CARGO_DEB_VERSION)/bin/cargo-deb
 CARGO_DENY_VERSION = 0.20.2
 CARGO_DENY = target/tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
+CARGO_FUZZ_VERSION = 0.13.2
+CARGO_FUZZ = target/tools/cargo-fuzz-$(CARGO_FUZZ_VERSION)/bin/cargo-fuzz
 MAN = $(DESTDIR)$(PREFIX)/share/man/man8
 UNITS = $(DESTDIR)$(PREFIX)/lib/systemd/system
 SHARE = $(DESTDIR)$(PREFIX)/share
 DOC = $(SHARE)/doc/dmtool
 
-.PHONY: all build demo test test-host torture lint audit valgrind bench man install uninstall deb
+.PHONY: all build demo test test-host torture fuzz lint audit valgrind bench man install uninstall deb
 
 all: build
 
@@ -37,15 +39,27 @@ test-host:
 	@tests/packages.sh build kernel
 	tests/host.sh $(CARGO) test --locked --no-fail-fast --test kernel -- --test-threads=1
 
+FUZZ_TARGETS_BUILT = $(CARGO) fetch --quiet --locked --manifest-path tests/fuzz/Cargo.toml && \
+    $(CARGO_FUZZ) build --fuzz-dir tests/fuzz --target-dir target/fuzz --sanitizer none
+
 # dmtool cut off by kills, crashes and power cuts, for an hour, or for TORTURE_SECONDS; see tests/torture.rs.
-torture:
-	@tests/packages.sh build kernel
+torture: $(CARGO_FUZZ)
+	@tests/packages.sh build kernel torture
+	$(FUZZ_TARGETS_BUILT)
 	$(CARGO) test --locked --test torture
+
+# Whatever comes from outside, as a fuzzer thinks of it: FUZZ_SECONDS (60) for each of FUZZ_TARGETS (all), one after the
+# other. Stable Rust has no sanitizer, and safe code needs none.
+fuzz: $(CARGO_FUZZ)
+	@tests/packages.sh build torture
+	$(FUZZ_TARGETS_BUILT)
+	tests/fuzz.sh $(FUZZ_TARGETS)
 
 # SC2207: clap's script takes compgen's words as they come, and they are dmtool's own.
 lint:
 	@tests/packages.sh build lint
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path tests/fuzz/Cargo.toml
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) test --quiet --locked --test walls
 	shellcheck -s sh tests/*.sh tests/harness/*.sh packaging/debian/postrm
@@ -129,3 +143,9 @@ $(CARGO_DENY):
 	$(CARGO) install --quiet --locked --debug --no-default-features --root target/tools/cargo-deny-$(CARGO_DENY_VERSION) \
 	    --target-dir target/tools/build-deny --version $(CARGO_DENY_VERSION) cargo-deny
 	rm -rf target/tools/build-deny
+
+$(CARGO_FUZZ):
+	@tests/packages.sh build
+	$(CARGO) install --quiet --locked --debug --root target/tools/cargo-fuzz-$(CARGO_FUZZ_VERSION) \
+	    --target-dir target/tools/build-fuzz --version $(CARGO_FUZZ_VERSION) cargo-fuzz
+	rm -rf target/tools/build-fuzz

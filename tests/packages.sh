@@ -9,7 +9,7 @@ kernel="user-mode-linux kmod udev lvm2 dmeventd thin-provisioning-tools e2fsprog
     busybox-static docker.io containerd runc strace ansible-core"
 deb="make dpkg-dev sudo"
 lint="shellcheck zsh fish groff-base"
-torture="valgrind"
+torture="valgrind g++"
 
 wanted=""
 for what in "$@"; do

@@ -1,6 +1,7 @@
 //! `make torture`: dmtool is cut off, in booted kernels, for as long as is asked for (`TORTURE_SECONDS`, an hour), at
 //! places that `SEED` chooses, at most `CUTS` of each case at a time; `CASES` has only those
-//! with that in their name, `KINDS` only `kill`, `fault`, `disk`, `crash`, `power` or `race`.
+//! with that in their name, `KINDS` only `kill`, `fault`, `disk`, `crash`, `power`, `race` or `input`: the last is a
+//! fuzzer, outside of any kernel, for a seventh of that time.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -27,6 +28,7 @@ const INSIDE: &str = "DMTOOL_TORTURE_INSIDE";
 /// How a case is cut off.
 const KINDS: [&str; 5] = ["kill", "fault", "disk", "crash", "power"];
 const RACE: &str = "race";
+const INPUT: &str = "input";
 /// How long one case may take in a guest.
 const LIMIT: Duration = Duration::from_secs(1200);
 
@@ -41,11 +43,15 @@ fn main() {
     let jobs = Mutex::new(Jobs::new(seed, Instant::now() + limit));
     let guests = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
-        for _ in 0..guests {
-            scope.spawn(|| {
+        for worker in 0..guests {
+            let (tally, jobs) = (&tally, &jobs);
+            scope.spawn(move || {
+                if worker == 0 && wanted("KINDS", INPUT) {
+                    fuzzed(limit / 7, tally);
+                }
                 loop {
                     let Some(job) = jobs.lock().expect("the jobs").next() else { return };
-                    in_guests(&job, &tally);
+                    in_guests(&job, tally);
                 }
             });
         }
@@ -57,6 +63,33 @@ fn main() {
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
+}
+
+fn wanted(variable: &str, name: &str) -> bool {
+    name.contains(&std::env::var(variable).unwrap_or_default())
+}
+
+/// Has the fuzzer at each of its targets, all together for so long.
+fn fuzzed(time: Duration, tally: &Mutex<Tally>) {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fuzz");
+    let targets = std::fs::read_dir(format!("{root}/corpus")).expect("the kept inputs").count().max(1);
+    let seconds = (time.as_secs() / u64::try_from(targets).expect("a count")).max(1);
+    let output = std::process::Command::new(format!("{root}.sh"))
+        .env("FUZZ_SECONDS", seconds.to_string())
+        .output()
+        .expect("tests/fuzz.sh");
+    let said = String::from_utf8_lossy(&output.stdout);
+    print!("{said}{}", String::from_utf8_lossy(&output.stderr));
+    let mut tally = tally.lock().expect("the tally");
+    // N inputs tried, M crashes
+    let tried = said.lines().last().and_then(|line| line.split_once(" inputs tried")?.0.parse().ok());
+    match tried {
+        Some(tried) => tally.tried_so_often("inputs", tried),
+        None => tally.note(Err("the fuzzer did not run: make torture builds it".to_owned())),
+    }
+    if !output.status.success() {
+        tally.note(Err("some inputs broke a promise, see above".to_owned()));
+    }
 }
 
 /// A case to be cut off in one way at places that the seed chooses, or a race.
@@ -76,12 +109,11 @@ struct Jobs {
 
 impl Jobs {
     fn new(seed: u64, until: Instant) -> Jobs {
-        let wanted = |variable: &str, name: &str| name.contains(&std::env::var(variable).unwrap_or_default());
         let races = RACES.iter().map(|race| (race.name, RACE));
         let cases = CASES.iter().flat_map(|case| KINDS.into_iter().map(move |kind| (case.name, kind)));
         let all: Vec<_> =
             cases.chain(races).filter(|(name, kind)| wanted("CASES", name) && wanted("KINDS", kind)).collect();
-        assert!(!all.is_empty(), "nothing has what CASES and KINDS say in its name");
+        assert!(!all.is_empty() || wanted("KINDS", INPUT), "nothing has what CASES and KINDS say in its name");
         Jobs { left: all.clone(), all, dice: Dice::new(seed), until }
     }
 
@@ -90,7 +122,7 @@ impl Jobs {
             return None;
         }
         if self.left.is_empty() {
-            if number("ROUNDS").is_some() {
+            if self.all.is_empty() || number("ROUNDS").is_some() {
                 return None;
             }
             self.left.clone_from(&self.all);

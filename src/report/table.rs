@@ -17,9 +17,10 @@ pub fn lines(columns: &[Column], rows: &[Vec<String>]) -> String {
     let line = |cells: &[String]| {
         let mut text = String::new();
         for ((cell, column), width) in cells.iter().zip(columns).zip(&widths) {
-            let padded = if column.right { format!("{cell:>width$}") } else { format!("{cell:<width$}") };
-            text.push_str(&padded);
-            text.push_str("  ");
+            // A format's width ends at 65,535.
+            let blanks = " ".repeat(width.saturating_sub(cell.chars().count()));
+            let (before, behind) = if column.right { (&*blanks, "") } else { ("", &*blanks) };
+            text.extend([before, cell, behind, "  "]);
         }
         text.trim_end().to_owned()
     };
@@ -44,6 +45,13 @@ mod tests {
         let columns = [Column { heading: "POOL", right: false }, Column { heading: "DATA", right: true }];
         let rows = [vec!["a b\u{1b}[2J\n".to_owned(), String::new()]];
         assert_eq!(lines(&columns, &rows), "POOL      DATA\na_b_[2J_     -");
+    }
+
+    #[test]
+    fn a_cell_wider_than_any_format() {
+        let columns = [Column { heading: "POOL", right: false }, Column { heading: "DATA", right: true }];
+        let lines = lines(&columns, &[vec!["p".repeat(70_000), "1%".to_owned()]]);
+        assert!(lines.ends_with("p    1%") && lines.starts_with("POOL  "), "{}", lines.len());
     }
 
     #[test]

@@ -47,14 +47,18 @@ impl Dice {
 /// What was tried, and what went wrong.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// By kind: kills, crashes, power cuts, faults, races.
+    /// By kind: kills, crashes, power cuts, faults, races, inputs.
     pub tried: std::collections::BTreeMap<String, u64>,
     pub wrong: Vec<String>,
 }
 
 impl Tally {
     pub fn tried(&mut self, what: &str) {
-        *self.tried.entry(what.to_owned()).or_default() += 1;
+        self.tried_so_often(what, 1);
+    }
+
+    pub fn tried_so_often(&mut self, what: &str, count: u64) {
+        *self.tried.entry(what.to_owned()).or_default() += count;
     }
 
     pub fn note(&mut self, ended: Result<(), String>) {

@@ -1,0 +1,3 @@
+#![no_main]
+
+dmtool_fuzz::target!(lvm_report);
