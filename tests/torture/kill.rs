@@ -181,9 +181,9 @@ impl Learned {
                 picture().replace('\n', "\n    ")
             ));
         }
-        // LVM makes a group's spare last, and has no command to make one later.
-        let but_spare =
-            |text: &str| text.lines().filter(|line| !line.contains("pmspare")).collect::<Vec<_>>().join("\n");
+        // LVM makes a group's spare last, has no command to make one later, and calls it lvol0 until it is one.
+        let is_spare = |line: &&str| line.contains("pmspare") || line.contains("lvol0");
+        let but_spare = |text: &str| text.lines().filter(|line| !is_spare(line)).collect::<Vec<_>>().join("\n");
         if let Some(difference) = difference(&but_spare(&self.end), &but_spare(&picture())) {
             return Err(format!("ends otherwise:\n    {difference}"));
         }
