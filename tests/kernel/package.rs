@@ -233,7 +233,7 @@ fn never_fine() {
         ("chmod 0600 FILE", "Permission denied"),
         ("chmod 0666 FILE", "somebody else than root could have written"),
         ("chown nobody FILE", "somebody else than root could have written"),
-        ("ln -sf /run/kept.json FILE", "reading FILE"),
+        ("ln -sf /run/kept.json FILE", "FILE is a symlink"),
         ("rm FILE && mkfifo FILE", "check.json is no plain file"),
         ("truncate -s 100 FILE", "cannot be understood"),
         ("sed -i 's/\"dmtool\": 1/\"dmtool\": 2/' FILE", "another version of dmtool"),

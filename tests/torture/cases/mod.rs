@@ -53,7 +53,8 @@ impl Case {
     /// Whether a host that boots comes up with what the case begins with: device-mapper forgets what it was only told by
     /// message, or was never written down, LVM refuses a pool that is not of its opinion, and brings up all others.
     pub fn begins_after_a_boot(&self) -> bool {
-        !["activate --remember", "activate, lvm", "volume recycle"].iter().any(|word| self.name.contains(word))
+        let of_lvm = self.name.starts_with("activate") && self.name.contains("lvm");
+        !of_lvm && !["activate --remember", "volume recycle"].iter().any(|word| self.name.contains(word))
     }
 
     /// The pool that the case begins with when it is down, and which a boot brings up, or tries to.
