@@ -30,7 +30,11 @@ pub fn come_up(case: &Case) {
     let dmtool = super::kill::DMTOOL;
     try_sh(&format!("vgchange -qq -aay; {dmtool} activate --all; udevadm settle"));
     if let Some(pool) = case.begins_down() {
-        try_sh(&format!("{dmtool} deactivate {pool} --yes; udevadm settle"));
+        // LVM brings up all of the group.
+        try_sh(&match pool.split_once('/') {
+            Some((vg, _)) => format!("vgchange -qq -an {vg}; udevadm settle"),
+            None => format!("{dmtool} deactivate {pool} --yes; udevadm settle"),
+        });
     }
 }
 

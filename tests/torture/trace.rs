@@ -157,8 +157,13 @@ pub fn tampered(dmtool: &str, words: &str, place: &Place, tamper: Tamper) -> Res
 /// It hangs.
 pub fn go_on() -> Result<Ended, String> {
     let deadline = Instant::now() + LIMIT;
-    // It may be thin_check that was stopped, in dmtool's stead.
-    while !try_sh("pkill -CONT -x dmtool; pkill -CONT -x 'thin_.*'; test -s /run/ended").0 {
+    // It may be thin_check that was stopped, in dmtool's stead. Not all the time: it interrupts who waits for udev.
+    let goes_on = || try_sh("pkill -CONT -x dmtool; pkill -CONT -x 'thin_.*'");
+    let mut rounds = 0..;
+    while !try_sh("test -s /run/ended").0 {
+        if rounds.next().is_some_and(|round| round % 40 == 0) {
+            goes_on();
+        }
         if Instant::now() > deadline {
             let said = sh("cat /run/said; tail -n 5 /run/cut");
             try_sh("pkill -9 -x dmtool; pkill -CONT -x dmtool");

@@ -59,7 +59,11 @@ impl Case {
 
     /// The pool that the case begins with when it is down, and which a boot brings up, or tries to.
     pub fn begins_down(&self) -> Option<&'static str> {
-        ["repair, loop", "metadata restore, loop"].contains(&self.name).then_some("loop")
+        match self.name {
+            "repair, loop" | "metadata restore, loop" => Some("loop"),
+            "repair, lvm" => Some("vg/pool"),
+            _ => None,
+        }
     }
 
     /// # Errors
