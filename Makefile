@@ -11,6 +11,8 @@ CARGO_DENY_VERSION = 0.20.2
 CARGO_DENY = target/tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 CARGO_FUZZ_VERSION = 0.13.2
 CARGO_FUZZ = target/tools/cargo-fuzz-$(CARGO_FUZZ_VERSION)/bin/cargo-fuzz
+BUILD_FUZZ = $(CARGO) fetch --quiet --locked --manifest-path tests/fuzz/Cargo.toml && \
+    $(CARGO_FUZZ) build --fuzz-dir tests/fuzz --target-dir target/fuzz --sanitizer none
 MAN = $(DESTDIR)$(PREFIX)/share/man/man8
 UNITS = $(DESTDIR)$(PREFIX)/lib/systemd/system
 SHARE = $(DESTDIR)$(PREFIX)/share
@@ -39,20 +41,17 @@ test-host:
 	@tests/packages.sh build kernel
 	tests/host.sh $(CARGO) test --locked --no-fail-fast --test kernel -- --test-threads=1
 
-FUZZ_TARGETS_BUILT = $(CARGO) fetch --quiet --locked --manifest-path tests/fuzz/Cargo.toml && \
-    $(CARGO_FUZZ) build --fuzz-dir tests/fuzz --target-dir target/fuzz --sanitizer none
-
 # dmtool cut off by kills, crashes and power cuts, for an hour, or for TORTURE_SECONDS; see tests/torture.rs.
 torture: $(CARGO_FUZZ)
 	@tests/packages.sh build kernel torture
-	$(FUZZ_TARGETS_BUILT)
+	$(BUILD_FUZZ)
 	$(CARGO) test --locked --test torture
 
 # Whatever comes from outside, as a fuzzer thinks of it: FUZZ_SECONDS (60) for each of FUZZ_TARGETS (all), one after the
 # other. Stable Rust has no sanitizer, and safe code needs none.
 fuzz: $(CARGO_FUZZ)
 	@tests/packages.sh build torture
-	$(FUZZ_TARGETS_BUILT)
+	$(BUILD_FUZZ)
 	tests/fuzz.sh $(FUZZ_TARGETS)
 
 # SC2207: clap's script takes compgen's words as they come, and they are dmtool's own.

@@ -8,9 +8,12 @@
     clippy::disallowed_methods
 )]
 
+#[path = "torture/dice.rs"]
+mod dice;
 #[path = "inputs/mod.rs"]
 mod inputs;
 
+use dice::Dice;
 use inputs::{TARGETS, Target, run};
 use serde_json::Value;
 use std::fs;
@@ -56,22 +59,10 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
 }
 
-struct Dice(u64);
-
-impl Dice {
-    /// One below `end`.
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 33).expect("31 bits") % end.max(1)
-    }
-
-    /// A stretch of something so long.
-    fn stretch(&mut self, length: usize) -> std::ops::Range<usize> {
-        let from = self.below(length + 1);
-        from..from + self.below((length - from).min(32) + 1)
-    }
+/// A stretch of something so long.
+fn stretch(dice: &mut Dice, length: usize) -> std::ops::Range<usize> {
+    let from = dice.below(length + 1);
+    from..from + dice.below((length - from).min(32) + 1)
 }
 
 /// What stands where something else is due.
@@ -93,16 +84,16 @@ const WORDS: [&[u8]; 12] = [
 fn mutated(kept: &[(PathBuf, Vec<u8>)], dice: &mut Dice) -> Vec<u8> {
     let mut data = kept[dice.below(kept.len())].1.clone();
     for _ in 0..=dice.below(4) {
-        let place = dice.stretch(data.len());
+        let place = stretch(dice, data.len());
         let put: Vec<u8> = match dice.below(6) {
             0 => Vec::new(),
             1 => WORDS[dice.below(WORDS.len())].to_vec(),
             2 => data[place.clone()].repeat(2),
             3 => data[place.clone()].iter().map(|byte| byte ^ (1 << dice.below(8))).collect(),
-            4 => data[dice.stretch(data.len())].to_vec(),
+            4 => data[stretch(dice, data.len())].to_vec(),
             _ => {
                 let other = &kept[dice.below(kept.len())].1;
-                other[dice.stretch(other.len())].to_vec()
+                other[stretch(dice, other.len())].to_vec()
             }
         };
         data.splice(place, put);
@@ -116,7 +107,7 @@ fn try_all(target: &Target) {
     for (path, data) in &kept {
         Tried { target, data, path: Some(path) }.now();
     }
-    let mut dice = Dice(number("SEED").unwrap_or(1) | 1 << 40);
+    let mut dice = Dice::new(number("SEED").unwrap_or(1));
     for _ in 0..number("MUTATIONS").unwrap_or(300) {
         Tried { target, data: &mutated(&kept, &mut dice), path: None }.now();
     }

@@ -11,7 +11,7 @@ mod teardown;
 mod volume;
 
 use crate::exit::{Kind, Problem};
-use crate::observe::{self, Host, device, filter, moved, profile, taken};
+use crate::observe::{Host, device, filter, lvm, moved, profile, taken};
 use crate::plan::Plan;
 use crate::plan::step::{OfVolume, Step};
 use crate::sys::copy::Tell;
@@ -116,7 +116,7 @@ pub fn sweep() {
 /// Takes away what was written down for a run that did not come to take it away itself. To be called by who holds dmtool's
 /// lock, after its own run.
 pub fn tidy(host: &mut Host) {
-    if taken::is_over(|| observe::lvm::look(host)) {
+    if taken::is_over(|| lvm::look(host)) {
         // Where it stays, the next run finds it again.
         let _ = file::remove(Path::new(taken::PATH));
     }
@@ -295,7 +295,7 @@ fn failed(step: &Step, applied: &[Applied], error: &anyhow::Error) -> Problem {
         return problem.hint("see what udev is at: systemctl status systemd-udevd; then run the same command again");
     }
     if let Step::CheckMetadata { name, .. } = step {
-        return problem.hint(format!("see what is damaged, and what to do: dmtool check {name}"));
+        return problem.hint(format!("see what is damaged, and what to do: dmtool metadata check {name}"));
     }
     problem.hint("run the same command again: it goes on where this run stopped")
 }

@@ -73,7 +73,8 @@ fn plugin() -> Looked<Result<(), String>> {
     of_plugin(&ended.said).ok_or_else(|| Unseen("ctr plugins ls does not list the devmapper snapshotter".to_owned()))
 }
 
-/// What `ctr plugins ls --detailed` says of the snapshotter, in its block: "Type:", "ID:", and where it does not run "Error:" with a "Message:".
+/// What `ctr plugins ls --detailed` says of the snapshotter, in its block: "Type:", "ID:", and where it does not run
+/// "Error:" with a "Message:".
 pub fn of_plugin(said: &str) -> Option<Result<(), String>> {
     let mut lines = said.lines().map(str::trim);
     let value = |line: &str, key: &str| line.strip_prefix(key).map(|value| value.trim().to_owned());

@@ -401,8 +401,8 @@ fn has_pool_alone(backup: &str, pool: &str) -> bool {
     pools_in_backup(backup).iter().any(|found| found == pool) && !backup.contains("type = \"thin\"")
 }
 
-/// The pools of a backup. LVM writes it with each section's head and end on a line of its own, so that this needs no parser: `status`
-/// pays for it on each run.
+/// The pools of a backup. LVM writes it with each section's head and end on a line of its own, so that this needs no
+/// parser: `status` pays for it on each run.
 pub fn pools_in_backup(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut sections: Vec<&str> = Vec::new();

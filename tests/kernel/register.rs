@@ -116,7 +116,9 @@ fn a_register_that_does_not_fit_is_refused() {
         misfit(&format!("dd if=/dev/urandom {first}"), "does not begin with a thin pool's superblock", again);
         // Damage behind the superblock is thin_check's to find, before the kernel reads it.
         sh("dd if=/dev/urandom of=/var/lib/dmtool/loop/metadata bs=4k seek=1 count=40 conv=notrunc status=none");
-        dmtool("activate").assert().code(1).stderr(contains("the metadata of loop is damaged"));
+        dmtool("activate").assert().code(1).stderr(
+            contains("the metadata of loop is damaged").and(contains("what to do: dmtool metadata check loop")),
+        );
         assert!(!sh("dmsetup ls").contains("loop"));
         sh("losetup -D; cd /var/lib/dmtool/loop && dd if=old of=metadata bs=1M conv=notrunc status=none");
         dmtool("activate").assert().success();

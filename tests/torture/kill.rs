@@ -147,22 +147,18 @@ impl Learned {
     /// keeps (dm-thin-metadata.c, __reserve_metadata_snap): cut off in between, metadata are what thin_check calls damaged,
     /// and a repair brings everything back.
     pub fn finished_after_a_boot(&self, tally: &mut Tally) -> Result<(), String> {
-        let wants = |pool: &&str| {
-            let (_, said, wrong) = try_sh(&format!("{DMTOOL} check {pool} --deep"));
-            (said + &wrong).contains("metadata reference counts differ")
-        };
+        let Case { name, words, .. } = self.case;
         let reads = ["volume list --exact", "volume orphans", "metadata check", "metadata dump"];
-        let read = reads.iter().any(|word| self.case.name.starts_with(word));
-        let Some(pool) = ["loop", "vg/pool"].into_iter().find(|pool| self.case.words.contains(pool)) else {
-            return self.finished();
+        let reserves = reads.iter().any(|read| name.starts_with(read));
+        let pool = ["loop", "vg/pool"].into_iter().find(|pool| reserves && words.contains(pool));
+        let in_the_gap = |pool: &&str| {
+            try_sh(&format!("{DMTOOL} metadata check {pool}")).1.contains("metadata reference counts differ")
         };
-        if !read || !wants(&pool) {
-            return self.finished();
-        }
+        let Some(pool) = pool.filter(in_the_gap) else { return self.finished() };
         tally.tried("of these in the kernel's own gap, repaired");
         sh(&format!("{DMTOOL} repair {pool} --yes < /dev/null && {DMTOOL} repair {pool} --accept --yes < /dev/null"));
-        let (ok, said, wrong) = try_sh(&format!("{DMTOOL} {} < /dev/null", self.case.words));
-        if ok { self.case.bytes() } else { Err(format!("{}, after a repair: {said} {wrong}", self.case.words)) }
+        let (ok, said, wrong) = try_sh(&format!("{DMTOOL} {words} < /dev/null"));
+        if ok { self.case.bytes() } else { Err(format!("{words}, after a repair: {said} {wrong}")) }
     }
 
     /// The same command again ends as an undisturbed one.
@@ -181,23 +177,20 @@ impl Learned {
                 picture().replace('\n', "\n    ")
             ));
         }
-        // LVM makes a group's spare last, has no command to make one later, and calls it lvol0 until it is one.
-        let is_spare = |line: &&str| line.contains("pmspare") || line.contains("lvol0");
-        let but_spare = |text: &str| text.lines().filter(|line| !is_spare(line)).collect::<Vec<_>>().join("\n");
         let ended = picture();
-        // Behind an abandoned one, what was made begins elsewhere on the disk.
-        let abandoned = ended.contains("lvol0");
-        let but_place = |text: &str| {
-            let line = |line: &str| match line.rsplit_once(' ') {
-                Some((line, _)) if abandoned && line.contains(" linear ") => line.to_owned(),
-                _ => line.to_owned(),
-            };
-            text.lines().map(line).collect::<Vec<_>>().join("\n")
-        };
-        let but_spare = |text: &str| but_place(&but_spare(text));
-        if let Some(difference) = difference(&but_spare(&self.end), &but_spare(&ended)) {
+        let alike = |text: &str| but_spare(text, ended.contains("lvol0"));
+        if let Some(difference) = difference(&alike(&self.end), &alike(&ended)) {
             return Err(format!("ends otherwise:\n    {difference}"));
         }
         self.case.bytes()
     }
+}
+
+/// A picture without the spare metadata volume of a group: LVM makes it last, has no command to make one later, and calls it
+/// lvol0 until it is one. What was made behind an abandoned one begins elsewhere on the disk.
+fn but_spare(text: &str, abandoned: bool) -> String {
+    let place = |line: &str| abandoned && line.contains(" linear ");
+    let lines = text.lines().filter(|line| !line.contains("pmspare") && !line.contains("lvol0"));
+    let lines = lines.map(|line| line.rsplit_once(' ').filter(|_| place(line)).map_or(line, |(line, _)| line));
+    lines.collect::<Vec<_>>().join("\n")
 }
