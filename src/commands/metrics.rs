@@ -21,7 +21,7 @@ pub struct Args {
 }
 
 /// # Errors
-/// The file cannot be written.
+/// The file cannot be written; it is as it was then, or it is there and not surely on its disk.
 pub fn run(args: &Args, globals: &Globals) -> Result<(), Problem> {
     let text = apart::findings(&[], Depth::Quick, globals, Thresholds::default(), metrics::text);
     let outcome = match &args.output {
@@ -30,8 +30,7 @@ pub fn run(args: &Args, globals: &Globals) -> Result<(), Problem> {
             Ok(())
         }
         Some(path) => file::put(path, &text, 0o644).map_err(|why| {
-            // It may be there by then, and not surely on its disk.
-            let kind = if file::replaceable(path).is_err() { Kind::Refused } else { Kind::Failed };
+            let kind = if why.is::<file::Unsettled>() { Kind::Failed } else { Kind::Refused };
             Problem::from_error(kind, format!("{} cannot be written", path.display()), &why)
                 .hint("name a file in a folder that is there, such as node_exporter's textfile directory")
         }),

@@ -352,10 +352,22 @@ pub fn replace_private(path: &Path, text: &str) -> Result<()> {
     put(path, text, 0o600)
 }
 
+/// The file is there, but a power cut may take it back: its folder could not be flushed. Any other error of [`put`]
+/// left the old file.
+#[derive(Debug, Clone, Copy)]
+pub struct Unsettled;
+
+impl std::fmt::Display for Unsettled {
+    fn fmt(&self, out: &mut std::fmt::Formatter) -> std::fmt::Result {
+        out.write_str("the file is there, but its folder could not be flushed to its disk")
+    }
+}
+
 /// As [`replace`], into a folder that is there.
 ///
 /// # Errors
-/// The folder is not there or cannot be written, or the path is a symlink or no file.
+/// The folder is not there or cannot be written, or the path is a symlink or no file: the old file is as it was, but
+/// for [`Unsettled`].
 pub fn put(path: &Path, text: &str, mode: u32) -> Result<()> {
     let context = || format!("writing {}", path.display());
     let folder = path.parent().with_context(context)?;
@@ -368,7 +380,7 @@ pub fn put(path: &Path, text: &str, mode: u32) -> Result<()> {
         Err(why) => return Err(why).with_context(context),
     };
     let temporary = temporary(folder, path).with_context(context)?;
-    let written = (|| {
+    let written = (|| -> Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
         if let Some(old) = &old {
             like(&file, old)?;
@@ -378,7 +390,7 @@ pub fn put(path: &Path, text: &str, mode: u32) -> Result<()> {
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
-        File::open(folder)?.sync_all()
+        File::open(folder).and_then(|folder| folder.sync_all()).context(Unsettled)
     })();
     if written.is_err() {
         let _ = fs::remove_file(&temporary);

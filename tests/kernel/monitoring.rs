@@ -201,6 +201,20 @@ fn metrics_into_a_file_in_one_step() {
 }
 
 #[test]
+fn metrics_that_are_there_and_not_surely_on_the_disk_are_not_refused() {
+    in_kernel(|| {
+        let (dmtool, folder) = (env!("CARGO_BIN_EXE_dmtool"), "/run/textfile");
+        let (_, status, said) = try_sh(&format!(
+            "mkdir {folder}; strace -f -qq -o /dev/null -P {folder} -e inject=fsync:error=EIO \
+             {dmtool} metrics --output {folder}/dmtool.prom; echo $?"
+        ));
+        assert_eq!(status, "1", "{said}");
+        assert!(said.contains("the file is there, but its folder could not be flushed to its disk"), "{said}");
+        assert_eq!(sh(&format!("grep -c '^dmtool_pools 0$' {folder}/dmtool.prom; ls -A {folder}")), "1\ndmtool.prom");
+    });
+}
+
+#[test]
 fn watch_ends_cleanly() {
     in_kernel(|| {
         dmtool("setup /dev/xvdi --data 60%VG --yes").assert().success();
