@@ -46,6 +46,7 @@ mod resize;
 mod setup;
 mod sizes;
 mod status;
+mod still;
 mod teardown;
 mod torture;
 mod trim;
