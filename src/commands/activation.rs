@@ -3,7 +3,7 @@
 use crate::names::{DmName, means};
 use crate::observe::pools::Pool;
 use crate::observe::register::{self, Entry, Record};
-use crate::observe::{Host, Looked, Unseen, consumers, device, looked, lvm, pools, remember, standing};
+use crate::observe::{Host, Looked, Unseen, consumers, device, looked, lvm, pools, profile, remember, standing};
 use crate::plan::activation::{Chosen, Facts};
 use crate::plan::bare::Known;
 
@@ -36,7 +36,8 @@ fn look_with(host: &mut Host, dockers: Option<Looked<Option<Record>>>) -> Facts 
         let dockers = |pool: &&Pool| register::is_dockers_own(&pool.name);
         running.extend(pools.iter().flatten().filter(dockers).map(|pool| ("Docker", pool.name.clone())));
     }
-    Facts { pools, lvm, above, names: device::dm_names(), running, known, remembered: None, unread }
+    let names = device::dm_names();
+    Facts { pools, lvm, above, names, running, known, remembered: None, unread, watched: profile::watches() }
 }
 
 /// What the register says of a pool, and what stands there.

@@ -22,6 +22,7 @@ fn live(status: &str, features: &str) -> Live {
         minor: 2,
         suspended: false,
         inactive_table: false,
+        layer_empty: false,
         length: Sectors(131_072),
         table: parse_pool_table(&format!("7:1 7:0 128 0 {features}")),
         status: parse_pool_status(status),

@@ -78,6 +78,8 @@ pub struct Live {
     pub minor: u32,
     pub suspended: bool,
     pub inactive_table: bool,
+    /// LVM's layer over it has no table: its activation was cut off on the way.
+    pub layer_empty: bool,
     pub length: Sectors,
     pub table: Looked<PoolTable>,
     pub status: Looked<PoolStatus>,
@@ -184,6 +186,10 @@ pub fn active(control: &Control, caution: &mut Caution<'_>) -> anyhow::Result<Ve
             targets => others.push((entry, device.uuid.clone(), targets.first().map(|target| target.kind.clone()))),
         }
     }
+    let empty = |name: &str| others.iter().any(|(entry, _, target)| entry.name == name && target.is_none());
+    for live in pools.iter_mut().filter_map(|pool| pool.live.as_mut()) {
+        live.layer_empty = layer_over(&live.dm_name).is_some_and(empty);
+    }
     pools.extend(others.into_iter().filter_map(|(entry, uuid, target)| broken(entry, &uuid, target, &thin)));
     for live in pools.iter_mut().filter_map(|pool| pool.live.as_mut()) {
         let Ok(holders) = &live.holders else { continue };
@@ -214,6 +220,7 @@ fn live(control: &Control, entry: &Entry, device: &Device, length: u64, status: 
         minor: entry.minor,
         suspended: device.suspended,
         inactive_table: device.inactive_table,
+        layer_empty: false,
         length: Sectors(length),
         data: below(|table| &table.data_device),
         metadata: below(|table| &table.metadata_device),

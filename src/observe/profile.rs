@@ -2,7 +2,7 @@
 
 use super::lvmconf::{self, Settings, Value};
 use super::{Looked, Unseen, looked};
-use crate::sys::file;
+use crate::sys::{exec, file};
 use crate::units::{Bytes, DataBlocks, share_of};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -119,6 +119,13 @@ pub fn global_setting(key: &str) -> Looked<Option<Value>> {
         }
     }
     Ok(None)
+}
+
+/// Whether LVM has dmeventd watch what it activates: that is installed, and not switched off (lvm.conf(5),
+/// `activation/monitoring`). No where that cannot be read.
+pub fn watches() -> bool {
+    let off = |value: Option<Value>| value == Some(Value::Number(0));
+    exec::find("dmeventd").is_some() && global_setting("activation/monitoring").is_ok_and(|value| !off(value))
 }
 
 /// The low-water mark that LVM puts into the table: the share above the threshold, in whole chunks (seen: 1553 for

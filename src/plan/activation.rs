@@ -59,6 +59,8 @@ pub struct Facts {
     pub remembered: Option<Looked<Record>>,
     /// Why Docker's configuration could not be looked at, which may tell of a pool.
     pub unread: Option<Unseen>,
+    /// LVM has dmeventd watch what it activates.
+    pub watched: bool,
 }
 
 impl Facts {
@@ -142,7 +144,7 @@ pub fn activate(chosen: &Chosen, facts: &Facts) -> Result<Plan, Refusal> {
     for pool in facts.choose("activate", chosen)? {
         let before = plan.steps.len();
         if let (Some(lvm), Ok(name)) = (&pool.lvm, LvmName::parse(&pool.name)) {
-            activate_lvm(chosen, pool, lvm, &name, &mut plan);
+            activate_lvm(chosen, pool, (lvm, &name), facts.watched, &mut plan);
             plan.part_from(before, pool.name.as_str(), chosen);
             continue;
         }
@@ -206,11 +208,16 @@ fn remember(pool: &Pool, known: Option<&Known>, remembered: &Looked<Record>, pla
     reasons
 }
 
-fn activate_lvm(chosen: &Chosen, pool: &Pool, lvm: &LvmSide, name: &LvmName, plan: &mut Plan) {
+fn activate_lvm(chosen: &Chosen, pool: &Pool, (lvm, name): (&LvmSide, &LvmName), watched: bool, plan: &mut Plan) {
     let skipped = !lvm.row.lv_skip_activation.is_empty();
     let step = |skip| Step::Activate { pool: name.clone(), ignore_skip: skip };
-    if pool.live.is_some() {
+    let left_by_volumes = pool.live.is_some() && skipped && *chosen == Chosen::All;
+    if pool.live.as_ref().is_some_and(|live| lvm.is_whole(live)) || left_by_volumes {
         plan.already(step(false));
+        // LVM's activation may have been cut off before it told dmeventd.
+        if watched && lvm.is_watched() == Some(false) {
+            plan.todo(Step::Monitor { pool: name.clone() });
+        }
         return;
     }
     if skipped && *chosen == Chosen::All {
@@ -226,7 +233,10 @@ fn activate_lvm(chosen: &Chosen, pool: &Pool, lvm: &LvmSide, name: &LvmName, pla
              flag off: lvchange --setactivationskip n {name}"
         ));
     }
-    components_down(lvm, &name.vg, plan);
+    // Under a pool that is there, and be it without a table, they are not by themselves.
+    if pool.live.is_none() && pool.broken.is_none() {
+        components_down(lvm, &name.vg, plan);
+    }
     plan.todo(step(skipped));
 }
 

@@ -164,6 +164,7 @@ pub(super) mod tests {
             minor: 0,
             suspended: false,
             inactive_table: false,
+            layer_empty: false,
             length: Sectors(2_097_152),
             table: parse_pool_table(&format!("7:1 7:0 128 0 {words}")),
             status: parse_pool_status(status),

@@ -1,4 +1,5 @@
-//! A manual setup that stopped before its conversion: a data volume, a metadata volume, or both.
+//! A setup that stopped before there was a pool: by hand with a data volume, a metadata volume, or both; or one of LVM's
+//! own, which has a plain volume of the pool's name while it zeroes what becomes its metadata.
 
 use super::refusal::Reasons;
 use super::setup::Request;
@@ -7,16 +8,23 @@ use crate::observe::device::{Device, Named, What};
 use crate::observe::lvm::{LvRow, Lvm};
 use crate::units::{Amount, Bytes};
 
-/// The two volumes of a manual setup that was not converted yet.
+/// The two volumes of a setup that was not converted yet.
 pub struct Halves<'a> {
     pub data: Option<&'a LvRow>,
     pub metadata: Option<&'a LvRow>,
+    /// The first is what LVM was cut off over: it has the size of the metadata (seen), and the profile of the pool.
+    pub cut_off: bool,
+    /// What is on it nobody could look at, since it is not active.
+    unseen: bool,
 }
 
 impl<'a> Halves<'a> {
     /// A volume of that name is ours to convert only if it is plain, unused and carries no signature.
     pub fn find(request: &Request, lvm: &'a Lvm, looked_at: &[Named], reasons: &mut Reasons) -> Halves<'a> {
         let vg = request.pool.vg.as_str();
+        let is_cut_off =
+            |row: &LvRow| row.lv_name == request.pool.lv.as_str() && row.lv_profile == request.pool.dm_name();
+        let mut unseen = false;
         let mut half = |name: &str| {
             let row = lvm.lv(vg, name)?;
             if !matches!(row.segtype.as_str(), "linear" | "striped") {
@@ -26,20 +34,32 @@ impl<'a> Halves<'a> {
             let path = format!("/dev/mapper/{}", dm_escape(vg, name));
             match looked_at.iter().find(|named| named.given == path).map(|named| &named.is) {
                 Some(Ok(What::Device(device))) => check_half(&format!("{vg}/{name}"), device, reasons),
-                _ => reasons.add_with_hint(
-                    format!("{vg}/{name} exists already, and what is on it could not be looked at: it is not active."),
-                    format!("activate it and run setup again: lvchange --activate y {vg}/{name}"),
-                ),
+                _ if is_cut_off(row) => unseen = true,
+                _ => not_looked_at(&format!("{vg}/{name}"), reasons),
             }
             Some(row)
         };
         let (data, metadata) = (half(request.pool.lv.as_str()), half(&metadata_name(&request.pool)));
-        Halves { data, metadata }
+        Halves { data, metadata, cut_off: metadata.is_none() && data.is_some_and(is_cut_off), unseen }
+    }
+
+    /// What nobody could look at is LVM's own only where its size is that of the metadata, too.
+    pub fn check_size(&self, metadata: Bytes, reasons: &mut Reasons) {
+        if let Some(row) = self.data.filter(|row| self.unseen && Bytes(row.lv_size) != metadata) {
+            not_looked_at(&format!("{}/{}", row.vg_name, row.lv_name), reasons);
+        }
     }
 
     pub fn none(&self) -> bool {
         self.data.is_none() && self.metadata.is_none()
     }
+}
+
+fn not_looked_at(volume: &str, reasons: &mut Reasons) {
+    reasons.add_with_hint(
+        format!("{volume} exists already, and what is on it could not be looked at: it is not active."),
+        format!("activate it and run setup again: lvchange --activate y {volume}"),
+    );
 }
 
 /// The size to ask for where a half may be there already, and how many extents of it are.

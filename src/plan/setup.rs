@@ -165,6 +165,7 @@ fn new(
             return;
         }
     };
+    halves.check_size(layout.0.metadata.bytes(layout.1), reasons);
     for device in ground.devices {
         wipe_step(request.wish(), device, ground.lvm, plan);
         unlabel_step(device, ground.lvm, plan);
@@ -188,8 +189,12 @@ fn layout(request: &Request, ground: &Ground<'_>, halves: &Halves<'_>) -> Result
     };
     let extent = ground.group.map_or(sizing::EXTENT, |group| group.extent);
     let spare = ground.lvm.spare(request.pool.vg.as_str()).whole_extents(extent);
-    // A half that is there keeps its size: it is counted as free and asked for as it is.
-    let (data, data_there) = amount(halves.data, request.data, extent);
+    // A half that is there keeps its size: it is counted as free and asked for as it is. One that LVM was cut off over
+    // never had it.
+    let (data, data_there) = match amount(halves.data, request.data, extent) {
+        (_, there) if halves.cut_off => (request.data, there),
+        asked => asked,
+    };
     let (metadata, metadata_there) = amount(halves.metadata, request.metadata, extent);
     let layout = if let Some(metadata_device) = metadata_device {
         let (total, free) = extents_of(data_devices, ground);
@@ -223,7 +228,7 @@ fn convert_steps(
     request: &Request,
     ground: &Ground<'_>,
     halves: &Halves<'_>,
-    (layout, _): (Layout, Bytes),
+    (layout, extent): (Layout, Bytes),
     plan: &mut Plan,
 ) {
     let (vg, pool) = (&request.pool.vg, &request.pool);
@@ -240,6 +245,10 @@ fn convert_steps(
         devices,
     };
     plan.put(volume(&pool.lv, layout.data, data_on), halves.data.is_some());
+    if let Some(row) = halves.data.filter(|_| halves.cut_off) {
+        let (to, bytes) = (layout.data, layout.data.bytes(extent));
+        plan.put(Step::ExtendVolume { volume: pool.clone(), to, bytes }, Bytes(row.lv_size) >= bytes);
+    }
     plan.put(volume(&metadata_lv, layout.metadata, metadata_on), halves.metadata.is_some());
     plan.todo(Step::ConvertPool {
         pool: pool.clone(),
@@ -301,10 +310,15 @@ fn existing(
     });
     plan.put(Step::AttachProfile { pool: request.pool.clone(), profile: name }, carried);
     let Some(live) = &pool.live else {
-        components_down(lvm, &request.pool.vg, plan);
+        if pool.broken.is_none() {
+            components_down(lvm, &request.pool.vg, plan);
+        }
         plan.todo(Step::Activate { pool: request.pool.clone(), ignore_skip: false });
         return;
     };
+    if !lvm.is_whole(live) {
+        plan.todo(Step::Activate { pool: request.pool.clone(), ignore_skip: false });
+    }
     let low_water = live.table.as_ref().map(|table| table.low_water);
     let due = low_water_for(live.length.bytes(), chunk, wanted.threshold);
     plan.put(Step::Refresh { pool: request.pool.clone() }, low_water.is_ok_and(|now| near(now, due)));

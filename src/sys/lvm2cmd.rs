@@ -395,7 +395,9 @@ mod tests {
             let beside = Lvm::default().read(&words(&["version"]), second).expect_err("one is in it");
             assert!(beside.to_string().contains("another part of this run"), "{beside}");
         }
-        let late = Lvm::default().read(&words(&["version"]), Duration::ZERO).expect_err("late");
+        // A busy host may have the answer there before anybody waits for it.
+        let hasty = || Lvm::default().read(&words(&["version"]), Duration::ZERO).err();
+        let late = (0..100).find_map(|_| hasty()).expect("late");
         assert_eq!(late.to_string(), "LVM did not answer 'version' within 0 s");
         let again = Lvm::default().read(&words(&["version"]), second);
         assert!(again.is_ok() || again.is_err_and(|why| why.to_string() == late.to_string()));

@@ -22,6 +22,7 @@ pub fn live(name: &str, table: &str, status: &str) -> Live {
         minor: 2,
         suspended: false,
         inactive_table: false,
+        layer_empty: false,
         length: Sectors(131_072),
         table: parse_pool_table(table),
         status: parse_pool_status(status),

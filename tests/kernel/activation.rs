@@ -1,6 +1,7 @@
 //! `dmtool activate` and `dmtool deactivate` for pools of LVM.
 
 use crate::harness::*;
+use crate::matrix::trace::{Place, Tamper, learn, tampered};
 use predicates::prelude::*;
 use predicates::str::contains;
 
@@ -110,5 +111,41 @@ fn not_while_something_uses_it() {
         assert!(is_up("docker/thinpool") && is_up("docker/mounted"));
         sh("umount /mnt; pkill -x sleep; dmsetup remove layer; sleep 0.5");
         dmtool("deactivate docker/thinpool").assert().success();
+    });
+}
+
+#[test]
+fn an_activation_that_was_cut_off_is_finished() {
+    in_kernel(|| {
+        dmtool("setup /dev/xvdi --data 60%VG --yes").assert().success();
+        let (words, tables) = ("-ay docker/thinpool", "dmsetup info -c --noheadings -o name,tables_loaded | sort");
+        let (wanted, watched) = (sh(tables), || sh("lvs --noheadings -o seg_monitor docker/thinpool"));
+        dmtool("deactivate").assert().success();
+        let places = learn("lvchange", words).expect("an undisturbed run");
+        // From the first device to the last word to dmeventd: parts without the pool, the pool without a table, LVM's layer
+        // over it not there or without one, nobody who watches it.
+        let of_tables = ["DM_TABLE_LOAD", "DM_DEV_SUSPEND"];
+        let of_tables = |place: &Place| of_tables.iter().any(|call| place.text.contains(call));
+        let last = places.iter().rposition(of_tables).expect("a table");
+        let mut unwatched = 0;
+        for (at, place) in places.iter().enumerate().filter(|(at, place)| *at > last || of_tables(place)) {
+            dmtool("deactivate").assert().success();
+            tampered("lvchange", words, place, Tamper::Signal("KILL")).expect("an end");
+            sh("rm -rf /run/lock/lvm; udevadm settle");
+            unwatched += u32::from(sh(tables) == wanted && watched() == "not monitored");
+            // Setup does it, too.
+            let words = if at % 2 == 0 { "activate docker/thinpool" } else { "setup /dev/xvdi --data 60%VG --yes" };
+            dmtool(words).assert().success();
+            assert_eq!((sh(tables), &*watched()), (wanted.clone(), "monitored"), "{place:?}");
+            dmtool(words).assert().success();
+        }
+        assert!(unwatched > 0);
+        // Whoever wants no monitoring at all gets none.
+        sh("lvchange -qq --monitor n docker/thinpool; echo 'activation/monitoring=0' > /etc/lvm/lvmlocal.conf");
+        dmtool("activate").assert().success().stdout(contains("was active already"));
+        assert_ne!(watched(), "monitored");
+        sh("rm /etc/lvm/lvmlocal.conf");
+        dmtool("activate").assert().success();
+        assert_eq!(watched(), "monitored");
     });
 }

@@ -1,6 +1,7 @@
 //! Setups that stopped half-way, made with LVM's own commands, and finished by running setup again.
 
 use crate::harness::*;
+use crate::matrix::trace::{Tamper, learn, tampered};
 use predicates::str::contains;
 use std::path::Path;
 
@@ -138,13 +139,57 @@ fn killed_at_any_moment() {
                 "timeout -s KILL {delay} {} setup /dev/xvdf --yes >/dev/null 2>&1; udevadm settle; true",
                 env!("CARGO_BIN_EXE_dmtool")
             ));
-            dmtool("setup /dev/xvdf --yes").assert().success();
-            assert_eq!(sh("lvs --noheadings -o lv_profile,seg_monitor docker/thinpool"), "docker-thinpool monitored");
-            sh(
-                "vgremove -qq -ff docker; pvremove -qq /dev/xvdf; rm -f /etc/lvm/profile/docker-thinpool.profile; udevadm settle",
-            );
+            finished();
+            gone();
         }
     });
+}
+
+/// LVM has a plain volume of the pool's name while it zeroes what becomes the metadata, and of the size of that.
+#[test]
+fn what_lvm_zeroes_is_not_the_data() {
+    in_kernel(|| {
+        let group = || {
+            sh("vgcreate -qq docker /dev/xvdf && cp profiles/thinpool.profile /etc/lvm/profile/docker-thinpool.profile")
+        };
+        // What setup has LVM do.
+        let words = "-qq --yes --type thin-pool --extents 971 --poolmetadatasize 40960k --chunksize 512k --zero n \
+                     --profile docker-thinpool --name thinpool docker";
+        assert!(sh(&format!("{} setup /dev/xvdf --dry-run", env!("CARGO_BIN_EXE_dmtool"))).contains("--extents 971"));
+        group();
+        let places = learn("lvcreate", words).expect("an undisturbed run");
+        let zeroes = places.iter().rposition(|place| place.text.contains("BLKZEROOUT")).expect("zeroes");
+        gone();
+        let (mut active, mut inactive) = (0, 0);
+        for place in places.iter().skip(zeroes).filter(|place| place.call == "ioctl").take(3) {
+            group();
+            tampered("lvcreate", words, place, Tamper::Signal("KILL")).expect("an end");
+            sh("rm -rf /run/lock/lvm; udevadm settle");
+            let row = sh("lvs --noheadings --separator , -o segtype,lv_active,lv_profile docker/thinpool");
+            active += u32::from(row == "linear,active,docker-thinpool");
+            inactive += u32::from(row == "linear,,docker-thinpool");
+            finished();
+            gone();
+        }
+        assert!(active > 0, "{active} {inactive}");
+        // One that is not active, of another size: nobody knows what is on it.
+        sh(
+            "vgcreate -qq docker /dev/xvdf && cp profiles/thinpool.profile /etc/lvm/profile/docker-thinpool.profile && \
+            lvcreate -qq --profile docker-thinpool -n thinpool docker -l 5 && lvchange -qq -an docker/thinpool",
+        );
+        dmtool("setup /dev/xvdf --yes").assert().code(3).stderr(contains("it is not active"));
+        // Of that size it is LVM's.
+        sh("lvremove -qq -f docker/thinpool && lvcreate -qq --profile docker-thinpool -n thinpool docker -l 10 && \
+            lvchange -qq -an docker/thinpool");
+        finished();
+    });
+}
+
+/// Everything of a setup taken away.
+fn gone() {
+    sh(
+        "vgremove -qq -ff docker; pvremove -qq /dev/xvdf; rm -f /etc/lvm/profile/docker-thinpool.profile; udevadm settle",
+    );
 }
 
 #[test]

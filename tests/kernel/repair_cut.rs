@@ -5,6 +5,7 @@ use super::kinds::{Kind, repair};
 use super::register::var;
 use crate::harness::metadata::Part;
 use crate::harness::*;
+use crate::matrix::trace::{Place, Tamper, learn, tampered};
 use predicates::str::contains;
 
 /// Runs dmtool and kills it at the call with this number (of each of its threads); whether it came that far.
@@ -54,6 +55,30 @@ fn a_killed_repair_is_finished_by_the_next_lvm() {
 #[test]
 fn a_killed_repair_is_finished_by_the_next_loop() {
     in_kernel(|| killed_and_run_again(Kind::Loop, &[2, 5, 8, 11, 14], false));
+}
+
+/// New metadata of a killed restore is made anew, once: its dump may be another by now.
+#[test]
+fn a_killed_restore_is_finished_by_the_next() {
+    in_kernel(|| {
+        let (path, kind) = (env!("CARGO_BIN_EXE_dmtool"), Kind::Loop);
+        kind.make();
+        let pool = kind.pool();
+        dmtool(&format!("metadata dump {pool} /run/good.xml")).assert().success();
+        kind.down();
+        let words = format!("metadata restore {pool} /run/good.xml --yes");
+        let notes = learn(path, &words).expect("an undisturbed run").into_iter().filter(|place| place.call == "rename");
+        let notes: Vec<Place> = notes.collect();
+        assert!(notes.len() >= 4, "{notes:#?}");
+        for note in &notes {
+            dmtool(&format!("repair {pool} --accept --yes")).assert().success();
+            tampered(path, &words, note, Tamper::Signal("KILL")).expect("an end");
+            dmtool(&words).assert().success();
+        }
+        kind.up();
+        kind.assert_whole("b");
+        kind.gone();
+    });
 }
 
 #[test]

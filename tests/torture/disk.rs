@@ -3,6 +3,7 @@
 
 use super::cases::Case;
 use super::kill::{DMTOOL, Learned, undisturbed};
+use super::state::picture;
 use super::trace::{Place, go_on, stopped_at};
 use super::{Dice, Tally, ground};
 use crate::harness::{sh, try_sh};
@@ -78,6 +79,7 @@ fn failing_at(learned: &Learned, place: &Place, way: &str, table: &str, tally: &
     let case = learned.case;
     (case.start)();
     sh("sync");
+    let start = picture();
     if !stopped_at(DMTOOL, case.words, place) {
         (case.back)();
         return Ok(());
@@ -95,13 +97,22 @@ fn failing_at(learned: &Learned, place: &Place, way: &str, table: &str, tally: &
     let ended = ended?;
     // A disk that is slow only is none that fails, and one that loses writes says that it took them.
     if way == "delay" {
-        learned.honest(&ended)?;
+        learned.honest(&ended, &start)?;
     } else if ![0, 1, 3, 130].contains(&ended.status.unwrap_or(-1)) {
         return Err(format!("it ended with {:?}: {}", ended.status, ended.said));
     }
     ground::take_down();
     ground::come_up(case);
-    let finished = learned.finished().map_err(|why| format!("{why}\n    it had said: {}", ended.said));
+    // Where the kernel could not commit, it marks the metadata, and the pool takes no writes until it is looked after.
+    let marked = sh("dmsetup status --target thin-pool | awk '/ needs_check / {sub(\":\", \"\", $1); print $1; exit}'");
+    let pool = marked.strip_suffix("-tpool").unwrap_or(&marked).replacen("vg-", "vg/", 1);
+    let finished = if pool.is_empty() {
+        learned.finished()
+    } else {
+        tally.tried("of these marked by the kernel, repaired");
+        learned.finished_after_repair(&pool)
+    };
+    let finished = finished.map_err(|why| format!("{why}\n    it had said: {}", ended.said));
     (case.back)();
     finished
 }

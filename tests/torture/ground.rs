@@ -28,7 +28,8 @@ pub fn unmount() {
 /// What a host does when it comes up: LVM's own activation, and dmtool's unit.
 pub fn come_up(case: &Case) {
     let dmtool = super::kill::DMTOOL;
-    try_sh(&format!("vgchange -qq -aay; {dmtool} activate --all; udevadm settle"));
+    // The mount point of a case, which a host has on its disk.
+    try_sh(&format!("mkdir -p /run/mnt; vgchange -qq -aay; {dmtool} activate --all; udevadm settle"));
     if let Some(pool) = case.begins_down() {
         // LVM brings up all of the group.
         try_sh(&match pool.split_once('/') {

@@ -12,11 +12,10 @@ const SIGNALS: [&str; 5] = ["KILL", "KILL", "KILL", "TERM", "INT"];
 /// What devices, file systems and a kernel short of memory say.
 const ERRORS: [&str; 6] = ["EIO", "EIO", "ENOSPC", "ENOMEM", "EBUSY", "EROFS"];
 
-/// A case, with what it begins and ends in where nothing disturbs it.
+/// A case, with what it ends in where nothing disturbs it.
 pub struct Learned {
     pub case: &'static Case,
     pub places: Vec<Place>,
-    pub start: String,
     pub end: String,
 }
 
@@ -27,12 +26,11 @@ pub struct Learned {
 pub fn undisturbed(case: &'static Case) -> Result<Learned, String> {
     let of = |why: String| format!("{}: {why}", case.name);
     (case.start)();
-    let start = picture();
     let places = learn(DMTOOL, case.words).map_err(of)?;
     let end = picture();
     case.bytes().map_err(of)?;
     (case.back)();
-    Ok(Learned { case, places, start, end })
+    Ok(Learned { case, places, end })
 }
 
 /// Cuts a case off at some of its places: `count` of them, spread over all its steps.
@@ -99,10 +97,12 @@ impl Learned {
         let Place { call, number, step, text } = place;
         println!("{tamper} at {call} {number} after {step} steps");
         (self.case.start)();
+        // Copies that earlier trials left are there, too.
+        let start = picture();
         let ended = tampered(DMTOOL, self.case.words, place, tamper);
         let outcome = ended.and_then(|ended| {
             tally.tried(&if ended.met { what.to_owned() } else { format!("{what} that came too late") });
-            let honest = self.honest(&ended);
+            let honest = self.honest(&ended, &start);
             let finished = self.finished().map_err(|why| format!("{why}\n    before it said: {}", ended.said));
             honest.and(finished)
         });
@@ -119,7 +119,7 @@ impl Learned {
 
     /// What a run says of itself is true: done is done, refused has changed nothing, and no way out of it leaves a device
     /// that stands still.
-    pub fn honest(&self, ended: &Ended) -> Result<(), String> {
+    pub fn honest(&self, ended: &Ended, start: &str) -> Result<(), String> {
         let Some(status) = ended.status else { return Ok(()) };
         let said = &ended.said;
         // What could not be removed is told by its name, and goes with the next run.
@@ -135,7 +135,7 @@ impl Learned {
         };
         match status {
             0 => lie("all is done", &self.end)?,
-            3 => lie("nothing was changed", &self.start)?,
+            3 => lie("nothing was changed", start)?,
             1 | 130 => {}
             other => return Err(format!("it ended with {other}: {said}")),
         }
@@ -152,12 +152,27 @@ impl Learned {
         let reserves = reads.iter().any(|read| name.starts_with(read));
         let pool = ["loop", "vg/pool"].into_iter().find(|pool| reserves && words.contains(pool));
         let in_the_gap = |pool: &&str| {
-            try_sh(&format!("{DMTOOL} metadata check {pool}")).1.contains("metadata reference counts differ")
+            let (_, said, _) = try_sh(&format!("{DMTOOL} metadata check {pool}"));
+            // The snapshot counts and is not held, or is held and not there.
+            said.contains("metadata reference counts differ") || said.contains("bad checksum in superblock")
         };
         let Some(pool) = pool.filter(in_the_gap) else { return self.finished() };
         tally.tried("of these in the kernel's own gap, repaired");
-        sh(&format!("{DMTOOL} repair {pool} --yes < /dev/null && {DMTOOL} repair {pool} --accept --yes < /dev/null"));
-        let (ok, said, wrong) = try_sh(&format!("{DMTOOL} {words} < /dev/null"));
+        self.finished_after_repair(pool)
+    }
+
+    /// As [`Self::finished`], of a pool that wants a repair first. What that keeps makes another picture.
+    pub fn finished_after_repair(&self, pool: &str) -> Result<(), String> {
+        let Case { words, .. } = self.case;
+        let (ok, said, wrong) = try_sh(&format!(
+            "{DMTOOL} repair {pool} --yes < /dev/null && {{ {DMTOOL} repair {pool} --accept --yes < /dev/null || true; }}"
+        ));
+        if !ok {
+            return Err(format!("the repair of {pool}: {said} {wrong}"));
+        }
+        // A dump that is there already is of before.
+        ground::come_up(self.case);
+        let (ok, said, wrong) = try_sh(&format!("rm -f /var/lib/dmtool/dump.xml; {DMTOOL} {words} < /dev/null"));
         if ok { self.case.bytes() } else { Err(format!("{words}, after a repair: {said} {wrong}")) }
     }
 
@@ -169,6 +184,10 @@ impl Learned {
         if let Some((_, hint)) = again.2.split_once("where nobody uses it: ").filter(|_| !again.0) {
             sh(hint.lines().next().expect("a command"));
             again = try_sh(&format!("timeout 120 {DMTOOL} {words} < /dev/null"));
+        }
+        // The dump was made and something failed after it; no dump is ever written over.
+        if again.2.contains("dump.xml is there already") {
+            again = try_sh(&format!("rm /var/lib/dmtool/dump.xml; timeout 120 {DMTOOL} {words} < /dev/null"));
         }
         let (ok, said, wrong) = again;
         if !ok {
@@ -187,10 +206,12 @@ impl Learned {
 }
 
 /// A picture without the spare metadata volume of a group: LVM makes it last, has no command to make one later, and calls it
-/// lvol0 until it is one. What was made behind an abandoned one begins elsewhere on the disk.
+/// lvol0 until it is one. What was made behind an abandoned one begins elsewhere on the disk. And without the profile of a
+/// metadata volume, which means nothing and is there where LVM made the pool at once.
 fn but_spare(text: &str, abandoned: bool) -> String {
     let place = |line: &str| abandoned && line.contains(" linear ");
     let lines = text.lines().filter(|line| !line.contains("pmspare") && !line.contains("lvol0"));
-    let lines = lines.map(|line| line.rsplit_once(' ').filter(|_| place(line)).map_or(line, |(line, _)| line));
+    let cut = |line: &str| place(line) || (line.contains("_tmeta ") && line.ends_with("-thinpool"));
+    let lines = lines.map(|line| line.rsplit_once(' ').filter(|_| cut(line)).map_or(line, |(line, _)| line));
     lines.collect::<Vec<_>>().join("\n")
 }

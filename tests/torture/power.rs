@@ -111,7 +111,7 @@ fn cuts(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally) -
         return Err(format!("undisturbed: {said} {wrong}"));
     }
     sh("dmsetup message power 0 mark end");
-    let learned = Learned { case, places: Vec::new(), start: String::new(), end: picture() };
+    let learned = Learned { case, places: Vec::new(), end: picture() };
     parts_down()?;
     let entries = log();
     let begin = entries.iter().position(|entry| entry.mark.starts_with("begin")).expect("the mark");

@@ -15,6 +15,7 @@ use crate::plan::repair::{Copies, Expected, Facts, Found, Request, Rest, Room, W
 use crate::sys::signal::Stop;
 use crate::sys::{blocks, copy, exec, file};
 use crate::units::Bytes;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -29,8 +30,8 @@ pub struct Memory {
     /// The first block of the metadata, with the verdict on all of it: to have it checked again and again would take
     /// minutes each time.
     judged: Option<([u8; 4096], Option<Stage>, Verdict)>,
-    /// A look of this run has seen no new metadata.
-    saw_none_built: bool,
+    /// Where the first look of this run found new metadata that an earlier run had made.
+    left_built: OnceCell<Option<String>>,
     /// Of volumes that were up: their devices, and what is on them.
     pub file_systems: BTreeMap<String, String>,
     stop: Option<Stop>,
@@ -53,8 +54,9 @@ pub fn look(request: &Request, memory: &mut Memory, host: &mut Host) -> Facts {
     let journal = facts.journal.as_ref().ok().and_then(Option::as_ref);
     memory.had_journal |= journal.is_some();
     let stage = journal.map(|repair| repair.stage);
-    memory.saw_none_built |= stage != Some(Stage::Built);
-    facts.built_here = stage == Some(Stage::Built) && memory.saw_none_built;
+    let built = journal.filter(|repair| repair.stage == Stage::Built).map(|repair| repair.new.clone());
+    let left_built = memory.left_built.get_or_init(|| built.clone());
+    facts.built_here = built.is_some() && built != *left_built;
     facts.ended = memory.had_journal && facts.journal == Ok(None);
     facts.room = room(request, &pool, journal);
     facts.expected = expected(&pool, &facts.ground);

@@ -1,5 +1,6 @@
 //! A pool as LVM has it, and how far it can be extended.
 
+use super::Live;
 use crate::observe::Looked;
 use crate::observe::lvm::LvRow;
 use crate::observe::profile::{Autoextend, NEVER};
@@ -38,6 +39,12 @@ impl LvmSide {
     pub fn is_partial(&self) -> bool {
         // The ninth character of lv_attr (lvs(8)).
         self.row.lv_attr.chars().nth(8) == Some('p')
+    }
+
+    /// Whether all of a pool that is up is there: not, where its volumes alone brought it up, or LVM was cut off before its
+    /// layer over the pool had a table. Activating it is what completes it.
+    pub fn is_whole(&self, live: &Live) -> bool {
+        self.row.lv_active == "active" && !live.layer_empty
     }
 
     /// Whether dmeventd watches it; none where dmeventd could not be asked.

@@ -105,6 +105,7 @@ fn done() -> Facts {
         minor: 2,
         suspended: false,
         inactive_table: false,
+        layer_empty: false,
         length: Sectors(7_954_432),
         table: parse_pool_table("254:0 254:1 1024 1553 1 skip_block_zeroing"),
         status: Err(Unseen("not needed".to_owned())),
@@ -243,8 +244,17 @@ fn the_halves_of_a_manual_setup_are_converted() {
     };
     let mut group = blank();
     let free = PvRow { vg_free_count: 1023 - 971, pv_pe_alloc_count: 971, ..pv("/dev/sdb", 16, "docker") };
-    group.lvm = Ok(Lvm { pvs: vec![free], lvs: vec![lv("thinpool", "linear")], warnings: Vec::new() });
+    let by_hand = LvRow { lv_profile: String::new(), ..lv("thinpool", "linear") };
+    group.lvm = Ok(Lvm { pvs: vec![free.clone()], lvs: vec![by_hand], warnings: Vec::new() });
     group.halves = vec![looked_at("thinpool")];
+    // LVM was cut off while it zeroed what becomes the metadata: that has the profile, and its size.
+    let mut cut_off = group.clone();
+    let zeroed = LvRow { lv_size: 40 << 20, ..lv("thinpool", "linear") };
+    let free = PvRow { vg_free_count: 1013, pv_pe_alloc_count: 10, ..free };
+    cut_off.lvm = Ok(Lvm { pvs: vec![free], lvs: vec![zeroed], warnings: Vec::new() });
+    assert!(lines(&request(), &cut_off).contains(&"+ lvextend --extents 971 docker/thinpool".to_owned()));
+    cut_off.halves = Vec::new();
+    assert!(lines(&request(), &cut_off).contains(&"+ lvextend --extents 971 docker/thinpool".to_owned()));
     let expected = [
         "= vgcreate docker /dev/sdb".to_owned(),
         format!("+ {PROFILE}"),
