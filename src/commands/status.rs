@@ -102,6 +102,12 @@ fn look(args: &Args, globals: &Globals, warnings: &mut Vec<String>) -> Result<Ve
         match lvm::look(&mut host) {
             Ok(lvm) => {
                 warnings.extend(lvm.warnings.iter().cloned());
+                warnings.extend(pools::unread(&lvm).into_iter().map(|group| {
+                    let (vg, device, pools) = (group.vg, group.device, group.pools.join(", "));
+                    format!(
+                        "LVM cannot read the volume group {vg} on {device}, and so does not see {pools}: dmtool check"
+                    )
+                }));
                 pools::join(active, &lvm)
             }
             Err(_) if !lvm::is_installed() => active,

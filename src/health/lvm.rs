@@ -5,7 +5,7 @@ use super::mend::list;
 use super::{Finding, Look, Outcome};
 use crate::names::{layer_over, means, quoted};
 use crate::observe::lvm::{LvRow, Lvm};
-use crate::observe::pools::{Kind, LvmSide};
+use crate::observe::pools::{Kind, LvmSide, Unread};
 use crate::observe::repair::Stage;
 use crate::observe::survey::Survey;
 
@@ -61,6 +61,27 @@ pub(super) fn group(look: &Look<'_>) -> Outcome {
         )
     };
     Ok(vec![look.finding(Code::VolumeGroupIncomplete, message, hint)])
+}
+
+/// The disk of a pool's group is there, and LVM cannot read what is written of the group on it.
+pub(super) fn unread(survey: &Survey) -> Vec<Finding> {
+    let meant = |name: &str| survey.all || survey.unknown.iter().any(|asked| means(asked, name, &[""; 0]));
+    let of = |group: &Unread| {
+        let (device, vg, backup) = (quoted(&group.device), group.vg.clone(), group.backup());
+        let finding = move |name: &String| Finding {
+            code: Code::VolumeGroupIncomplete,
+            severity: Code::VolumeGroupIncomplete.severity(),
+            pool: Some(name.clone()),
+            message: format!(
+                "What LVM wrote of the volume group {vg} on {device} cannot be read: a power cut may have come between two \
+                 of its writes. LVM's backup tells of {name} in it; what is on the pool is not touched by that. Write \
+                 nothing to {device}, and do not remove its label."
+            ),
+            hint: Some(format!("pvck --repair --file {backup} {device} && dmtool activate {name}")),
+        };
+        group.pools.iter().filter(|name| meant(name)).map(finding).collect::<Vec<_>>()
+    };
+    survey.unread.iter().flat_map(of).collect()
 }
 
 /// Where LVM last saw a physical volume, as it says in its warning of one that is missing.

@@ -201,6 +201,7 @@ pub fn findings(survey: &Survey, thresholds: Thresholds) -> Vec<Finding> {
             hint: Some("dmtool status".to_owned()),
         });
     }
+    found.extend(lvm::unread(survey));
     for seen in &survey.pools {
         let look = Look { survey, seen, thresholds };
         for check in CHECKS {

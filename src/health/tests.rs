@@ -82,6 +82,7 @@ fn survey(pools: Vec<Seen>) -> Survey {
         checker: Ok(Checker::Installed("/usr/sbin/thin_check".into())),
         consumers: Ok(Vec::new()),
         signed: BTreeSet::new(),
+        unread: Vec::new(),
         systems: vec!["debian".to_owned()],
         all: true,
         root: true,

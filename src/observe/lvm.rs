@@ -240,8 +240,13 @@ pub fn look(host: &mut Host) -> Looked<Lvm> {
             "not monitored".clone_into(&mut row.seg_monitor);
         }
     }
-    lvm.warnings = reply.warnings;
-    lvm.warnings.extend(said.into_iter().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()));
+    // Each is told as a warning, and once: LVM looks twice where it finds something wrong.
+    for line in reply.warnings.iter().chain(&said).map(|line| line.trim()).filter(|line| !line.is_empty()) {
+        let line = line.strip_prefix("WARNING: ").unwrap_or(line);
+        if !lvm.warnings.iter().any(|told| told == line) {
+            lvm.warnings.push(line.to_owned());
+        }
+    }
     Ok(lvm)
 }
 

@@ -4,12 +4,12 @@ mod side;
 
 pub use side::{LvmSide, is_overdue};
 
-use super::lvm::{Lvm, lvm_name};
+use super::lvm::{Lvm, PvRow, lvm_name};
 use super::profile;
 use super::register::{self, Record};
 use super::thin::{Mode, PoolFigures, PoolStatus, PoolTable, Thin, parse_pool_status, parse_pool_table};
 use super::{Looked, Unseen, looked};
-use crate::names::{LvmName, layer_over, means};
+use crate::names::{LvmName, layer_over, means, quoted};
 use crate::sys::dm::{Ask, Control, Device, Entry};
 use crate::sys::{block, file};
 use crate::units::{Bytes, Sectors};
@@ -383,10 +383,13 @@ fn devices_of(lvm: &Lvm, vg: &str, lv: &str) -> Vec<String> {
     devices
 }
 
+/// Where LVM keeps its last copy of each group's metadata, under the group's name (vgcfgbackup(8)).
+const BACKUP: &str = "/etc/lvm/backup";
+
 /// The pools that LVM's backups of its metadata tell of, as `VG/LV`: a hint that LVM may know more pools than
 /// are active, at no cost of asking it.
 pub fn hinted() -> BTreeSet<String> {
-    let folder = Path::new("/etc/lvm/backup");
+    let folder = Path::new(BACKUP);
     let mut found = BTreeSet::new();
     for name in block::entries(folder).unwrap_or_default() {
         let text = file::read(&folder.join(&name)).ok().flatten().unwrap_or_default();
@@ -397,9 +400,47 @@ pub fn hinted() -> BTreeSet<String> {
     found
 }
 
+/// A group with thin pools that LVM finds nowhere, although this disk is marked as its own: what is written of it there
+/// was cut off, or is damaged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unread {
+    pub device: String,
+    pub vg: String,
+    pub pools: Vec<String>,
+}
+
+impl Unread {
+    /// LVM's own copy of what was written of the group.
+    pub fn backup(&self) -> String {
+        quoted(&format!("{BACKUP}/{}", self.vg))
+    }
+}
+
+/// Those that LVM's backups tell of.
+pub fn unread(lvm: &Lvm) -> Vec<Unread> {
+    let stranded: Vec<&PvRow> = lvm.pvs.iter().filter(|row| row.is_stranded() && !row.pv_uuid.is_empty()).collect();
+    let mut found = Vec::new();
+    // Mostly there is none, and nothing is read.
+    if stranded.is_empty() {
+        return found;
+    }
+    for vg in block::entries(Path::new(BACKUP)).unwrap_or_default() {
+        let text = file::read(&Path::new(BACKUP).join(&vg)).ok().flatten().unwrap_or_default();
+        let mut pools = pools_in_backup(&text);
+        pools.retain(|name| LvmName::parse(name).is_ok_and(|name| name.vg.as_str() == vg));
+        let is_there = |row: &&&PvRow| !pools.is_empty() && text.contains(&format!("id = \"{}\"", row.pv_uuid));
+        found.extend(stranded.iter().filter(is_there).map(|row| Unread {
+            device: row.pv_name.clone(),
+            vg: vg.clone(),
+            pools: pools.clone(),
+        }));
+    }
+    found
+}
+
 /// Whether LVM's backup of this group's metadata tells of this pool, and of no thin volume in the group.
 pub fn hinted_without_volumes(pool: &LvmName) -> bool {
-    let path = Path::new("/etc/lvm/backup").join(pool.vg.as_str());
+    let path = Path::new(BACKUP).join(pool.vg.as_str());
     let text = file::read(&path).ok().flatten().unwrap_or_default();
     has_pool_alone(&text, &pool.to_string())
 }

@@ -6,7 +6,7 @@ use super::consumers::{self, Consumer};
 use super::device::{self, Above};
 use super::lvm::{self, LvRow, Lvm};
 use super::metadata::{self, Checker, Patience, Resting, Verdict};
-use super::pools::{self, Below, Caution, Live, Pool};
+use super::pools::{self, Below, Caution, Live, Pool, Unread};
 use super::register;
 use super::repair::{self, Repair};
 use super::samples::{self, Sample, Samples};
@@ -116,6 +116,8 @@ pub struct Survey {
     pub consumers: Looked<Vec<Consumer>>,
     /// Plain volumes that look like half of a pool and carry a signature: somebody's data.
     pub signed: BTreeSet<String>,
+    /// Groups with pools that LVM cannot read.
+    pub unread: Vec<Unread>,
     /// ID and ID_LIKE of /etc/os-release.
     pub systems: Vec<String>,
     /// Whether all pools were meant.
@@ -218,6 +220,7 @@ pub fn look(host: &mut Host, names: &[String], depth: Depth<'_>, avoid: &Avoid, 
     let signed = known.map(signed).unwrap_or_default();
     Survey {
         signed,
+        unread: known.map(pools::unread).unwrap_or_default(),
         pools: seen,
         unknown,
         register: register.map(drop),
@@ -404,6 +407,7 @@ impl Survey {
             checker: Err(why.clone()),
             consumers: Err(why),
             signed: BTreeSet::new(),
+            unread: Vec::new(),
             systems: Vec::new(),
             all: true,
             root: host::is_root(),

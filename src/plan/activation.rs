@@ -6,7 +6,7 @@ use super::step::Step;
 use super::{Plan, bare};
 use crate::names::{LvmName, VgName, means};
 use crate::observe::device::Above;
-use crate::observe::lvm::{LvRow, Lvm};
+use crate::observe::lvm::{LvRow, Lvm, PvRow};
 use crate::observe::pools::{Kind, LvmSide, Pool};
 use crate::observe::register::Record;
 use crate::observe::{Looked, Unseen};
@@ -102,8 +102,8 @@ pub fn choose<'a>(
     let refuse = |message: String, reasons: Vec<String>, hint: &str| {
         Err(Refusal { message, reasons, hint: Some(hint.to_owned()) })
     };
-    let pools = match (pools, lvm) {
-        (Ok(pools), Ok(_)) => pools,
+    let (pools, lvm) = match (pools, lvm) {
+        (Ok(pools), Ok(lvm)) => (pools, lvm),
         (Err(why), _) | (_, Err(why)) => {
             return refuse(
                 format!("{verb} is refused, nothing was changed"),
@@ -117,6 +117,11 @@ pub fn choose<'a>(
         Chosen::All => Ok(pools.iter().collect()),
         Chosen::One(name) => match pools.iter().find(|pool| means(name, &pool.name, &pool.dm_names())) {
             Some(pool) => Ok(vec![pool]),
+            None if lvm.pvs.iter().any(PvRow::is_stranded) => refuse(
+                format!("there is no pool {name} on this host"),
+                lvm.pvs.iter().filter(|row| row.is_stranded()).map(no_group).collect(),
+                "see whether the pool is on it, and how it comes back: dmtool check",
+            ),
             None => {
                 refuse(format!("there is no pool {name} on this host"), Vec::new(), "list the pools: dmtool status")
             }
@@ -131,6 +136,10 @@ pub fn choose<'a>(
             ),
         },
     }
+}
+
+fn no_group(row: &PvRow) -> String {
+    format!("{} is part of a volume group that LVM cannot find.", row.pv_name)
 }
 
 /// Brings pools into the kernel. Those that are there are done already; one that LVM was told to skip is activated

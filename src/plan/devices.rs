@@ -71,7 +71,8 @@ fn check_device(wish: Wish<'_>, given: &str, device: &Device, lvm: &Lvm, reasons
         reasons.add_with_hint(
             format!("{given} is marked by LVM as part of a volume group whose metadata is not there."),
             format!(
-                "bring back the other disks of that group; where there are none: pvremove --force --force --yes {given}"
+                "see whether a pool is missing with it: dmtool check; bring back the other disks of that group; where \
+                 there are none, and nobody misses what is on it: pvremove --force --force --yes {given}"
             ),
         );
     }

@@ -65,6 +65,7 @@ pub fn survey(pools: Vec<Pool>, lvm: Lvm, pending: Option<&Looked<Pending>>) -> 
         checker: Ok(Checker::Installed("/usr/sbin/thin_check".into())),
         consumers: Ok(Vec::new()),
         signed: BTreeSet::new(),
+        unread: Vec::new(),
         systems: vec!["debian".to_owned()],
         all: true,
         root: true,

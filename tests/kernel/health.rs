@@ -3,6 +3,8 @@
 
 use super::status::loop_pool;
 use crate::harness::*;
+use predicates::prelude::*;
+use predicates::str::contains;
 use serde_json::Value;
 
 /// What check says as JSON, its exit status compared with its words. LVM's hints are removed first: without them LVM
@@ -484,5 +486,35 @@ fn transaction_ids_that_differ() {
             "{message}"
         );
         assert!(!try_sh("lvchange -ay vg/pool").0, "LVM refuses it");
+    });
+}
+
+/// LVM writes the text of a change and then where it stands, and flushes nothing in between: a power cut may keep the
+/// second alone.
+#[test]
+fn what_lvm_wrote_of_the_group_cannot_be_read() {
+    in_kernel(|| {
+        sh("vgcreate -qq vg /dev/xvdi && lvcreate -qq --type thin-pool -L 200m --poolmetadatasize 4m -n pool vg && \
+            lvcreate -qq -V 64m -T vg/pool -n kept 2>/dev/null && \
+            dd if=/dev/urandom of=/dev/vg/kept bs=1M count=4 oflag=direct status=none && vgchange -qq -an vg");
+        sh("vgcreate -qq other /dev/xvdf");
+        let sum = || sh("lvchange -qq -ay vg/kept && md5sum < /dev/vg/kept && vgchange -qq -an vg");
+        let before = sum();
+        sh("offset=$(pvck --dump headers /dev/xvdi | awk '/raw_locn\\[0\\].offset/ {print $2}') && \
+            dd if=/dev/zero of=/dev/xvdi bs=512 seek=$(( (4096 + offset) / 512 )) count=4 conv=notrunc oflag=direct status=none");
+        let (status, value) = json("check");
+        assert_eq!((status, &value["status"]), (2, &"critical".into()), "{value:#}");
+        let found = findings(&value, "volume-group-incomplete");
+        assert_eq!((found.len(), &found[0]["pool"]), (1, &"vg/pool".into()), "{value:#}");
+        let hint = found[0]["hint"].as_str().expect("a hint").to_owned();
+        assert!(hint.starts_with("pvck --repair --file /etc/lvm/backup/vg /dev/xvdi && "), "{hint}");
+        assert_eq!(json("check vg/pool").0, 2);
+        dmtool("status").assert().success().stderr(contains("LVM cannot read the volume group vg on /dev/xvdi"));
+        dmtool("resize +10M vg/pool").assert().code(3).stderr(contains("/dev/xvdi").and(contains("dmtool check")));
+        dmtool("setup /dev/xvdi --yes").assert().code(3).stderr(contains("dmtool check"));
+        sh(&hint.replace("pvck", "pvck --yes").replace("dmtool ", &format!("{} ", env!("CARGO_BIN_EXE_dmtool"))));
+        assert_eq!(sum(), before);
+        dmtool("activate vg/pool").assert().success();
+        assert_eq!(json("check").0, 0);
     });
 }

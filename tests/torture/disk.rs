@@ -41,7 +41,7 @@ fn becomes(table: &str) {
 
 /// Lets the disk fail at some of the places of a case.
 pub fn failing(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally) {
-    if !case.on_the_disk() {
+    if !case.on_the_disk() || !case.begins_after_a_boot() {
         return;
     }
     sh("modprobe -a dm-delay dm-flakey dm-dust");

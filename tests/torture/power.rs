@@ -89,6 +89,18 @@ fn parts_down() -> Result<(), String> {
     if ok { Ok(()) } else { Err(format!("what a run left could not be taken down: {why} {}", sh("dmsetup table"))) }
 }
 
+/// Does what `dmtool check` says of a group that LVM cannot read: it writes the text of a change and then where that stands,
+/// without a flush in between.
+fn group_restored() -> bool {
+    let (_, said, _) = try_sh(&format!("{DMTOOL} check --json"));
+    let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    let mut hints = said["findings"].as_array().into_iter().flatten().filter_map(|found| found["hint"].as_str());
+    let Some(hint) = hints.find_map(|hint| hint.strip_prefix("pvck ")) else { return false };
+    let (restore, _) = hint.split_once(" && ").expect("an activation");
+    sh(&format!("pvck --yes {restore}"));
+    true
+}
+
 /// Pulls the power at some of the flushes of a case.
 pub fn cut(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally) {
     let ended = cuts(case, count, dice, tally);
@@ -133,8 +145,11 @@ fn cuts(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally) -
         sh(&format!("dmsetup create power --table '0 {size} snapshot {ORIGIN} {COPY_ON_WRITE} N 8'"));
         write(torn.iter().map(|at| &entries[*at]), "/dev/mapper/power");
         parts_up();
-        ground::come_up(case);
         tally.tried("power cuts");
+        if group_restored() {
+            tally.tried("of these between two writes of LVM's, restored from its backup");
+        }
+        ground::come_up(case);
         let ended = learned.finished_after_a_boot(tally);
         tally.note(ended.map_err(|why| {
             format!(

@@ -53,7 +53,7 @@ impl Case {
     /// Whether a host that boots comes up with what the case begins with: device-mapper forgets what it was only told by
     /// message, or was never written down, LVM refuses a pool that is not of its opinion, and brings up all others.
     pub fn begins_after_a_boot(&self) -> bool {
-        let of_lvm = self.name.starts_with("activate") && self.name.contains("lvm");
+        let of_lvm = self.name.starts_with("activate --all") && self.name.contains("lvm");
         !of_lvm && !["activate --remember", "volume recycle"].iter().any(|word| self.name.contains(word))
     }
 
@@ -61,7 +61,7 @@ impl Case {
     pub fn begins_down(&self) -> Option<&'static str> {
         match self.name {
             "repair, loop" | "metadata restore, loop" => Some("loop"),
-            "repair, lvm" => Some("vg/pool"),
+            "repair, lvm" | "activate, lvm" => Some("vg/pool"),
             _ => None,
         }
     }
