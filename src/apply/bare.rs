@@ -3,7 +3,7 @@
 use crate::names::DmName;
 use crate::observe::register::{self, LARGEST_ID, Place, Record, State, Volume};
 use crate::observe::standing::{self, There};
-use crate::observe::volumes;
+use crate::observe::{snapshot, volumes};
 use crate::sys::dm::{Control, Target};
 use crate::sys::{block, exec, file, loopdev};
 use crate::units::{Bytes, SECTOR, Sectors};
@@ -72,8 +72,8 @@ pub fn check(name: &DmName, place: &Place) -> Result<()> {
         }
     };
     exec::run("thin_check", &["-q", "--clear-needs-check-flag", &node])
-        .map(drop)
-        .with_context(|| format!("the metadata of {name} is damaged, or could not be checked"))
+        .with_context(|| format!("the metadata of {name} is damaged, or could not be checked"))?;
+    snapshot::found_whole(name.as_str()).map_err(|why| anyhow!("{why}"))
 }
 
 /// Makes the pool.

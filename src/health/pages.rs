@@ -156,7 +156,7 @@ pub fn of(code: Code) -> Page {
             "A metadata snapshot is held",
             "Somebody reserved a snapshot of the metadata to read it while the pool is in use: a backup, thin_ls, thin_dump. It survives its maker's death, and a reboot; the kernel does not say whose it is.",
             "Blocks of metadata that change are kept twice, so metadata fills up faster. Nobody else can reserve one.",
-            "If nobody is reading: dmsetup message NAME 0 release_metadata_snap.",
+            "If nobody is reading: dmsetup message NAME 0 release_metadata_snap. After a power cut only once thin_check found all metadata whole while the pool was down (dmtool metadata check): to release one that was not written in full empties the pool.",
         ),
         Code::DataDeviceTooSmall => page(
             "The data device and the pool's table do not fit",

@@ -2,10 +2,10 @@
 //! holder and a reboot, and the kernel does not say whose it is: so it stands in /var/lib/dmtool before it is reserved,
 //! and the next run releases what a killed one left. One that is not ours is never released.
 
-use super::metadata::{self, Patience, Verdict};
+use super::metadata::{self, Checker, Patience, Verdict};
 use super::pools::Live;
 use super::thin::parse_pool_status;
-use super::{Looked, Unseen, looked};
+use super::{Looked, Unseen, looked, taken};
 use crate::sys::dm::{Ask, Control};
 use crate::sys::file;
 use crate::sys::lock::{self, Lock};
@@ -27,6 +27,9 @@ struct Note {
     transaction_id: u64,
     /// Absent until it is reserved.
     block: Option<u64>,
+    /// The boot in which it was written, or in which all metadata was found whole since, the pool being down.
+    #[serde(default)]
+    boot: String,
 }
 
 /// A metadata snapshot that is ours; released when this goes.
@@ -149,6 +152,13 @@ fn release_left(dm_name: &str) -> Looked<()> {
     let Some(left) = noted(dm_name)? else { return Ok(()) };
     let control = looked(Control::open())?;
     if left.is_of(&state(&control, dm_name)?) {
+        if !left.is_counted()? {
+            return Err(Unseen(format!(
+                "a metadata snapshot of {dm_name} was being reserved when the host went down, and to release it would empty \
+                 the pool if it was not written in full: that thin_check sees while the pool is down (dmtool deactivate \
+                 {dm_name}, dmtool metadata check {dm_name})"
+            )));
+        }
         looked(control.message(dm_name, "release_metadata_snap"))?;
     }
     looked(file::remove(&path(dm_name)))
@@ -163,6 +173,28 @@ impl Note {
             None => self.transaction_id == now.transaction_id,
         };
         now.block.is_some() && now.uuid == self.uuid && same
+    }
+}
+
+impl Note {
+    /// Whether the kernel counts what it keeps. That a snapshot is held is written before that is
+    /// (dm-thin-metadata.c, `__reserve_metadata_snap` and the commit after it). After a power cut in between, to release it
+    /// gives up the pool's own maps (`__release_metadata_snap`). It counts where the message came back and the block was
+    /// noted, where no power cut came since, and where thin_check passed all metadata: LVM activates no other.
+    fn is_counted(&self) -> Looked<bool> {
+        let of_lvm = || self.uuid.starts_with("LVM-") && matches!(metadata::checker(), Ok(Checker::Installed(_)));
+        Ok(self.block.is_some() || self.boot == taken::boot()? || of_lvm())
+    }
+}
+
+/// Notes that thin_check found all metadata of this pool whole while it was down.
+///
+/// # Errors
+/// What is noted of a snapshot of it cannot be read or written.
+pub fn found_whole(dm_name: &str) -> Looked<()> {
+    match noted(dm_name)? {
+        Some(left) if left.block.is_none() => note(&Note { boot: taken::boot()?, ..left }),
+        _ => Ok(()),
     }
 }
 
@@ -183,6 +215,7 @@ fn state(control: &Control, dm_name: &str) -> Looked<Note> {
         uuid: device.uuid,
         transaction_id: figures.transaction_id,
         block: figures.held_root,
+        boot: taken::boot()?,
     })
 }
 

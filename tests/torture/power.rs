@@ -73,8 +73,8 @@ fn write<'a>(entries: impl Iterator<Item = &'a Entry>, device: &str) {
 fn parts_up() {
     sh(&format!(
         "dmsetup create power-files --table '0 {FILES} linear /dev/mapper/power 0' && \
-         dmsetup create power-disk --table '0 {DISK} linear /dev/mapper/power {FILES}' && udevadm settle && \
-         ln -sfn /dev/mapper/power-files /dev/xvdf && ln -sfn /dev/mapper/power-disk /dev/xvdi"
+         dmsetup create power-disk --table '0 {DISK} linear /dev/mapper/power {FILES}' && \
+         {{ udevadm settle || udevadm settle; }} && ln -sfn /dev/mapper/power-files /dev/xvdf && ln -sfn /dev/mapper/power-disk /dev/xvdi"
     ));
     ground::mount("/dev/mapper/power-files");
 }

@@ -157,8 +157,8 @@ pub fn tampered(dmtool: &str, words: &str, place: &Place, tamper: Tamper) -> Res
 /// It hangs.
 pub fn go_on() -> Result<Ended, String> {
     let deadline = Instant::now() + LIMIT;
-    // It may be thin_check that was stopped, in dmtool's stead. Not all the time: it interrupts who waits for udev.
-    let goes_on = || try_sh("pkill -CONT -x dmtool; pkill -CONT -x 'thin_.*'");
+    // It may be thin_check or mount that was stopped, in dmtool's stead. Not all the time: it interrupts who waits for udev.
+    let goes_on = || try_sh("kill -CONT $(pgrep -x dmtool) $(awk '{print $1}' /run/cut | sort -u)");
     let mut rounds = 0..;
     while !try_sh("test -s /run/ended").0 {
         if rounds.next().is_some_and(|round| round % 40 == 0) {

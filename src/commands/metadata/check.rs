@@ -5,6 +5,8 @@ use crate::commands::Globals;
 use crate::exit::{DONE, FAILED, Problem};
 use crate::observe::Unseen;
 use crate::observe::metadata::{self, Head, Patience, Verdict};
+use crate::observe::pools::Kind;
+use crate::observe::snapshot;
 use crate::report::json;
 
 const NAME: &str = "metadata check";
@@ -50,7 +52,10 @@ fn look(args: &Args, globals: &Globals) -> Result<u8, Problem> {
     let verdict = metadata::check(view.path(), view.is_snapshot(), Patience::Until(&stop));
     drop(busy);
     let verdict = view.was_kept().and(verdict).map_err(|why| unseen(&pool.name, &why))?;
-    let snapshot = view.is_snapshot();
+    let is_snapshot = view.is_snapshot();
+    if !is_snapshot && verdict == Verdict::Clean && pool.kind != Kind::Lvm {
+        snapshot::found_whole(&pool.name).map_err(|why| unseen(&pool.name, &why))?;
+    }
     // Released before anything is said.
     drop(view);
     let (word, said) = match &verdict {
@@ -59,9 +64,9 @@ fn look(args: &Args, globals: &Globals) -> Result<u8, Problem> {
         Verdict::Leaked(said) => ("leaked", Some(said)),
         Verdict::Damaged(said) => ("damaged", Some(said)),
     };
-    let text = text(&pool.name, &verdict, marks, snapshot);
+    let text = text(&pool.name, &verdict, marks, is_snapshot);
     if globals.voice.json {
-        globals.voice.json(&json::metadata_check(&pool, word, marks, snapshot, said));
+        globals.voice.json(&json::metadata_check(&pool, word, marks, is_snapshot, said));
     } else if !globals.voice.quiet || word != "clean" {
         globals.voice.answer(&text);
     }
