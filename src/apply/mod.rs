@@ -157,7 +157,7 @@ fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, sh
         Step::Detach { path } => loopdev::detach(Path::new(path)),
         Step::CheckMetadata { name, place } => bare::check(name, place),
         Step::MakePool { record, length } => bare::make_pool(record, *length),
-        Step::MakeVolume { pool, device, thin_id, size } => bare::make_volume(pool, device, *thin_id, *size),
+        Step::MakeVolume { pool, device, thin_id, size } => bare::bring_up(pool, device, *thin_id, *size),
         Step::MakeThin { pool, volume } => bare::make_thin(pool, volume, None),
         Step::MakeFileSystem { pool, device, fs } => bare::make_file_system(pool, device, fs),
         Step::HandOut { pool, device } => bare::hand_out(pool, device),
@@ -237,9 +237,7 @@ fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, sh
             if let Step::CreateGroup { .. } | Step::ExtendGroup { .. } = step {
                 file::remove(Path::new(taken::PATH))?;
             }
-            // It is shown as a warning here, too.
-            let bare = |text: String| text.strip_prefix("WARNING: ").map_or(text.clone(), str::to_owned);
-            for warning in reply.warnings.into_iter().map(bare) {
+            for warning in reply.warnings.iter().map(|line| lvm::bare_warning(line).to_owned()) {
                 if !warnings.contains(&warning) {
                     warnings.push(warning);
                 }

@@ -3,7 +3,9 @@
 use crate::names::{DmName, means};
 use crate::observe::pools::Pool;
 use crate::observe::register::{self, Entry, Record};
-use crate::observe::{Host, Looked, Unseen, consumers, device, looked, lvm, pools, profile, remember, standing};
+use crate::observe::{
+    Dmeventd, Host, Looked, Unseen, consumers, device, greet_dmeventd, looked, lvm, pools, profile, remember, standing,
+};
 use crate::plan::activation::{Chosen, Facts};
 use crate::plan::bare::Known;
 
@@ -20,6 +22,8 @@ pub fn look_with_dockers(host: &mut Host, chosen: &Chosen) -> Facts {
 fn look_with(host: &mut Host, dockers: Option<Looked<Option<Record>>>) -> Facts {
     let active = looked(host.active_pools());
     let above = active.as_ref().map(|active| device::above(active)).unwrap_or_default();
+    // One that does not answer is not asked, nor told anything.
+    host.dmeventd = active.as_deref().map_or(Ok(Dmeventd::NotRunning), greet_dmeventd);
     let lvm = lvm::look_if_installed(host);
     let mut register = register::read();
     let unread = dockers.as_ref().and_then(|dockers| dockers.as_ref().err().cloned());

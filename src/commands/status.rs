@@ -57,7 +57,7 @@ fn sick(args: &Args, globals: &Globals) -> Result<(), Problem> {
     let thresholds = Thresholds::default();
     let tell = |survey: &Survey, findings: &[Finding]| {
         let (text, object) = (report::sick(survey, findings), json::sick(survey, findings));
-        (text, object, survey.unknown.first().cloned(), survey.kernel.clone())
+        (text, object, survey.nowhere().next().cloned(), survey.kernel.clone())
     };
     let (text, object, unknown, kernel) = apart::findings(&args.pools, Depth::Quick, globals, thresholds, tell);
     let refusal = match (&kernel, unknown) {
@@ -89,7 +89,8 @@ fn unlooked(why: &anyhow::Error) -> Problem {
 }
 
 fn no_such_pool(name: &str) -> Problem {
-    Problem::new(Kind::Refused, format!("there is no pool {name} on this host")).hint("list the pools: dmtool status")
+    Problem::new(Kind::Refused, format!("there is no pool {name} on this host"))
+        .hint("list the pools: dmtool status; see whether one is missing: dmtool check")
 }
 
 fn look(args: &Args, globals: &Globals, warnings: &mut Vec<String>) -> Result<Vec<Pool>, Problem> {

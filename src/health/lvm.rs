@@ -68,16 +68,21 @@ pub(super) fn unread(survey: &Survey) -> Vec<Finding> {
     let meant = |name: &str| survey.all || survey.unknown.iter().any(|asked| means(asked, name, &[""; 0]));
     let of = |group: &Unread| {
         let (device, vg, backup) = (quoted(&group.device), group.vg.clone(), group.backup());
+        let made = group.made.as_ref().map_or(String::new(), |made| format!(" of {made}"));
+        let (why, hint) = if group.partial {
+            ("other disks that it names are missing, too: bring them back first", "pvscan --cache".to_owned())
+        } else {
+            ("a power cut may have come between two of its writes", format!("pvck --repair --file {backup} {device}"))
+        };
         let finding = move |name: &String| Finding {
             code: Code::VolumeGroupIncomplete,
             severity: Code::VolumeGroupIncomplete.severity(),
             pool: Some(name.clone()),
             message: format!(
-                "What LVM wrote of the volume group {vg} on {device} cannot be read: a power cut may have come between two \
-                 of its writes. LVM's backup tells of {name} in it; what is on the pool is not touched by that. Write \
-                 nothing to {device}, and do not remove its label."
+                "LVM finds no volume group for {device}, which its backup{made} has in {vg} with {name}: {why}. What is on \
+                 the pool is not touched by that. Write nothing to {device}, and do not remove its label."
             ),
-            hint: Some(format!("pvck --repair --file {backup} {device} && dmtool activate {name}")),
+            hint: Some(format!("{hint} && dmtool activate {name}")),
         };
         group.pools.iter().filter(|name| meant(name)).map(finding).collect::<Vec<_>>()
     };

@@ -192,7 +192,7 @@ pub fn findings(survey: &Survey, thresholds: Thresholds) -> Vec<Finding> {
     if let (Err(why), Ok(())) = (&survey.register, &survey.kernel) {
         unseen.add(None, "bare pools that are down", &why.0);
     }
-    for name in &survey.unknown {
+    for name in survey.nowhere() {
         found.push(Finding {
             code: Code::CouldNotLook,
             severity: Severity::Unknown,

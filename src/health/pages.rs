@@ -124,8 +124,8 @@ pub fn of(code: Code) -> Page {
         ),
         Code::ThinCheckMissing => page(
             "thin_check is not installed",
-            "LVM runs thin_check at every activation of a pool. Without the tool it refuses.",
-            "No pool of LVM comes up after the next boot; one that is up stays up until then.",
+            "LVM runs thin_check at every activation of a pool. Without the tool it refuses, or says that the check is skipped and activates the pool as it is, by its version.",
+            "At the next boot the pools of LVM do not come up, or come up damaged where they are, and are damaged further by each write.",
             "Install it: thin-provisioning-tools on Debian and SUSE, device-mapper-persistent-data on Fedora and RHEL. In an initramfs it must be there too.",
         ),
         Code::TransactionMismatch => page(

@@ -18,9 +18,8 @@ fn settings<'a>(look: &Look<'a>) -> Looked<Option<(&'a LvmSide, Autoextend)>> {
 
 /// dmeventd is there, answers, and watches this pool.
 pub(super) fn monitoring(look: &Look<'_>) -> Outcome {
-    let Some((side, settings)) = settings(look)? else { return Ok(Vec::new()) };
-    // Switched off on purpose: nobody needs to watch it.
-    if settings.threshold >= NEVER && side.profile().is_some() && !side.profile_missing {
+    let Some((side, _)) = settings(look)? else { return Ok(Vec::new()) };
+    if side.is_off_on_purpose() {
         return Ok(Vec::new());
     }
     let monitor = format!("lvchange --monitor y {}", look.name());

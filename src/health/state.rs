@@ -141,15 +141,17 @@ pub(super) fn maps(look: &Look<'_>) -> Outcome {
     Ok(vec![look.finding(Code::ActivationCheckFailed, message, format!("dmtool repair {}", quoted(look.name())))])
 }
 
-/// LVM runs thin_check before it activates a pool, and activates none without it.
+/// LVM runs thin_check before it activates a pool. Without it 2.03.16 says "Check is skipped" and activates (seen); others
+/// refuse.
 pub(super) fn checker(look: &Look<'_>) -> Outcome {
     if look.side().is_none() {
         return Ok(Vec::new());
     }
     let Checker::Missing(tool) = look.survey.checker.as_ref().map_err(Clone::clone)? else { return Ok(Vec::new()) };
     let message = format!(
-        "{tool} is not installed, and LVM activates no pool without it: {}.",
-        if look.live().is_some() { "this one will not come back from the next boot" } else { "this one stays down" }
+        "{tool} is not installed: {} LVM activates this pool unchecked, whether it is damaged or not, or refuses to, by its \
+         version.",
+        if look.live().is_some() { "after the next boot" } else { "now" }
     );
     Ok(vec![look.finding(
         Code::ThinCheckMissing,
@@ -179,6 +181,11 @@ pub(super) fn tables(look: &Look<'_>) -> Outcome {
     let Some(live) = look.live() else { return Ok(Vec::new()) };
     let name = mend::quoted(&live.dm_name);
     let mut found = Vec::new();
+    if live.layer_empty {
+        let message = format!("LVM's layer over {} has no table: its activation was cut off on the way.", look.name());
+        let hint = format!("dmtool activate {}", quoted(look.name()));
+        found.push(look.finding(Code::InactiveTablePending, message, hint));
+    }
     if live.suspended {
         let waiting =
             if live.inactive_table { " A table that waits to be swapped in is dropped by the hint." } else { "" };
@@ -326,7 +333,7 @@ pub(super) fn metadata_snapshot(look: &Look<'_>) -> Outcome {
             ("a dmtool was killed while it read the metadata", format!("dmtool metadata check {}", quoted(look.name())))
         }
         Some(Holder::Other) | None => (
-            "a backup or thin_ls is at work, or was killed",
+            "a backup or thin_ls is at work, or was killed (after a power cut see dmtool explain metadata-snapshot-held first)",
             format!("dmsetup message {} 0 release_metadata_snap", mend::quoted(&live.dm_name)),
         ),
     };

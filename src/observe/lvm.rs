@@ -242,12 +242,17 @@ pub fn look(host: &mut Host) -> Looked<Lvm> {
     }
     // Each is told as a warning, and once: LVM looks twice where it finds something wrong.
     for line in reply.warnings.iter().chain(&said).map(|line| line.trim()).filter(|line| !line.is_empty()) {
-        let line = line.strip_prefix("WARNING: ").unwrap_or(line);
+        let line = bare_warning(line);
         if !lvm.warnings.iter().any(|told| told == line) {
             lvm.warnings.push(line.to_owned());
         }
     }
     Ok(lvm)
+}
+
+/// What LVM warns of, which is told as a warning anyway.
+pub fn bare_warning(line: &str) -> &str {
+    line.strip_prefix("WARNING: ").unwrap_or(line)
 }
 
 /// Some of what LVM has to say comes between the lines of the report (seen: "See vgck --updatemetadata …").

@@ -407,6 +407,10 @@ pub struct Unread {
     pub device: String,
     pub vg: String,
     pub pools: Vec<String>,
+    /// When the backup was made, as it says itself.
+    pub made: Option<String>,
+    /// Other disks that it names are not there either.
+    pub partial: bool,
 }
 
 impl Unread {
@@ -433,7 +437,29 @@ pub fn unread(lvm: &Lvm) -> Vec<Unread> {
             device: row.pv_name.clone(),
             vg: vg.clone(),
             pools: pools.clone(),
+            made: made(&text),
+            partial: !disks_in_backup(&text).iter().all(|id| lvm.pvs.iter().any(|row| row.pv_uuid == *id)),
         }));
+    }
+    found
+}
+
+/// When a backup was made: LVM writes that behind the number of seconds.
+fn made(backup: &str) -> Option<String> {
+    let line = backup.lines().find_map(|line| line.trim().strip_prefix("creation_time = "))?;
+    Some(line.split_once("# ")?.1.trim().to_owned())
+}
+
+/// The ids of the physical volumes of a backup.
+fn disks_in_backup(text: &str) -> Vec<&str> {
+    let mut within = false;
+    let mut found = Vec::new();
+    for line in text.lines().map(str::trim) {
+        match line {
+            "physical_volumes {" => within = true,
+            "logical_volumes {" => within = false,
+            _ => found.extend(line.strip_prefix("id = \"").and_then(|id| id.strip_suffix('"')).filter(|_| within)),
+        }
     }
     found
 }
@@ -478,6 +504,11 @@ mod tests {
                     \t\t\t}\n\t\t}\n\t\tv1 {\n\t\t\tsegment1 {\n\t\t\t\ttype = \"thin\"\n\t\t\t}\n\t\t}\n\t}\n}\n";
         assert_eq!(pools_in_backup(text), ["docker/thinpool"]);
         assert!(pools_in_backup("garbage {").is_empty());
+        let disks = "creation_time = 1764410712\t# Sun Nov 29 10:05:12 2026\n\ndocker {\n\tid = \"vg\"\n\tphysical_volumes {\n\n\t\tpv0 {\n\
+                     \t\t\tid = \"one\"\n\t\t}\n\t\tpv1 {\n\t\t\tid = \"two\"\n\t\t}\n\t}\n\tlogical_volumes {\n\t\tv {\n\t\t\tid = \"lv\"\n";
+        assert_eq!(disks_in_backup(disks), ["one", "two"]);
+        assert_eq!(made(disks).as_deref(), Some("Sun Nov 29 10:05:12 2026"));
+        assert_eq!(made(text), None);
         assert!(!has_pool_alone(text, "docker/thinpool"), "v1 is a thin volume");
         let alone = text.replace("\"thin\"", "\"linear\"");
         assert!(has_pool_alone(&alone, "docker/thinpool") && !has_pool_alone(&alone, "docker/other"));

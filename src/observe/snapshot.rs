@@ -2,10 +2,11 @@
 //! holder and a reboot, and the kernel does not say whose it is: so it stands in /var/lib/dmtool before it is reserved,
 //! and the next run releases what a killed one left. One that is not ours is never released.
 
-use super::metadata::{self, Checker, Patience, Verdict};
+use super::metadata::{self, Patience, Verdict};
 use super::pools::Live;
 use super::thin::parse_pool_status;
 use super::{Looked, Unseen, looked, taken};
+use crate::names::{LvmName, layer_over};
 use crate::sys::dm::{Ask, Control};
 use crate::sys::file;
 use crate::sys::lock::{self, Lock};
@@ -111,7 +112,8 @@ pub enum Holder {
 /// Our note of it, or the pool, cannot be looked at.
 pub fn holder(dm_name: &str) -> Looked<Holder> {
     let Some(left) = noted(dm_name)? else { return Ok(Holder::Other) };
-    if !left.is_of(&state(&looked(Control::open())?, dm_name)?) {
+    let now = state(&looked(Control::open())?, dm_name)?;
+    if !left.is_of(&now) && !left.is_doubtful(&now)? {
         return Ok(Holder::Other);
     }
     let at_work = looked(lock::take_at(&lock_path(dm_name), Duration::ZERO, "metadata"))?.is_err();
@@ -151,14 +153,16 @@ pub fn unreleased() -> Vec<String> {
 fn release_left(dm_name: &str) -> Looked<()> {
     let Some(left) = noted(dm_name)? else { return Ok(()) };
     let control = looked(Control::open())?;
-    if left.is_of(&state(&control, dm_name)?) {
-        if !left.is_counted()? {
-            return Err(Unseen(format!(
-                "a metadata snapshot of {dm_name} was being reserved when the host went down, and to release it would empty \
-                 the pool if it was not written in full: that thin_check sees while the pool is down (dmtool deactivate \
-                 {dm_name}, dmtool metadata check {dm_name})"
-            )));
-        }
+    let now = state(&control, dm_name)?;
+    if left.is_doubtful(&now)? {
+        let name = layer_over(dm_name).unwrap_or(dm_name);
+        return Err(Unseen(format!(
+            "a metadata snapshot of {name} was being reserved when the host went down, and to release it would empty the \
+             pool if it was not written in full: that thin_check sees while the pool is down (dmtool deactivate {name}, \
+             dmtool metadata check {name})"
+        )));
+    }
+    if left.is_of(&now) {
         looked(control.message(dm_name, "release_metadata_snap"))?;
     }
     looked(file::remove(&path(dm_name)))
@@ -177,13 +181,13 @@ impl Note {
 }
 
 impl Note {
-    /// Whether the kernel counts what it keeps. That a snapshot is held is written before that is
+    /// Whether the kernel may not count what is held. That a snapshot is held is written before that is
     /// (dm-thin-metadata.c, `__reserve_metadata_snap` and the commit after it). After a power cut in between, to release it
     /// gives up the pool's own maps (`__release_metadata_snap`). It counts where the message came back and the block was
-    /// noted, where no power cut came since, and where thin_check passed all metadata: LVM activates no other.
-    fn is_counted(&self) -> Looked<bool> {
-        let of_lvm = || self.uuid.starts_with("LVM-") && matches!(metadata::checker(), Ok(Checker::Installed(_)));
-        Ok(self.block.is_some() || self.boot == taken::boot()? || of_lvm())
+    /// noted, where no power cut came since, and where all metadata was found whole since. LVM is no witness: it activates a
+    /// pool unchecked where it finds no thin_check (seen).
+    fn is_doubtful(&self, now: &Note) -> Looked<bool> {
+        Ok(now.block.is_some() && now.uuid == self.uuid && self.block.is_none() && self.boot != taken::boot()?)
     }
 }
 
@@ -191,11 +195,14 @@ impl Note {
 ///
 /// # Errors
 /// What is noted of a snapshot of it cannot be read or written.
-pub fn found_whole(dm_name: &str) -> Looked<()> {
-    match noted(dm_name)? {
-        Some(left) if left.block.is_none() => note(&Note { boot: taken::boot()?, ..left }),
-        _ => Ok(()),
+pub fn found_whole(pool: &str) -> Looked<()> {
+    let dm_name = LvmName::parse(pool).map_or_else(|_| pool.to_owned(), |name| name.dm_name());
+    for name in [format!("{dm_name}-tpool"), dm_name] {
+        if let Some(left) = noted(&name)?.filter(|left| left.block.is_none()) {
+            note(&Note { boot: taken::boot()?, ..left })?;
+        }
     }
+    Ok(())
 }
 
 fn noted(dm_name: &str) -> Looked<Option<Note>> {

@@ -14,7 +14,7 @@ use super::snapshot::{self, Holder};
 use super::standing::{self, Standing};
 use super::thin::{Mode, PoolTable, parse_pool_table};
 use super::{Dmeventd, Host, Looked, Unseen, greet_dmeventd, host, looked};
-use crate::names::dm_escape;
+use crate::names::{dm_escape, means};
 use crate::sys::apart::Stage;
 use crate::sys::dm::{Ask, Control};
 use crate::sys::signal::Stop;
@@ -381,6 +381,12 @@ fn sample(live: &Live) -> Option<Sample> {
 }
 
 impl Survey {
+    /// The names that no pool answers to, and none that LVM cannot read.
+    pub fn nowhere(&self) -> impl Iterator<Item = &String> {
+        let unread = || self.unread.iter().flat_map(|group| &group.pools);
+        self.unknown.iter().filter(move |name| !unread().any(|pool| means(name, pool, &[""; 0])))
+    }
+
     /// Takes what an earlier look found in all metadata, which a quick one does not look at again.
     pub fn keep_maps(&mut self, earlier: Survey) {
         for before in earlier.pools {

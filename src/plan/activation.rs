@@ -112,22 +112,23 @@ pub fn choose<'a>(
             );
         }
     };
+    let lost = |message: String| {
+        let disks = lvm.pvs.iter().filter(|row| row.is_stranded()).map(no_group).collect();
+        refuse(message, disks, "see whether a pool is on it, and how it comes back: dmtool check")
+    };
     let list = || pools.iter().map(|pool| pool.name.as_str()).collect::<Vec<_>>().join(", ");
     match chosen {
         Chosen::All => Ok(pools.iter().collect()),
         Chosen::One(name) => match pools.iter().find(|pool| means(name, &pool.name, &pool.dm_names())) {
             Some(pool) => Ok(vec![pool]),
-            None if lvm.pvs.iter().any(PvRow::is_stranded) => refuse(
-                format!("there is no pool {name} on this host"),
-                lvm.pvs.iter().filter(|row| row.is_stranded()).map(no_group).collect(),
-                "see whether the pool is on it, and how it comes back: dmtool check",
-            ),
+            None if lvm.pvs.iter().any(PvRow::is_stranded) => lost(format!("there is no pool {name} on this host")),
             None => {
                 refuse(format!("there is no pool {name} on this host"), Vec::new(), "list the pools: dmtool status")
             }
         },
         Chosen::Only => match pools.as_slice() {
             [pool] => Ok(vec![pool]),
+            [] if lvm.pvs.iter().any(PvRow::is_stranded) => lost("there is no pool on this host".to_owned()),
             [] => refuse("there is no pool on this host".to_owned(), Vec::new(), "make one: dmtool setup DEVICE"),
             _ => refuse(
                 format!("{verb} needs a name, since there are several pools: {}", list()),
@@ -224,7 +225,7 @@ fn activate_lvm(chosen: &Chosen, pool: &Pool, (lvm, name): (&LvmSide, &LvmName),
     if pool.live.as_ref().is_some_and(|live| lvm.is_whole(live)) || left_by_volumes {
         plan.already(step(false));
         // LVM's activation may have been cut off before it told dmeventd.
-        if watched && lvm.is_watched() == Some(false) {
+        if watched && lvm.row.seg_monitor == "not monitored" && !lvm.is_off_on_purpose() {
             plan.todo(Step::Monitor { pool: name.clone() });
         }
         return;
@@ -302,5 +303,9 @@ fn deactivate_lvm(pool: &Pool, name: LvmName, facts: &Facts, above: &[&Above], p
         |row: &&LvRow| row.vg_name == name.vg.as_str() && row.pool_lv == name.lv.as_str() && row.lv_active == "active";
     let rows = facts.lvm.iter().flat_map(|lvm| &lvm.lvs);
     let volumes = rows.filter(of_pool).map(|row| row.lv_name.clone()).collect();
-    plan.put(Step::Deactivate { pool: name, volumes }, pool.live.is_none());
+    let is_down = pool.live.is_none() && pool.broken.is_none();
+    if let (true, Some(side)) = (is_down, &pool.lvm) {
+        components_down(side, &name.vg, plan);
+    }
+    plan.put(Step::Deactivate { pool: name, volumes }, is_down);
 }

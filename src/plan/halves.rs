@@ -43,11 +43,15 @@ impl<'a> Halves<'a> {
         Halves { data, metadata, cut_off: metadata.is_none() && data.is_some_and(is_cut_off), unseen }
     }
 
-    /// What nobody could look at is LVM's own only where its size is that of the metadata, too.
-    pub fn check_size(&self, metadata: Bytes, reasons: &mut Reasons) {
-        if let Some(row) = self.data.filter(|row| self.unseen && Bytes(row.lv_size) != metadata) {
+    /// Whether what carries the profile has another size than the metadata will have, and so is a half that somebody made:
+    /// it is one then.
+    pub fn is_none_of_lvms(&mut self, metadata: Bytes, reasons: &mut Reasons) -> bool {
+        let Some(row) = self.data.filter(|row| self.cut_off && Bytes(row.lv_size) != metadata) else { return false };
+        self.cut_off = false;
+        if self.unseen {
             not_looked_at(&format!("{}/{}", row.vg_name, row.lv_name), reasons);
         }
+        true
     }
 
     pub fn none(&self) -> bool {

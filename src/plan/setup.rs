@@ -151,12 +151,18 @@ fn new(
     plan: &mut Plan,
     reasons: &mut Reasons,
 ) {
-    let halves = Halves::find(request, ground.lvm, halves, reasons);
+    let mut halves = Halves::find(request, ground.lvm, halves, reasons);
     if ground.devices.is_empty() && !request.adopt {
         // They have their own reasons; their size adds nothing.
         return;
     }
-    let layout = match layout(request, ground, &halves) {
+    let mut laid_out = layout(request, ground, &halves);
+    if let Ok((found, extent)) = &laid_out
+        && halves.is_none_of_lvms(found.metadata.bytes(*extent), reasons)
+    {
+        laid_out = layout(request, ground, &halves);
+    }
+    let layout = match laid_out {
         Ok(layout) => layout,
         Err(why) => {
             let names: Vec<&str> = ground.devices.iter().map(|(given, _)| *given).collect();
@@ -165,7 +171,6 @@ fn new(
             return;
         }
     };
-    halves.check_size(layout.0.metadata.bytes(layout.1), reasons);
     for device in ground.devices {
         wipe_step(request.wish(), device, ground.lvm, plan);
         unlabel_step(device, ground.lvm, plan);
@@ -245,9 +250,9 @@ fn convert_steps(
         devices,
     };
     plan.put(volume(&pool.lv, layout.data, data_on), halves.data.is_some());
-    if let Some(row) = halves.data.filter(|_| halves.cut_off) {
+    if halves.cut_off {
         let (to, bytes) = (layout.data, layout.data.bytes(extent));
-        plan.put(Step::ExtendVolume { volume: pool.clone(), to, bytes }, Bytes(row.lv_size) >= bytes);
+        plan.todo(Step::ExtendVolume { volume: pool.clone(), to, bytes });
     }
     plan.put(volume(&metadata_lv, layout.metadata, metadata_on), halves.metadata.is_some());
     plan.todo(Step::ConvertPool {
@@ -309,15 +314,17 @@ fn existing(
         profile: name.clone(),
     });
     plan.put(Step::AttachProfile { pool: request.pool.clone(), profile: name }, carried);
+    // As activate does with one that is named.
+    let activate = Step::Activate { pool: request.pool.clone(), ignore_skip: !lvm.row.lv_skip_activation.is_empty() };
     let Some(live) = &pool.live else {
         if pool.broken.is_none() {
             components_down(lvm, &request.pool.vg, plan);
         }
-        plan.todo(Step::Activate { pool: request.pool.clone(), ignore_skip: false });
+        plan.todo(activate);
         return;
     };
     if !lvm.is_whole(live) {
-        plan.todo(Step::Activate { pool: request.pool.clone(), ignore_skip: false });
+        plan.todo(activate);
     }
     let low_water = live.table.as_ref().map(|table| table.low_water);
     let due = low_water_for(live.length.bytes(), chunk, wanted.threshold);

@@ -134,7 +134,19 @@ fn no_other(request: &Request, facts: &Facts, reasons: &mut Reasons) {
         Ok(names) if is_volume || names.contains(bare) => {
             reasons.add_with_hint(format!("{name} is no thin pool."), "list the pools: dmtool status");
         }
-        Ok(_) => {}
+        Ok(_) => lost_group(name, facts, reasons),
+    }
+}
+
+/// A pool whose group LVM cannot find is not gone.
+fn lost_group(name: &str, facts: &Facts, reasons: &mut Reasons) {
+    let (Ok(lvm), Ok(pool)) = (&facts.ground.lvm, LvmName::parse(name)) else { return };
+    if lvm.group(&pool.vg).is_some() {
+        return;
+    }
+    for row in lvm.pvs.iter().filter(|row| row.is_stranded()) {
+        let why = format!("{} is part of a volume group that LVM cannot find: {name} may be on it.", row.pv_name);
+        reasons.add_with_hint(why, "see whether it is, and how it comes back: dmtool check");
     }
 }
 

@@ -133,6 +133,11 @@ fn an_activation_that_was_cut_off_is_finished() {
             tampered("lvchange", words, place, Tamper::Signal("KILL")).expect("an end");
             sh("rm -rf /run/lock/lvm; udevadm settle");
             unwatched += u32::from(sh(tables) == wanted && watched() == "not monitored");
+            // Nothing is left behind where it is not wanted any more.
+            if at % 3 == 0 {
+                dmtool("deactivate").assert().success().stdout(contains("docker/thinpool"));
+                assert_eq!(sh("dmsetup ls"), "No devices found", "{place:?}");
+            }
             // Setup does it, too.
             let words = if at % 2 == 0 { "activate docker/thinpool" } else { "setup /dev/xvdi --data 60%VG --yes" };
             dmtool(words).assert().success();

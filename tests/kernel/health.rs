@@ -511,6 +511,9 @@ fn what_lvm_wrote_of_the_group_cannot_be_read() {
         assert_eq!(json("check vg/pool").0, 2);
         dmtool("status").assert().success().stderr(contains("LVM cannot read the volume group vg on /dev/xvdi"));
         dmtool("resize +10M vg/pool").assert().code(3).stderr(contains("/dev/xvdi").and(contains("dmtool check")));
+        dmtool("teardown vg/pool --yes").assert().code(3).stderr(contains("/dev/xvdi").and(contains("dmtool check")));
+        dmtool("activate").assert().code(3).stderr(contains("/dev/xvdi").and(contains("dmtool check")));
+        dmtool("status -x vg/pool").assert().success().stdout(contains("volume-group-incomplete"));
         dmtool("setup /dev/xvdi --yes").assert().code(3).stderr(contains("dmtool check"));
         sh(&hint.replace("pvck", "pvck --yes").replace("dmtool ", &format!("{} ", env!("CARGO_BIN_EXE_dmtool"))));
         assert_eq!(sum(), before);

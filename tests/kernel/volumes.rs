@@ -192,6 +192,15 @@ fn bare_volumes_half_made() {
         assert_eq!(json("volume show loop id:5").1["volume"]["state"], "inactive");
         assert!(!record().to_string().contains("never"));
         sh("dmsetup message loop 0 'delete 5'");
+        // Made, as the pool said, which could not write that down.
+        let made = announced
+            .replace("never", "lost")
+            .replace("announced", "made")
+            .replace("\"origin\": 0", "\"origin\": null");
+        sh(&format!("sed -i 's/^    }}$/    }}{made}/' /var/lib/dmtool/pools/loop.json"));
+        dmtool("volume create loop lost 64M --fs ext4").assert().success();
+        dmtool("volume create loop lost 64M --fs ext4").assert().success().stdout(contains("nothing was changed"));
+        dmtool("volume remove loop lost --yes").assert().success();
         // A stranger's is not taken for a volume of ours.
         sh("dmsetup message loop 0 'create_thin 9' && dmsetup create x --table '0 2048 thin /dev/mapper/loop 9'");
         dmtool("volume remove loop x --yes").assert().code(3).stderr(contains("in nobody's books"));

@@ -156,6 +156,14 @@ impl Learned {
             // The snapshot counts and is not held, or is held and not there.
             said.contains("metadata reference counts differ") || said.contains("bad checksum in superblock")
         };
+        // Whether a snapshot of before counts is seen while the pool is down.
+        if let Some(pool) = pool {
+            let (_, _, wrong) = try_sh(&format!("{DMTOOL} metadata check {pool}"));
+            if wrong.contains("was being reserved when the host went down") {
+                sh(&format!("{DMTOOL} deactivate {pool} && {DMTOOL} metadata check {pool}"));
+                ground::come_up(self.case);
+            }
+        }
         let Some(pool) = pool.filter(in_the_gap) else { return self.finished() };
         tally.tried("of these in the kernel's own gap, repaired");
         self.finished_after_repair(pool)
@@ -165,7 +173,7 @@ impl Learned {
     pub fn finished_after_repair(&self, pool: &str) -> Result<(), String> {
         let Case { words, .. } = self.case;
         let (ok, said, wrong) = try_sh(&format!(
-            "{DMTOOL} repair {pool} --yes < /dev/null && {{ {DMTOOL} repair {pool} --accept --yes < /dev/null || true; }}"
+            "{DMTOOL} repair {pool} --yes < /dev/null && {DMTOOL} repair {pool} --accept --yes < /dev/null"
         ));
         if !ok {
             return Err(format!("the repair of {pool}: {said} {wrong}"));

@@ -147,7 +147,9 @@ pub fn tampered(dmtool: &str, words: &str, place: &Place, tamper: Tamper) -> Res
     };
     let met = try_sh(&format!("grep -qE '{mark}' /run/cut")).0;
     // A shell tells of a signal by a number above 128, and dmtool's own 130 is one of these.
-    let status = if matches!(tamper, Tamper::Signal("KILL")) { None } else { Some(status) };
+    // A command that changes nothing has no step to end before, and goes with SIGTERM as any program (128 + 15).
+    let killed = matches!(tamper, Tamper::Signal("KILL")) || tamper == Tamper::Signal("TERM") && status == 143;
+    let status = if killed { None } else { Some(status) };
     Ok(Ended { met, status, said })
 }
 

@@ -5,7 +5,6 @@ use crate::commands::Globals;
 use crate::exit::{DONE, FAILED, Problem};
 use crate::observe::Unseen;
 use crate::observe::metadata::{self, Head, Patience, Verdict};
-use crate::observe::pools::Kind;
 use crate::observe::snapshot;
 use crate::report::json;
 
@@ -53,8 +52,9 @@ fn look(args: &Args, globals: &Globals) -> Result<u8, Problem> {
     drop(busy);
     let verdict = view.was_kept().and(verdict).map_err(|why| unseen(&pool.name, &why))?;
     let is_snapshot = view.is_snapshot();
-    if !is_snapshot && verdict == Verdict::Clean && pool.kind != Kind::Lvm {
-        snapshot::found_whole(&pool.name).map_err(|why| unseen(&pool.name, &why))?;
+    if !is_snapshot && verdict == Verdict::Clean {
+        // Unnoted, a snapshot of before is not released: that says so.
+        let _ = snapshot::found_whole(&pool.name);
     }
     // Released before anything is said.
     drop(view);

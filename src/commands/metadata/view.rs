@@ -86,7 +86,7 @@ fn the_pool(name: &str, globals: &Globals) -> Result<(Pool, Option<Lvm>), Proble
     let (pool, lvm) = find(name, &mut host).map_err(|why| unseen(name, &why))?;
     let pool = pool.ok_or_else(|| {
         Problem::new(Kind::Refused, format!("there is no pool {name} on this host"))
-            .hint("list the pools: dmtool status")
+            .hint("list the pools: dmtool status; see whether one is missing: dmtool check")
     })?;
     Ok((pool, lvm))
 }

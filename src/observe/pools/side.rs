@@ -47,6 +47,12 @@ impl LvmSide {
         self.row.lv_active == "active" && !live.layer_empty
     }
 
+    /// It is not to extend itself, by a profile of its own: nobody needs to watch it.
+    pub fn is_off_on_purpose(&self) -> bool {
+        let never = self.autoextend.as_ref().is_ok_and(|settings| settings.threshold >= NEVER);
+        never && self.profile().is_some() && !self.profile_missing
+    }
+
     /// Whether dmeventd watches it; none where dmeventd could not be asked.
     pub fn is_watched(&self) -> Option<bool> {
         let asked = !self.row.seg_monitor.is_empty() || self.row.lv_active != "active";
