@@ -5,6 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
+/// The folders of /etc that tests write to.
+const CONFIGURATION: &str = "lvm docker containerd";
+
 /// The disks that tests may write to. On a host tests/host.sh has made them, with the same names.
 pub fn disks() -> &'static [String] {
     static DISKS: OnceLock<Vec<String>> = OnceLock::new();
@@ -19,9 +22,10 @@ pub fn before() {
             ));
         }
     } else {
-        sh(
-            "rm -rf /run/dmtool-lvm; cp -a /etc/lvm /run/dmtool-lvm; touch /run/dmtool-run; ls -A /run > /run/dmtool-run",
-        );
+        sh(&format!(
+            "for f in {CONFIGURATION}; do rm -rf /run/dmtool-$f; [ ! -e /etc/$f ] || cp -a /etc/$f /run/dmtool-$f; done; \
+             touch /run/dmtool-run; ls -A /run > /run/dmtool-run"
+        ));
     }
 }
 
@@ -41,7 +45,11 @@ pub fn after() {
         try_sh("dmsetup remove_all --force; losetup -D");
         sh("test -z \"$(dmsetup ls | grep -v 'No devices found')\"");
         sh("pkill -x dmeventd; while pgrep -x dmeventd >/dev/null; do sleep 0.05; done; true");
-        sh("rm -rf /run/lvm /run/lock/lvm /run/dmtool.lock /var/lib/dmtool /etc/lvm; cp -a /run/dmtool-lvm /etc/lvm");
+        // A file that configures Docker for a pool would be in the way of the next test's pool of that name.
+        sh(&format!(
+            "rm -rf /run/lvm /run/lock/lvm /run/dmtool.lock /var/lib/dmtool; for f in {CONFIGURATION}; do \
+             umount -q /etc/$f; rm -rf /etc/$f; [ ! -e /run/dmtool-$f ] || cp -a /run/dmtool-$f /etc/$f; done"
+        ));
         // What this test called so another may call otherwise.
         sh("ls -A /run | grep -vxFf /run/dmtool-run | while read -r left; do rm -rf \"/run/$left\"; done");
     }
