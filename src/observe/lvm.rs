@@ -176,6 +176,11 @@ impl PvRow {
 }
 
 impl Lvm {
+    /// The physical volumes whose group LVM finds nowhere.
+    pub fn stranded(&self) -> impl Iterator<Item = &PvRow> {
+        self.pvs.iter().filter(|row| row.is_stranded())
+    }
+
     /// The group of that name.
     pub fn group(&self, name: &VgName) -> Option<Group<'_>> {
         let pvs: Vec<&PvRow> = self.pvs.iter().filter(|row| row.vg_name == name.as_str()).collect();

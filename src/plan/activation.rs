@@ -113,7 +113,7 @@ pub fn choose<'a>(
         }
     };
     let lost = |message: String| {
-        let disks = lvm.pvs.iter().filter(|row| row.is_stranded()).map(no_group).collect();
+        let disks = lvm.stranded().map(no_group).collect();
         refuse(message, disks, "see whether a pool is on it, and how it comes back: dmtool check")
     };
     let list = || pools.iter().map(|pool| pool.name.as_str()).collect::<Vec<_>>().join(", ");
@@ -121,14 +121,14 @@ pub fn choose<'a>(
         Chosen::All => Ok(pools.iter().collect()),
         Chosen::One(name) => match pools.iter().find(|pool| means(name, &pool.name, &pool.dm_names())) {
             Some(pool) => Ok(vec![pool]),
-            None if lvm.pvs.iter().any(PvRow::is_stranded) => lost(format!("there is no pool {name} on this host")),
+            None if lvm.stranded().next().is_some() => lost(format!("there is no pool {name} on this host")),
             None => {
                 refuse(format!("there is no pool {name} on this host"), Vec::new(), "list the pools: dmtool status")
             }
         },
         Chosen::Only => match pools.as_slice() {
             [pool] => Ok(vec![pool]),
-            [] if lvm.pvs.iter().any(PvRow::is_stranded) => lost("there is no pool on this host".to_owned()),
+            [] if lvm.stranded().next().is_some() => lost("there is no pool on this host".to_owned()),
             [] => refuse("there is no pool on this host".to_owned(), Vec::new(), "make one: dmtool setup DEVICE"),
             _ => refuse(
                 format!("{verb} needs a name, since there are several pools: {}", list()),

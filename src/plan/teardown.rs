@@ -144,7 +144,7 @@ fn lost_group(name: &str, facts: &Facts, reasons: &mut Reasons) {
     if lvm.group(&pool.vg).is_some() {
         return;
     }
-    for row in lvm.pvs.iter().filter(|row| row.is_stranded()) {
+    for row in lvm.stranded() {
         let why = format!("{} is part of a volume group that LVM cannot find: {name} may be on it.", row.pv_name);
         reasons.add_with_hint(why, "see whether it is, and how it comes back: dmtool check");
     }
