@@ -302,10 +302,24 @@ fn deactivate_lvm(pool: &Pool, name: LvmName, facts: &Facts, above: &[&Above], p
     let of_pool =
         |row: &&LvRow| row.vg_name == name.vg.as_str() && row.pool_lv == name.lv.as_str() && row.lv_active == "active";
     let rows = facts.lvm.iter().flat_map(|lvm| &lvm.lvs);
-    let volumes = rows.filter(of_pool).map(|row| row.lv_name.clone()).collect();
+    let volumes: Vec<String> = rows.filter(of_pool).map(|row| row.lv_name.clone()).collect();
     let is_down = pool.live.is_none() && pool.broken.is_none();
     if let (true, Some(side)) = (is_down, &pool.lvm) {
         components_down(side, &name.vg, plan);
     }
+    // The last of its volumes takes the pool with it.
+    if volumes.is_empty() {
+        layer_back(pool, &name, plan);
+    }
     plan.put(Step::Deactivate { pool: name, volumes }, is_down);
+}
+
+/// Has LVM make its layer over a pool that is up by itself, as a command leaves it that was cut off taking it down. Without
+/// the layer LVM takes the pool for inactive (seen with 2.03.16): lvchange does nothing and succeeds, lvremove fails over the
+/// parts that are in use.
+pub fn layer_back(pool: &Pool, name: &LvmName, plan: &mut Plan) {
+    if let Some(side) = pool.lvm.as_ref().filter(|side| pool.live.is_some() && side.row.lv_active != "active") {
+        let ignore_skip = !side.row.lv_skip_activation.is_empty();
+        plan.todo(Step::Activate { pool: name.clone(), ignore_skip });
+    }
 }

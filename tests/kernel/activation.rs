@@ -154,3 +154,29 @@ fn an_activation_that_was_cut_off_is_finished() {
         assert_eq!(watched(), "monitored");
     });
 }
+
+#[test]
+fn a_pool_without_the_layer_of_lvm_is_taken_down_and_away() {
+    in_kernel(|| {
+        dmtool("setup /dev/xvdi --data 60%VG --yes").assert().success();
+        sh("lvcreate -qq -V 64M -T docker/thinpool -n v");
+        // As a deactivation leaves it that failed between the two.
+        let without = || {
+            sh("lvchange -qq -an docker/v; dmsetup remove docker-thinpool; lvchange -an docker/thinpool");
+            assert!(sh("dmsetup ls").contains("docker-thinpool-tpool"), "LVM takes it down by itself by now");
+        };
+        let up_first = contains("lvchange --activate y docker/thinpool");
+        without();
+        dmtool("deactivate").assert().success().stdout(up_first.clone());
+        assert_eq!(sh("dmsetup ls"), "No devices found");
+        dmtool("activate").assert().success();
+        without();
+        dmtool("volume recycle docker/thinpool --yes").assert().success().stdout(up_first.clone());
+        assert!(is_up("docker/thinpool"));
+        assert_eq!(sh("lvs --noheadings --separator , -o thin_count,transaction_id docker/thinpool"), "0,0");
+        sh("lvcreate -qq -V 64M -T docker/thinpool -n v");
+        without();
+        dmtool("teardown docker/thinpool --yes").assert().success().stdout(up_first);
+        assert_eq!(sh("dmsetup ls; vgs"), "No devices found");
+    });
+}

@@ -7,9 +7,9 @@ use crate::observe::metadata::Head;
 use crate::observe::pools::Pool;
 use crate::observe::profile;
 use crate::observe::teardown::{Disk, Edges, FORMAT, Journal};
-use crate::plan::Plan;
 use crate::plan::refusal::Reasons;
 use crate::plan::step::{Step, Teardown};
+use crate::plan::{Plan, activation};
 use std::collections::BTreeSet;
 
 pub fn pool(request: &Request, name: &LvmName, pool: &Pool, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) {
@@ -25,6 +25,7 @@ pub fn pool(request: &Request, name: &LvmName, pool: &Pool, facts: &Facts, plan:
         0 => format!("{name} and all that is in it"),
         _ => format!("{name} and all that is in it: {}", inside.into_iter().collect::<Vec<_>>().join(", ")),
     };
+    activation::layer_back(pool, name, plan);
     whole(request, name, &ours, (vec![name.clone()], holds), facts, plan, reasons);
 }
 
