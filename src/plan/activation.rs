@@ -314,12 +314,21 @@ fn deactivate_lvm(pool: &Pool, name: LvmName, facts: &Facts, above: &[&Above], p
     plan.put(Step::Deactivate { pool: name, volumes }, is_down);
 }
 
-/// Has LVM make its layer over a pool that is up by itself, as a command leaves it that was cut off taking it down. Without
-/// the layer LVM takes the pool for inactive (seen with 2.03.16): lvchange does nothing and succeeds, lvremove fails over the
-/// parts that are in use.
+/// Has LVM make its layer over a pool that is up by itself, as its volumes bring it up, or as a command leaves it that was
+/// cut off taking it down. Without the layer LVM takes the pool for inactive (seen with 2.03.16): to take it down and to
+/// refresh it do nothing and succeed, lvextend takes it down, lvremove fails over the parts that are in use.
 pub fn layer_back(pool: &Pool, name: &LvmName, plan: &mut Plan) {
     if let Some(side) = pool.lvm.as_ref().filter(|side| pool.live.is_some() && side.row.lv_active != "active") {
         let ignore_skip = !side.row.lv_skip_activation.is_empty();
         plan.todo(Step::Activate { pool: name.clone(), ignore_skip });
+    }
+}
+
+/// As [`layer_back`], before all that a plan has to do.
+pub fn layer_first(pool: &Pool, name: &LvmName, plan: &mut Plan) {
+    if !plan.nothing_to_do() {
+        let mut first = Plan::default();
+        layer_back(pool, name, &mut first);
+        plan.steps.splice(0..0, first.steps);
     }
 }

@@ -1,7 +1,7 @@
 //! The plan of `dmtool autoextend`: a pool's profile, its live table and its monitoring are brought to what is asked.
 
 use super::Plan;
-use super::activation::{Chosen, choose};
+use super::activation::{Chosen, choose, layer_first};
 use super::profile::{Asked, profile_step};
 use super::refusal::{Reasons, Refusal};
 use super::step::Step;
@@ -115,14 +115,16 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
     plan.put(Step::Refresh { pool: name.clone() }, fits);
     let watched = side.monitored();
     if request.off {
-        plan.put(Step::Unmonitor { pool: name }, !watched);
+        plan.put(Step::Unmonitor { pool: name.clone() }, !watched);
+        layer_first(pool, &name, &mut plan);
         return Ok(plan);
     }
     let kick = watched && !facts.kicked && waits(pool, side, wanted);
     if kick {
         plan.todo(Step::Unmonitor { pool: name.clone() });
     }
-    plan.put(Step::Monitor { pool: name }, watched && !kick);
+    plan.put(Step::Monitor { pool: name.clone() }, watched && !kick);
+    layer_first(pool, &name, &mut plan);
     Ok(plan)
 }
 

@@ -1,6 +1,6 @@
 //! The plan of `dmtool discards`: what a pool's table asks for, and what remembers it.
 
-use super::activation::{Chosen, choose};
+use super::activation::{Chosen, choose, layer_first};
 use super::bare::{Known, looked_at};
 use super::refusal::{Reasons, Refusal};
 use super::step::{Discards, Step};
@@ -88,8 +88,9 @@ fn of_lvm(asked: Discard, pool: &Pool, side: &LvmSide, name: LvmName, plan: &mut
     // Somebody else's table is live.
     let other = |live: &Live| live.table.as_ref().is_ok_and(|table| table.discard() != asked);
     if written && pool.live.as_ref().is_some_and(other) {
-        plan.todo(Step::Refresh { pool: name });
+        plan.todo(Step::Refresh { pool: name.clone() });
     }
+    layer_first(pool, &name, plan);
 }
 
 fn bare(asked: Discard, pool: &Pool, known: Option<&Known>, plan: &mut Plan, reasons: &mut Reasons) {

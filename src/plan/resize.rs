@@ -6,7 +6,7 @@ mod remember;
 mod table;
 
 use super::Plan;
-use super::activation::{Chosen, choose};
+use super::activation::{Chosen, choose, layer_first};
 use super::bare::Known;
 use super::devices::{Usable, Wish, blank_extents, path_for_lvm, unlabel_step, usable};
 use super::refusal::{Reasons, Refusal};
@@ -85,7 +85,10 @@ pub fn plan(request: &Request, facts: &Facts, fixed: Option<Targets>) -> Result<
     let state = well(pool, request, &mut reasons);
     let planned = match (state, &pool.lvm, LvmName::parse(&pool.name), &facts.lvm) {
         (Some(now), Some(side), Ok(name), Ok(known)) => {
-            lvm::plan(request, facts, &now, (side, &name, known), fixed, &mut reasons)
+            lvm::plan(request, facts, &now, (side, &name, known), fixed, &mut reasons).map(|(mut plan, targets)| {
+                layer_first(pool, &name, &mut plan);
+                (plan, targets)
+            })
         }
         (Some(now), None, ..) => table::plan(request, facts, &now, fixed, &mut reasons),
         _ => None,

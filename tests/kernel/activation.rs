@@ -180,3 +180,35 @@ fn a_pool_without_the_layer_of_lvm_is_taken_down_and_away() {
         assert_eq!(sh("dmsetup ls; vgs"), "No devices found");
     });
 }
+
+#[test]
+fn a_pool_without_the_layer_of_lvm_is_changed_while_it_is_up() {
+    in_kernel(|| {
+        dmtool("setup /dev/xvdi --data 60%VG --yes").assert().success();
+        sh("lvcreate -qq -V 64M -T docker/thinpool -n v");
+        let words = [
+            "autoextend --threshold 70 --percent 10",
+            "discards docker/thinpool no_passdown",
+            "resize 70%VG docker/thinpool",
+            "resize docker/thinpool --metadata +4M",
+        ];
+        // The volume alone brought it up, or not even that is there.
+        for (at, alone) in ["lvchange -qq -ay docker/v", "true"].into_iter().enumerate() {
+            for words in words {
+                sh(&format!("lvchange -qq -an docker/v; dmsetup remove docker-thinpool; {alone}"));
+                let words = match at {
+                    0 => words.to_owned(),
+                    _ => words.replace("70", "75").replace("no_", "").replace("+4", "+8"),
+                };
+                dmtool(&format!("{words} --yes"))
+                    .assert()
+                    .success()
+                    .stdout(contains("lvchange --activate y docker/thinpool"));
+                assert!(is_up("docker/thinpool"));
+            }
+        }
+        let table = sh("dmsetup table docker-thinpool-tpool");
+        assert!(!table.contains("no_discard_passdown"), "{table}");
+        assert_eq!(table.split(' ').nth(1), Some(&*(sh("blockdev --getsz /dev/mapper/docker-thinpool_tdata"))));
+    });
+}

@@ -156,10 +156,7 @@ fn lvm(pool: &LvmName, side: &LvmSide, own: u64, facts: &Facts, plan: &mut Plan,
     }
     if !plan.nothing_to_do() {
         // Without it the pool would go with the last of LVM's volumes.
-        let mut first = Plan::default();
-        activation::layer_back(&facts.pool, pool, &mut first);
-        first.steps.append(&mut plan.steps);
-        plan.steps = first.steps;
+        activation::layer_first(&facts.pool, pool, plan);
         changes(&facts.pool, reasons);
     }
 }
