@@ -59,7 +59,7 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
             );
         }
         match (&pool.lvm, LvmName::parse(&pool.name)) {
-            (Some(side), Ok(name)) => of_lvm(request.asked, pool, side, name, &mut plan),
+            (Some(side), Ok(name)) => of_lvm(request.asked, pool, side, &name, &mut plan),
             _ => bare(request.asked, pool, facts.known.as_ref(), &mut plan, &mut reasons),
         }
     }
@@ -81,7 +81,7 @@ pub(super) fn well(pool: &Pool, live: &Live, reasons: &mut Reasons) {
     reasons.add_with_hint(format!("{} {state}.", pool.name), format!("see what mends it: dmtool check {}", pool.name));
 }
 
-fn of_lvm(asked: Discard, pool: &Pool, side: &LvmSide, name: LvmName, plan: &mut Plan) {
+fn of_lvm(asked: Discard, pool: &Pool, side: &LvmSide, name: &LvmName, plan: &mut Plan) {
     let written = Discard::of_word(&side.row.discards) == Some(asked);
     let step = Step::Discards(Discards::Lvm { pool: name.clone(), asked });
     plan.put(step, written);
@@ -90,7 +90,7 @@ fn of_lvm(asked: Discard, pool: &Pool, side: &LvmSide, name: LvmName, plan: &mut
     if written && pool.live.as_ref().is_some_and(other) {
         plan.todo(Step::Refresh { pool: name.clone() });
     }
-    layer_first(pool, &name, plan);
+    layer_first(pool, name, plan);
 }
 
 fn bare(asked: Discard, pool: &Pool, known: Option<&Known>, plan: &mut Plan, reasons: &mut Reasons) {
