@@ -60,12 +60,11 @@ fn the_disk_fails_at_some_places() {
 fn the_power_is_cut_at_some_flushes() {
     in_kernel(|| {
         let (mut dice, mut tally) = (dice(4), Tally::default());
-        // One case in a guest, as in make torture: what is replayed of it is in the way of the next.
         some(
-            1,
+            2,
             &mut dice,
             |case| case.on_one_disk() && case.begins_after_a_boot(),
-            |case, dice| power::cut(case, 4, dice, &mut tally),
+            |case, dice| power::cut(case, 2, dice, &mut tally),
         );
         judged(&tally, "power cuts", 3);
     });
