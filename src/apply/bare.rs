@@ -9,6 +9,7 @@ use crate::sys::{block, exec, file, loopdev};
 use crate::units::{Bytes, SECTOR, Sectors};
 use anyhow::{Context, Result, anyhow, bail};
 use std::path::Path;
+use std::time::Duration;
 
 /// Writes a record; where its files have just been made, with what they are to be known by.
 pub fn record(record: &Record, made: bool) -> Result<()> {
@@ -148,8 +149,23 @@ fn standing_still<T>(control: &Control, volume: Option<&DmName>, act: impl FnOnc
     let Some(volume) = volume else { return act() };
     control.suspend(volume.as_str())?;
     let done = act();
-    control.resume(volume.as_str()).with_context(|| format!("{volume} is left suspended"))?;
+    let_run(control, volume).with_context(|| format!("{volume} is left suspended"))?;
     done
+}
+
+/// How often a volume that stands still is told to run on where the kernel was short of something, and how long is waited
+/// in between.
+const RESUMES: u32 = 3;
+const BETWEEN: Duration = Duration::from_millis(100);
+
+fn let_run(control: &Control, volume: &DmName) -> Result<()> {
+    for _ in 1..RESUMES {
+        if control.resume(volume.as_str()).is_ok() {
+            return Ok(());
+        }
+        std::thread::sleep(BETWEEN);
+    }
+    control.resume(volume.as_str())
 }
 
 fn note(record: &mut Record, volume: &Volume, state: State) -> Result<()> {

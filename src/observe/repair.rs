@@ -116,6 +116,12 @@ pub fn word_of(pool: &str) -> String {
     word.replace('/', "_")
 }
 
+/// The path of a copy of a pool's metadata: `old` or `new`, of which a folder may have several.
+pub fn copy_of(folder: &str, word: &str, number: u32, which: &str) -> String {
+    let number = if number == 0 { String::new() } else { format!(".{number}") };
+    format!("{folder}/{word}{number}.{which}")
+}
+
 /// Where a repair of this pool stands.
 pub fn path_of(pool: &str) -> PathBuf {
     // A bare pool may be called vg-pool, which vg/pool would be too.

@@ -69,7 +69,7 @@ pub struct Facts {
     pub taken_down: bool,
     /// The new metadata was made by this run.
     pub built_here: bool,
-    /// This run has seen the end of a repair.
+    /// This run has seen the end of a repair, or an earlier one put the old metadata back.
     pub ended: bool,
     /// The command that installs the thin tools.
     pub install: String,

@@ -118,6 +118,10 @@ fn undone_while_nothing_was_written_and_refused_after_that() {
             let (status, value) = repair(kind, "--undo");
             assert_eq!((status, &value["changed"]), (0, &true.into()), "{value:#}");
             assert_eq!(kind.metadata().sum(), damaged, "{kind:?}");
+            // Where the run was killed behind its last step it is run again.
+            let (status, value) = repair(kind, "--undo");
+            assert_eq!((status, &value["changed"]), (0, &false.into()), "{value:#}");
+            assert_eq!(kind.metadata().sum(), damaged, "{kind:?}");
             // Its copy is kept, and the next repair has other names.
             assert_eq!(sh("ls /var/lib/dmtool/repair").lines().count(), 1);
             assert_eq!(repair(kind, "").0, 0);

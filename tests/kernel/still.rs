@@ -46,6 +46,31 @@ fn a_pool_that_lvm_did_not_resume_runs_on() {
 }
 
 #[test]
+fn a_bare_volume_that_was_not_resumed_at_once_runs_on() {
+    in_kernel(|| {
+        dmtool("setup --loop --data 300M --metadata 4M --yes").assert().success();
+        dmtool("volume create loop kept 64M").assert().success();
+        sh("dd if=/dev/urandom of=/dev/mapper/loop-kept bs=64k count=16 oflag=direct status=none");
+        let sum = || sh("md5sum < /dev/mapper/loop-kept");
+        let (before, words) = (sum(), "volume snapshot loop kept snap");
+        let places = places(words, "DM_DEV_SUSPEND");
+        assert!(places.len() >= 3, "{places:?}");
+        for place in &places {
+            dmtool("volume remove loop snap --yes").assert().success();
+            let ended = tampered(DMTOOL, words, place, Tamper::Error("EBUSY")).expect("an end");
+            nothing_stands_still(&ended.said);
+            dmtool(words).assert().success();
+            assert_eq!(
+                (sum(), sh("md5sum < /dev/mapper/loop-snap")),
+                (before.clone(), before.clone()),
+                "{}",
+                ended.said
+            );
+        }
+    });
+}
+
+#[test]
 fn one_of_two_volumes_that_lvm_left_down_is_activated() {
     in_kernel(|| {
         let words = "setup /dev/xvdi --two-volumes --yes";

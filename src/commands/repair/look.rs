@@ -6,7 +6,7 @@ use crate::observe::lvm::Lvm;
 use crate::observe::metadata::{self, Head, Open, Patience, Verdict, volumes};
 use crate::observe::pools::{Live, Pool};
 use crate::observe::register::State;
-use crate::observe::repair::{self, FOLDER, Repair, Stage, word_of};
+use crate::observe::repair::{self, FOLDER, Repair, Stage, copy_of, word_of};
 use crate::observe::snapshot;
 use crate::observe::thin::Mode;
 use crate::observe::{Host, Looked, Unseen, consumers, device, host, looked, standing};
@@ -78,6 +78,9 @@ pub fn look(request: &Request, memory: &mut Memory, host: &mut Host) -> Facts {
         return facts;
     }
     let open = open(&pool, &facts.ground);
+    if request.wanted == Wanted::Undo && journal.is_none() {
+        facts.ended |= is_undone(&pool, &facts.room, &open);
+    }
     facts.copies = journal.map(|repair| open.as_ref().map_err(Clone::clone).and_then(|open| copies(repair, open)));
     if let Wanted::Restore(path) = &request.wanted {
         facts.dump = Some(volumes::of_dump(Path::new(path)));
@@ -196,15 +199,24 @@ fn room_in(folder: &str, pool: &Pool, journal: Option<&Repair>) -> Looked<Room> 
     // Those of a run that was killed while it made them are made anew.
     let begun = journal.filter(|repair| repair.stage == Stage::Begun);
     let is_free = |number: &u32| {
-        let number = if *number == 0 { String::new() } else { format!(".{number}") };
         let free = |path: String| {
             begun.is_some_and(|repair| repair.old == path || repair.new == path) || !Path::new(&path).exists()
         };
-        free(format!("{folder}/{word}{number}.old")) && free(format!("{folder}/{word}{number}.new"))
+        ["old", "new"].into_iter().all(|which| free(copy_of(folder, &word, *number, which)))
     };
     let number = (0..1000).find(is_free).ok_or_else(|| Unseen(format!("{folder} is full of copies")))?;
     let standing::Room { free, read_only, in_memory } = found;
     Ok(Room { folder: folder.to_owned(), free, read_only, in_memory, number })
+}
+
+/// Whether an earlier run put the old metadata back and forgot the repair: the copy of it stays.
+fn is_undone(pool: &Pool, room: &Looked<Room>, open: &Looked<Open>) -> bool {
+    let (Ok(room), Ok(open)) = (room, open) else { return false };
+    let word = word_of(&pool.name);
+    let copies = (0..room.number).map(|number| copy_of(&room.folder, &word, number, "old"));
+    copies
+        .into_iter()
+        .any(|copy| Path::new(&copy).exists() && copy::same(open.path(), Path::new(&copy)).unwrap_or(false))
 }
 
 /// The volumes that somebody knows to be in the pool.

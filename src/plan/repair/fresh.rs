@@ -10,7 +10,7 @@ use crate::names::{LvName, LvmName, dm_escape, dm_split};
 use crate::observe::metadata::{Head, Superblock, Verdict};
 use crate::observe::pools::{LvmSide, Pool};
 use crate::observe::register::Place;
-use crate::observe::repair::{FORMAT, Home, Repair, Source, Stage, word_of};
+use crate::observe::repair::{FORMAT, Home, Repair, Source, Stage, copy_of, word_of};
 use crate::units::{Bytes, Extents, MIB};
 
 /// What is left free on a file system that copies go to.
@@ -123,7 +123,6 @@ fn warn(request: &Request, pool: &Pool, found: &Found, shape: &Shape, facts: &Fa
 fn repair(pool: &Pool, found: &Found, rest: &Rest, home: Home, source: Source, to: (&str, u32)) -> Repair {
     let (folder, number) = to;
     let word = word_of(&pool.name);
-    let number = if number == 0 { String::new() } else { format!(".{number}") };
     Repair {
         dmtool: FORMAT,
         pool: pool.name.clone(),
@@ -131,8 +130,8 @@ fn repair(pool: &Pool, found: &Found, rest: &Rest, home: Home, source: Source, t
         source,
         home,
         size: rest.size,
-        old: format!("{folder}/{word}{number}.old"),
-        new: format!("{folder}/{word}{number}.new"),
+        old: copy_of(folder, &word, number, "old"),
+        new: copy_of(folder, &word, number, "new"),
         found: match &found.verdict {
             Verdict::Damaged(said) | Verdict::Leaked(said) => said.clone(),
             Verdict::Clean | Verdict::Late => String::new(),

@@ -1,7 +1,6 @@
 //! The list of all cases: each verb that changes something, for each kind of pool that it is for.
 
 use super::*;
-use crate::harness::metadata::{Metadata, Part};
 
 pub const CASES: &[Case] = &[
     case("setup", nothing, "setup /dev/xvdi --yes", setup_gone),
@@ -239,30 +238,53 @@ pub const CASES: &[Case] = &[
         },
     )
     .keeps(LOOP_DOWN),
+    case("repair, loop", loop_damaged, "repair loop --yes", || dmtool("repair loop --accept")).keeps(LOOP_DOWN),
+    case("repair, lvm", lvm_damaged, "repair vg/pool --yes", || dmtool("repair vg/pool --accept")).keeps(LVM_DOWN),
     case(
-        "repair, loop",
+        "repair --accept, loop",
         || {
-            loop_pool();
-            dmtool("deactivate loop");
-            Metadata::of("/var/lib/dmtool/loop/metadata").damage(Part::DataMap);
-            sh("sync; echo 3 > /proc/sys/vm/drop_caches");
+            loop_damaged();
+            dmtool("repair loop");
         },
-        "repair loop --yes",
-        || dmtool("repair loop --accept"),
+        "repair loop --accept --yes",
+        nothing,
     )
     .keeps(LOOP_DOWN),
     case(
-        "repair, lvm",
+        "repair --accept, lvm",
         || {
-            lvm_pool();
-            sh("vgchange -qq -an vg; udevadm settle");
-            Metadata::of_lvm("vg", "pool").damage(Part::DataMap);
-            sh("sync; echo 3 > /proc/sys/vm/drop_caches");
+            lvm_damaged();
+            dmtool("repair vg/pool");
         },
-        "repair vg/pool --yes",
-        || dmtool("repair vg/pool --accept"),
+        "repair vg/pool --accept --yes",
+        nothing,
     )
     .keeps(LVM_DOWN),
+    // The damage is back then.
+    case(
+        "repair --undo, loop",
+        || {
+            loop_damaged();
+            dmtool("repair loop");
+        },
+        "repair loop --undo --yes",
+        || {
+            dmtool("repair loop");
+            dmtool("repair loop --accept");
+        },
+    ),
+    case(
+        "repair --undo, lvm",
+        || {
+            lvm_damaged();
+            dmtool("repair vg/pool");
+        },
+        "repair vg/pool --undo --yes",
+        || {
+            dmtool("repair vg/pool");
+            dmtool("repair vg/pool --accept");
+        },
+    ),
     case("metrics --output", loop_pool, "metrics --output /var/lib/dmtool/dmtool.prom", || {
         drop(sh("rm /var/lib/dmtool/dmtool.prom"));
     }),

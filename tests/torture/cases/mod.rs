@@ -2,6 +2,7 @@
 
 mod list;
 
+use crate::harness::metadata::{Metadata, Part};
 use crate::harness::{sh, try_sh};
 pub use list::CASES;
 
@@ -51,17 +52,19 @@ impl Case {
     }
 
     /// Whether a host that boots comes up with what the case begins with: device-mapper forgets what it was only told by
-    /// message, or was never written down, LVM refuses a pool that is not of its opinion, and brings up all others.
+    /// message, or was never written down, LVM refuses a pool that is not of its opinion, and brings up all others, after which
+    /// no repair is undone.
     pub fn begins_after_a_boot(&self) -> bool {
         let of_lvm = self.name.starts_with("activate --all") && self.name.contains("lvm");
-        !of_lvm && !["activate --remember", "volume recycle"].iter().any(|word| self.name.contains(word))
+        !of_lvm
+            && !["activate --remember", "volume recycle", "repair --undo"].iter().any(|word| self.name.contains(word))
     }
 
     /// The pool that the case begins with when it is down, and which a boot brings up, or tries to.
     pub fn begins_down(&self) -> Option<&'static str> {
         match self.name {
-            "repair, loop" | "metadata restore, loop" => Some("loop"),
-            "repair, lvm" | "activate, lvm" => Some("vg/pool"),
+            "repair, loop" | "repair --accept, loop" | "metadata restore, loop" => Some("loop"),
+            "repair, lvm" | "repair --accept, lvm" | "activate, lvm" => Some("vg/pool"),
             _ => None,
         }
     }
@@ -133,6 +136,14 @@ fn lvm_empty() {
     }
 }
 
+/// vg/pool, down, the space map of its data damaged.
+fn lvm_damaged() {
+    lvm_pool();
+    sh("vgchange -qq -an vg; udevadm settle");
+    Metadata::of_lvm("vg", "pool").damage(Part::DataMap);
+    sh("sync; echo 3 > /proc/sys/vm/drop_caches");
+}
+
 fn lvm_gone() {
     sh(&format!("vgremove -qq -ff vg; pvremove -qq {DISK}; udevadm settle"));
 }
@@ -155,6 +166,14 @@ fn loop_pool() {
     if !is_there("test -e /dev/mapper/loop-kept") {
         dmtool("activate loop");
     }
+}
+
+/// The pool loop, down, the space map of its data damaged.
+fn loop_damaged() {
+    loop_pool();
+    dmtool("deactivate loop");
+    Metadata::of("/var/lib/dmtool/loop/metadata").damage(Part::DataMap);
+    sh("sync; echo 3 > /proc/sys/vm/drop_caches");
 }
 
 fn loop_gone() {
