@@ -112,11 +112,14 @@ pub fn bring_up(pool: &DmName, device: &DmName, thin_id: u64, size: Bytes) -> Re
     let is_lost = |why: &anyhow::Error| why.chain().any(|cause| cause.to_string().contains("ENODATA"));
     let Err(why) = made else { return Ok(()) };
     let record = register::read_of(pool)?;
-    let new = |volume: &&Volume| volume.device == *device && volume.state == State::Made && volume.origin.is_none();
-    match record.volumes.iter().find(new).filter(|_| is_lost(&why)) {
-        Some(volume) => make_thin(pool, volume, None),
-        None => Err(why),
-    }
+    let new = |volume: &&Volume| volume.device == *device && volume.state == State::Made;
+    let Some(volume) = record.volumes.iter().find(new).filter(|_| is_lost(&why)) else { return Err(why) };
+    let Some(origin) = volume.origin else { return make_thin(pool, volume, None) };
+    let origin = record.volumes.iter().find(|known| known.thin_id == origin).map(|known| known.device.clone());
+    // What it was to be a snapshot of must still be known; it stands still meanwhile where it is up.
+    let origin = origin.ok_or(why)?;
+    let is_up = Control::open()?.list()?.iter().any(|entry| entry.name == origin.as_str());
+    make_thin(pool, volume, is_up.then_some(&origin))
 }
 
 /// Makes a thin volume in the pool and its device; a snapshot of `origin` where that is up. A number that is taken is somebody's, whoever that is: the next one

@@ -11,9 +11,9 @@ mod teardown;
 mod volume;
 
 use crate::exit::{Kind, Problem};
-use crate::observe::{Host, device, filter, lvm, moved, profile, taken};
-use crate::plan::Plan;
+use crate::observe::{Host, device, filter, lvm, moved, profile, stilled, taken};
 use crate::plan::step::{OfVolume, Step};
+use crate::plan::{Plan, has_failed};
 use crate::sys::copy::Tell;
 use crate::sys::dm::Control;
 use crate::sys::lvm2cmd::{LvmError, NotBegun};
@@ -70,7 +70,9 @@ pub fn apply(
         let step = &planned.step;
         let status = if planned.already {
             Status::Already
-        } else if ended.is_err() || planned.part.as_deref().is_some_and(|part| failures.contains_key(part)) {
+        } else if ended.is_err()
+            || planned.part.as_deref().is_some_and(|part| has_failed(part, |part| failures.contains_key(part)))
+        {
             Status::NotRun
         } else if stop.asked() {
             ended = Err(interrupted(&applied));
@@ -221,6 +223,11 @@ fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, sh
                 note_taken(devices)?;
             }
             let before = still::suspended()?;
+            // Where it cannot be written down the pool grows all the same.
+            if let Some(pool) = step.stills() {
+                let _ = file::replace_private(&stilled::path_of(pool), &stilled::text(pool));
+            }
+            let ended = || step.stills().map(|pool| file::remove(&stilled::path_of(pool)));
             let changed = match step {
                 Step::Volume(OfVolume::Snapshot { origin, .. }) => volume::snapshot(origin, &words, host),
                 _ => host.lvm.change(&words, host.lock_limit),
@@ -229,11 +236,15 @@ fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, sh
                 Ok(reply) => reply,
                 Err(why) => {
                     return Err(match still::run_on(&before, host) {
-                        Ok(()) => why,
+                        Ok(()) => {
+                            let _ = ended();
+                            why
+                        }
                         Err(worse) => why.context(format!("{worse:#}")),
                     });
                 }
             };
+            let _ = ended();
             if let Step::CreateGroup { .. } | Step::ExtendGroup { .. } = step {
                 file::remove(Path::new(taken::PATH))?;
             }
@@ -291,6 +302,13 @@ fn failed(step: &Step, applied: &[Applied], error: &anyhow::Error) -> Problem {
     problem.causes.extend(done);
     if error.downcast_ref::<Stalled>().is_some() {
         return problem.hint("see what udev is at: systemctl status systemd-udevd; then run the same command again");
+    }
+    if let Step::MakeVolume { pool, .. } = step
+        && problem.causes.iter().any(|cause| cause.contains("ENODATA"))
+    {
+        return problem.hint(format!(
+            "the pool does not have it any more; see whose it was, and forget it: dmtool volume orphans {pool}"
+        ));
     }
     if let Step::CheckMetadata { name, .. } = step {
         return problem.hint(format!("see what is damaged, and what to do: dmtool metadata check {name}"));

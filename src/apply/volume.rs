@@ -10,7 +10,6 @@ use crate::sys::dm::{Ask, Control};
 use crate::sys::lvm2cmd::Reply;
 use crate::sys::{blkid, exec, file};
 use anyhow::{Context, Result, bail};
-use std::path::Path;
 
 pub fn run(step: &OfVolume, host: &mut Host) -> Result<()> {
     match step {
@@ -85,19 +84,37 @@ fn delete(pool: &DmName, volume: &Volume) -> Result<()> {
 
 /// Has LVM take a snapshot of a volume. Where that fails, the volume runs on; where we are killed, the next run knows.
 pub fn snapshot(origin: &LvmName, words: &[String], host: &mut Host) -> Result<Reply> {
-    let note = Path::new(stilled::PATH);
-    file::replace_private(note, &stilled::text(origin))?;
+    file::replace_private(&stilled::path_of(origin), &stilled::text(origin))?;
     let taken = host.lvm.change(words, host.lock_limit);
     let_run(origin, host).with_context(|| format!("{origin} is left suspended"))?;
     taken
 }
 
 fn let_run(origin: &LvmName, host: &mut Host) -> Result<()> {
-    if Control::open()?.look(&origin.dm_name(), Ask::Table).is_ok_and(|device| device.suspended) {
+    if to_resume(origin)? {
         let words = ["lvchange".to_owned(), "--refresh".to_owned(), origin.to_string()];
         let config = ["--config".to_owned(), filter::config(host, "log/silent=1")?];
         let words: Vec<String> = words.into_iter().chain(config).collect();
         host.lvm.change(&words, host.lock_limit)?;
     }
-    file::remove(Path::new(stilled::PATH))
+    file::remove(&stilled::path_of(origin))
+}
+
+/// Drops the tables that wait for a volume and its parts, where it is a pool: LVM loads those that belong to what stands in
+/// its books by now, and a resume would swap in one that what lies below is too small for. Whether there is something for
+/// LVM to resume.
+fn to_resume(volume: &LvmName) -> Result<bool> {
+    let control = Control::open()?;
+    let whole = volume.dm_name();
+    let of_it =
+        |name: &str| name.strip_prefix(&whole).is_some_and(|rest| ["", "-tpool", "_tdata", "_tmeta"].contains(&rest));
+    let mut found = false;
+    for entry in control.list()?.iter().filter(|entry| of_it(&entry.name)) {
+        let device = control.look(&entry.name, Ask::Table)?;
+        if device.inactive_table {
+            control.clear(&entry.name)?;
+        }
+        found |= device.suspended || device.inactive_table;
+    }
+    Ok(found)
 }

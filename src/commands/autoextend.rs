@@ -6,7 +6,7 @@ use crate::health::{Look, Thresholds, proof};
 use crate::observe::pools::{self, Pool};
 use crate::observe::profile::{self, NEVER};
 use crate::observe::survey::{Depth, Survey};
-use crate::observe::{Host, greet_dmeventd, host, looked, lvm};
+use crate::observe::{Host, greet_dmeventd, host, left, looked, lvm};
 use crate::plan::activation::Chosen;
 use crate::plan::autoextend::{Facts, Request, meant, plan, waits};
 use crate::plan::preflight::{self, Needs};
@@ -113,7 +113,8 @@ impl Autoextend {
         let carried = pool.and_then(|pool| pool.lvm.as_ref()?.profile()).filter(|name| Some(*name) != own.as_deref());
         let profile = own.as_deref().map_or_else(|| Ok(profile::Slot::default()), profile::slot);
         let carried = carried.map_or(Ok(None), profile::read);
-        Facts { profile, carried, pools, lvm, dmeventd, kicked: self.kicked.get() }
+        let left = pool.map(left::of).unwrap_or_default();
+        Facts { profile, carried, pools, lvm, dmeventd, left, kicked: self.kicked.get() }
     }
 
     fn still_waits(&self, facts: &Facts) -> bool {

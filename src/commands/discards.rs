@@ -3,8 +3,9 @@
 use super::activation::known;
 use super::{Globals, Verb, drive};
 use crate::exit::Problem;
+use crate::observe::pools::{self, LvmSide};
 use crate::observe::thin::Discard;
-use crate::observe::{Host, discards, host, looked, lvm, pools, register};
+use crate::observe::{Host, discards, host, left, looked, lvm, register};
 use crate::plan::Plan;
 use crate::plan::activation::{Chosen, choose};
 use crate::plan::discards::{Facts, Request, asked, plan};
@@ -13,6 +14,7 @@ use crate::plan::refusal::Refusal;
 use crate::report::{discards as report, json};
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use serde_json::{Value, json};
+use std::cell::Cell;
 
 /// Show how far discards go, and change whether a pool hands them on
 ///
@@ -44,7 +46,9 @@ fn modes() -> PossibleValuesParser {
 pub fn run(args: Args, globals: &Globals) -> Result<(), Problem> {
     let mode = args.mode.as_deref().and_then(Discard::of_word);
     match mode {
-        Some(asked) => drive(&Change { request: Request { pool: args.pool, asked } }, globals),
+        Some(asked) => {
+            drive(&Change { request: Request { pool: args.pool, asked }, watched: Cell::new(false) }, globals)
+        }
         None => show(&Chosen::One(args.pool), globals),
     }
 }
@@ -88,11 +92,14 @@ fn look(host: &mut Host, chosen: &Chosen) -> Facts {
         Some(known(entry, std::slice::from_ref(pool)))
     });
     let chain = pool.and_then(|pool| pool.live.as_ref()).map(discards::chain);
-    Facts { known: entry, chain, pools, lvm }
+    let left = pool.map(left::of).unwrap_or_default();
+    Facts { known: entry, left, watched: false, chain, pools, lvm }
 }
 
 struct Change {
     request: Request,
+    /// dmeventd watched the pool when this run began. LVM takes it away and says it again, and succeeds where that failed.
+    watched: Cell<bool>,
 }
 
 impl Change {
@@ -114,7 +121,11 @@ impl Verb for Change {
     }
 
     fn observe(&self, host: &mut Host) -> Facts {
-        look(host, &self.chosen())
+        let mut facts = look(host, &self.chosen());
+        let pool = self.chosen().find(&facts.pools).and_then(|pool| pool.lvm.as_ref());
+        self.watched.set(self.watched.get() || pool.is_some_and(LvmSide::monitored));
+        facts.watched = self.watched.get();
+        facts
     }
 
     fn plan(&self, facts: &Facts) -> Result<Plan, Refusal> {

@@ -4,7 +4,7 @@ use super::activation::known;
 use super::{Globals, Verb, drive, usage};
 use crate::exit::Problem;
 use crate::observe::pools::{self, Live};
-use crate::observe::{Host, device, ground, host, looked, lvm, register};
+use crate::observe::{Host, device, ground, host, left, looked, lvm, register};
 use crate::plan::Plan;
 use crate::plan::activation::Chosen;
 use crate::plan::preflight::{self, Needs};
@@ -117,7 +117,8 @@ impl Verb for Resize {
         let register = register::read();
         let pools = pools::all(active, &lvm, &register);
         let added = self.devices.iter().map(|given| device::look(given)).collect();
-        let mut facts = Facts { pools, added, ground: None, known: None, lvm };
+        let left = self.request.chosen.find(&pools).map(left::of).unwrap_or_default();
+        let mut facts = Facts { pools, added, left, ground: None, known: None, lvm };
         let Some(pool) = self.request.chosen.find(&facts.pools).filter(|pool| pool.lvm.is_none()) else { return facts };
         let entry = register.iter().flatten().find(|entry| entry.name == pool.name);
         let known = entry.map(|entry| known(entry, std::slice::from_ref(pool)));

@@ -8,10 +8,10 @@ use super::{Finding, Look, Outcome, growth, mend};
 use crate::names::quoted;
 use crate::observe::Unseen;
 use crate::observe::host;
+use crate::observe::left::Pending;
 use crate::observe::metadata::{Checker, Superblock, Verdict};
 use crate::observe::snapshot::Holder;
 use crate::observe::standing::There;
-use crate::observe::survey::Pending;
 use crate::observe::thin::{Mode, PoolFigures, PoolTable};
 use crate::units::Bytes;
 
@@ -221,9 +221,7 @@ pub(super) fn tables(look: &Look<'_>) -> Outcome {
 fn is_growth(look: &Look<'_>, pending: &Pending) -> bool {
     let Some(live) = look.live() else { return false };
     let (Ok(table), Ok(data)) = (&live.table, &look.seen.data) else { return false };
-    let same = (&table.metadata_device, &table.data_device, table.chunk)
-        == (&pending.table.metadata_device, &pending.table.data_device, pending.table.chunk);
-    same && pending.length >= live.length && pending.length.bytes() <= data.size
+    pending.is_of(table) && pending.length >= live.length && pending.length.bytes() <= data.size
 }
 
 /// What the kernel lets the pool do.

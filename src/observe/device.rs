@@ -7,7 +7,7 @@ use super::{Looked, filter, looked};
 use crate::names::layer_over;
 use crate::sys::blkid::{self, Signature};
 use crate::sys::block::{self, Node};
-use crate::sys::dm::{self, Ask, Control, Entry, OURS};
+use crate::sys::dm::{self, Ask, Control, Entry, LOOK_NAME, OURS, left_by_a_look};
 use crate::sys::file;
 use crate::units::{Bytes, SECTOR, Sectors};
 use serde::Serialize;
@@ -166,7 +166,7 @@ pub fn dm_names() -> Looked<BTreeSet<String>> {
     Ok(entries.map(|entry| entry.name).filter(|name| !left.contains(name)).collect())
 }
 
-/// Nodes of ours that a killed run left without a live table.
+/// Nodes of ours that a killed run left: without a live table, or such as it looked through.
 ///
 /// # Errors
 /// device-mapper cannot be asked.
@@ -178,8 +178,13 @@ pub fn left_nodes(control: &Control) -> Looked<Vec<String>> {
         size.is_ok_and(|size| size > 0)
     };
     let is_left = |entry: &Entry| {
+        let candidate = !has_size(entry.minor) || entry.name.starts_with(LOOK_NAME);
         let look = || control.look(&entry.name, Ask::Table);
-        !has_size(entry.minor) && look().is_ok_and(|device| device.uuid.starts_with(OURS) && !device.live_table)
+        candidate
+            && look().is_ok_and(|device| match left_by_a_look(&device.uuid) {
+                Some(ended) => ended && device.open_count == 0,
+                None => device.uuid.starts_with(OURS) && !device.live_table,
+            })
     };
     Ok(entries.into_iter().filter(is_left).map(|entry| entry.name).collect())
 }
@@ -196,8 +201,9 @@ pub fn is_free(path: &str, (major, minor): (u32, u32)) -> Looked<bool> {
     let Ok(control) = Control::open() else { return Ok(false) };
     let number = format!("{major}:{minor}");
     let holds = |name: &String| {
-        let waiting = control.look(name, Ask::Inactive).map(|device| device.targets).unwrap_or_default();
-        waiting.iter().any(|target| target.params.split(' ').any(|word| word == number))
+        let tables = [Ask::Inactive, Ask::Table].into_iter().filter_map(|which| control.look(name, which).ok());
+        let mut targets = tables.flat_map(|device| device.targets);
+        targets.any(|target| target.params.split(' ').any(|word| word == number))
     };
     Ok(left_nodes(&control)?.iter().any(holds))
 }

@@ -10,6 +10,7 @@ pub mod docker;
 pub mod filter;
 pub mod ground;
 pub mod host;
+pub mod left;
 pub mod lvm;
 pub mod lvmconf;
 pub mod metadata;

@@ -168,8 +168,12 @@ pub fn active(control: &Control, caution: &mut Caution<'_>) -> anyhow::Result<Ve
         let silent = caution.silent.get(&entry.name);
         // The status of a volume hangs with its pool's; which pool that is, is not known yet.
         let ask = if caution.silent.is_empty() { Ask::Status } else { Ask::Table };
-        // A device that went between the listing and the look is no error.
-        let Ok(device) = control.look(&entry.name, ask) else { continue };
+        let device = match control.look(&entry.name, ask) {
+            Ok(device) => device,
+            // One that went between the listing and the look is no error; one that is there may be a pool.
+            Err(why) if control.list()?.iter().any(|still| still.minor == entry.minor) => return Err(why),
+            Err(_) => continue,
+        };
         match device.targets.as_slice() {
             [target] if target.kind == "thin" => {
                 let status = (ask == Ask::Status).then(|| target.params.clone());

@@ -4,6 +4,7 @@
 
 use super::consumers::{self, Consumer};
 use super::device::{self, Above};
+use super::left::{Pending, pending};
 use super::lvm::{self, LvRow, Lvm};
 use super::metadata::{self, Checker, Patience, Resting, Verdict};
 use super::pools::{self, Below, Caution, Live, Pool, Unread};
@@ -12,11 +13,10 @@ use super::repair::{self, Repair};
 use super::samples::{self, Sample, Samples};
 use super::snapshot::{self, Holder};
 use super::standing::{self, Standing};
-use super::thin::{Mode, PoolTable, parse_pool_table};
+use super::thin::Mode;
 use super::{Dmeventd, Host, Looked, Unseen, greet_dmeventd, host, looked};
 use crate::names::{dm_escape, means};
 use crate::sys::apart::Stage;
-use crate::sys::dm::{Ask, Control};
 use crate::sys::signal::Stop;
 use crate::sys::{blkid, block, file};
 use crate::units::{Bytes, Sectors};
@@ -168,13 +168,6 @@ pub struct LoopDevice {
     pub length: Option<Bytes>,
     /// It goes with its last user.
     pub autoclear: bool,
-}
-
-/// A table that was loaded and not swapped in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Pending {
-    pub length: Sectors,
-    pub table: PoolTable,
 }
 
 /// Looks at everything, around what hung before.
@@ -359,16 +352,6 @@ fn lower(below: &Below) -> Looked<Lower> {
         }
     });
     Ok(Lower { device: below.device.clone(), size, loop_device })
-}
-
-fn pending(name: &str) -> Looked<Pending> {
-    let device = looked(Control::open().and_then(|control| control.look(name, Ask::Inactive)))?;
-    match device.targets.as_slice() {
-        [target] if target.kind == "thin-pool" => {
-            Ok(Pending { length: Sectors(target.length), table: parse_pool_table(&target.params)? })
-        }
-        _ => Err(Unseen(format!("the table that waits for {name} is no thin pool's"))),
-    }
 }
 
 fn sample(live: &Live) -> Option<Sample> {

@@ -2,10 +2,11 @@
 
 use super::bare::{Around, Known};
 use super::refusal::{Reasons, Refusal};
-use super::step::Step;
-use super::{Plan, bare};
+use super::step::{OfVolume, Step};
+use super::{Plan, Planned, bare};
 use crate::names::{LvmName, VgName, means};
 use crate::observe::device::Above;
+use crate::observe::left::Left;
 use crate::observe::lvm::{LvRow, Lvm, PvRow};
 use crate::observe::pools::{Kind, LvmSide, Pool};
 use crate::observe::register::Record;
@@ -181,7 +182,9 @@ impl Plan {
     /// Among all pools, one that fails does not end the others.
     fn part_from(&mut self, first: usize, pool: &str, chosen: &Chosen) {
         if *chosen == Chosen::All {
-            self.steps.iter_mut().skip(first).for_each(|planned| planned.part = Some(pool.to_owned()));
+            for planned in self.steps.iter_mut().skip(first) {
+                planned.part.get_or_insert_with(|| pool.to_owned());
+            }
         }
     }
 }
@@ -315,12 +318,26 @@ fn deactivate_lvm(pool: &Pool, name: LvmName, facts: &Facts, above: &[&Above], p
 }
 
 /// Has LVM make its layer over a pool that is up by itself, as its volumes bring it up, or as a command leaves it that was
-/// cut off taking it down. Without the layer LVM takes the pool for inactive (seen with 2.03.16): to take it down and to
+/// cut off taking it down, or bringing it up before it had a table. Without the layer LVM takes the pool for inactive (seen with 2.03.16): to take it down and to
 /// refresh it do nothing and succeed, lvextend takes it down, lvremove fails over the parts that are in use.
 pub fn layer_back(pool: &Pool, name: &LvmName, plan: &mut Plan) {
-    if let Some(side) = pool.lvm.as_ref().filter(|side| pool.live.is_some() && side.row.lv_active != "active") {
+    let is_there = pool.live.is_some() || pool.broken.is_some();
+    if let Some(side) = pool.lvm.as_ref().filter(|side| is_there && side.row.lv_active != "active") {
         let ignore_skip = !side.row.lv_skip_activation.is_empty();
         plan.todo(Step::Activate { pool: name.clone(), ignore_skip });
+    }
+}
+
+/// Ends what a change of a pool left that was cut off: it stands still, and dmeventd was not told of it again.
+pub fn run_on_first(name: &LvmName, side: &LvmSide, left: &Left, plan: &mut Plan) {
+    if !left.begun {
+        return;
+    }
+    let resume = Step::Volume(OfVolume::LetRun { volume: name.clone() });
+    plan.steps.insert(0, Planned::todo(resume));
+    let monitor = Planned::todo(Step::Monitor { pool: name.clone() });
+    if left.watches && side.is_watched() == Some(false) && side.extends_itself() && !plan.steps.contains(&monitor) {
+        plan.steps.push(monitor);
     }
 }
 

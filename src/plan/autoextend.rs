@@ -8,6 +8,7 @@ use super::step::Step;
 use crate::names::LvmName;
 use crate::observe::Dmeventd;
 use crate::observe::Looked;
+use crate::observe::left::Left;
 use crate::observe::lvm::Lvm;
 use crate::observe::pools::{LvmSide, Pool, is_overdue};
 use crate::observe::profile::{Autoextend, NEVER, Profile, Slot, low_water_for, near};
@@ -29,6 +30,7 @@ pub struct Facts {
     /// The profile with the pool's own name, and the one that it carries where that is another.
     pub profile: Looked<Slot>,
     pub carried: Looked<Option<Profile>>,
+    pub left: Left,
     /// dmeventd was told to try again in this run already.
     pub kicked: bool,
 }
@@ -111,7 +113,7 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
         return Ok(plan);
     };
     let due = low_water_for(live.length.bytes(), Bytes(side.row.chunk_size), wanted.threshold);
-    let fits = live.table.as_ref().is_ok_and(|table| near(table.low_water, due));
+    let fits = !facts.left.begun && live.table.as_ref().is_ok_and(|table| near(table.low_water, due));
     plan.put(Step::Refresh { pool: name.clone() }, fits);
     let watched = side.monitored();
     if request.off {

@@ -103,7 +103,12 @@ pub fn bring_up(pool: &Pool, known: &Known, around: Around<'_>, plan: &mut Plan)
     part.put(Step::MakePool { record: Box::new(record.clone()), length: standing.length(record) }, up);
     for volume in record.volumes.iter().filter(|volume| volume.state == State::Ready) {
         match around.is_up(&record.name, volume) {
-            Ok(up) => part.put(volume_step(record, volume), up),
+            Ok(up) => {
+                part.put(volume_step(record, volume), up);
+                // One that the pool lost does not keep the others down.
+                let alone = || part_of(record.name.as_str(), &volume.name);
+                part.steps.iter_mut().next_back().into_iter().for_each(|planned| planned.part = Some(alone()));
+            }
             Err(why) => reasons.add(why),
         }
     }
@@ -111,6 +116,11 @@ pub fn bring_up(pool: &Pool, known: &Known, around: Around<'_>, plan: &mut Plan)
         plan.steps.append(&mut part.steps);
     }
     reasons
+}
+
+/// A volume as a part of the plan, which fails by itself, and with its pool.
+fn part_of(pool: &str, volume: &str) -> String {
+    format!("{pool}: {volume}")
 }
 
 /// Nothing is put on a pool that is another, or cannot take it.

@@ -1,6 +1,6 @@
 //! The plan of `dmtool discards`: what a pool's table asks for, and what remembers it.
 
-use super::activation::{Chosen, choose, layer_first};
+use super::activation::{Chosen, choose, layer_first, run_on_first};
 use super::bare::{Known, looked_at};
 use super::refusal::{Reasons, Refusal};
 use super::step::{Discards, Step};
@@ -8,6 +8,7 @@ use super::{Plan, Planned};
 use crate::names::LvmName;
 use crate::observe::Looked;
 use crate::observe::discards::Chain;
+use crate::observe::left::Left;
 use crate::observe::lvm::Lvm;
 use crate::observe::pools::{Live, LvmSide, Pool};
 use crate::observe::register::{Line, Record, is_dockers_own};
@@ -25,6 +26,9 @@ pub struct Facts {
     pub lvm: Looked<Lvm>,
     /// What the register says of the pool, where it is in it.
     pub known: Option<Known>,
+    pub left: Left,
+    /// dmeventd watched it when this run began.
+    pub watched: bool,
     /// Where the pool is up.
     pub chain: Option<Looked<Chain>>,
 }
@@ -46,7 +50,7 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
     let mut reasons = Reasons::default();
     for pool in choose("discards", &chosen, &facts.pools, &facts.lvm)? {
         if let Some(live) = &pool.live {
-            well(pool, live, &mut reasons);
+            well(pool, live, &facts.left, &mut reasons);
         }
         let support = |discard: Discard| discard != Discard::Ignore;
         if pool.live.is_some() && asked(pool).is_some_and(|now| support(now) != support(request.asked)) {
@@ -59,7 +63,14 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
             );
         }
         match (&pool.lvm, LvmName::parse(&pool.name)) {
-            (Some(side), Ok(name)) => of_lvm(request.asked, pool, side, &name, &mut plan),
+            (Some(side), Ok(name)) => {
+                of_lvm(request.asked, pool, side, &name, &mut plan);
+                if facts.watched && side.is_watched() == Some(false) {
+                    plan.todo(Step::Monitor { pool: name.clone() });
+                }
+                run_on_first(&name, side, &facts.left, &mut plan);
+                layer_first(pool, &name, &mut plan);
+            }
             _ => bare(request.asked, pool, facts.known.as_ref(), &mut plan, &mut reasons),
         }
     }
@@ -68,14 +79,16 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
 }
 
 /// A table is loaded only into a pool that runs, and only such a one takes discards.
-pub(super) fn well(pool: &Pool, live: &Live, reasons: &mut Reasons) {
+pub(super) fn well(pool: &Pool, live: &Live, left: &Left, reasons: &mut Reasons) {
     let marked = live.figures().is_some_and(|figures| figures.needs_check);
     let state = match &live.status {
-        _ if live.suspended => "is suspended",
+        _ if live.suspended && !left.begun => "is suspended",
         Ok(status) if status.mode == Mode::Fail => "has failed",
         _ if marked => "is marked to be checked",
         Err(why) => return reasons.add(format!("Could not look: {why}.")),
-        _ if live.inactive_table => "has a table that waits to be swapped in",
+        _ if live.inactive_table && !left.begun && !left.may_be_replaced(live) => {
+            "has a table that waits to be swapped in"
+        }
         Ok(_) => return,
     };
     reasons.add_with_hint(format!("{} {state}.", pool.name), format!("see what mends it: dmtool check {}", pool.name));
@@ -90,7 +103,6 @@ fn of_lvm(asked: Discard, pool: &Pool, side: &LvmSide, name: &LvmName, plan: &mu
     if written && pool.live.as_ref().is_some_and(other) {
         plan.todo(Step::Refresh { pool: name.clone() });
     }
-    layer_first(pool, name, plan);
 }
 
 fn bare(asked: Discard, pool: &Pool, known: Option<&Known>, plan: &mut Plan, reasons: &mut Reasons) {
@@ -183,7 +195,14 @@ pub(super) mod tests {
 
     fn planned(pool: Pool, asked: Discard) -> Result<Plan, Refusal> {
         let request = Request { pool: pool.name.clone(), asked };
-        let facts = Facts { pools: Ok(vec![pool]), lvm: Ok(Lvm::default()), known: None, chain: None };
+        let facts = Facts {
+            pools: Ok(vec![pool]),
+            lvm: Ok(Lvm::default()),
+            known: None,
+            left: Left::default(),
+            watched: false,
+            chain: None,
+        };
         plan(&request, &facts)
     }
 

@@ -33,6 +33,11 @@ pub struct Planned {
     pub part: Option<String>,
 }
 
+/// Whether this part, or what it is a part of, is among them: a volume `POOL: VOLUME` is one of its pool.
+pub fn has_failed(part: &str, failed: impl Fn(&str) -> bool) -> bool {
+    failed(part) || part.split_once(": ").is_some_and(|(whole, _)| failed(whole))
+}
+
 impl Planned {
     pub fn todo(step: Step) -> Planned {
         Planned { step, already: false, part: None }

@@ -6,7 +6,7 @@ mod remember;
 mod table;
 
 use super::Plan;
-use super::activation::{Chosen, choose, layer_first};
+use super::activation::{Chosen, choose, layer_first, run_on_first};
 use super::bare::Known;
 use super::devices::{Usable, Wish, blank_extents, path_for_lvm, unlabel_step, usable};
 use super::refusal::{Reasons, Refusal};
@@ -16,6 +16,7 @@ use crate::names::{LvmName, means};
 use crate::observe::Looked;
 use crate::observe::device::{Device, Named};
 use crate::observe::ground::Ground;
+use crate::observe::left::Left;
 use crate::observe::lvm::Lvm;
 use crate::observe::pools::{Live, Pool};
 use crate::observe::thin::{Mode, PoolFigures, PoolTable};
@@ -50,6 +51,7 @@ pub struct Facts {
     pub added: Vec<Named>,
     /// What a bare pool stands on.
     pub ground: Option<Ground>,
+    pub left: Left,
     /// What the register says of a bare pool.
     pub known: Option<Known>,
 }
@@ -82,10 +84,11 @@ pub fn plan(request: &Request, facts: &Facts, fixed: Option<Targets>) -> Result<
     };
     let message = format!("resize of {} is refused, nothing was changed", pool.name);
     let mut reasons = Reasons::default();
-    let state = well(pool, request, &mut reasons);
+    let state = well(pool, request, &facts.left, &mut reasons);
     let planned = match (state, &pool.lvm, LvmName::parse(&pool.name), &facts.lvm) {
         (Some(now), Some(side), Ok(name), Ok(known)) => {
             lvm::plan(request, facts, &now, (side, &name, known), fixed, &mut reasons).map(|(mut plan, targets)| {
+                run_on_first(&name, side, &facts.left, &mut plan);
                 layer_first(pool, &name, &mut plan);
                 (plan, targets)
             })
@@ -128,17 +131,17 @@ struct Now<'a> {
 }
 
 /// A pool that is down or sick is not touched: growth is ignored by the kernel then, or makes it worse.
-fn well<'a>(pool: &'a Pool, request: &Request, reasons: &mut Reasons) -> Option<Now<'a>> {
+fn well<'a>(pool: &'a Pool, request: &Request, left: &Left, reasons: &mut Reasons) -> Option<Now<'a>> {
     let name = &pool.name;
     let check = format!("see what mends it: dmtool check {name}");
     let Some(live) = &pool.live else {
         reasons.add_with_hint(format!("{name} is down."), format!("bring it up: dmtool activate {name}"));
         return None;
     };
-    if live.suspended {
+    if live.suspended && !left.begun {
         reasons.add_with_hint(format!("{name} is suspended."), &*check);
     }
-    if live.inactive_table {
+    if live.inactive_table && !left.begun && !left.may_be_replaced(live) {
         reasons.add_with_hint(format!("A table waits to be swapped into {}.", live.dm_name), &*check);
     }
     let (table, status) = match (&live.table, &live.status) {

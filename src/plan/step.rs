@@ -335,6 +335,17 @@ impl Step {
         })
     }
 
+    /// The pool that LVM has stand still while it does this.
+    pub fn stills(&self) -> Option<&LvmName> {
+        match self {
+            Step::ExtendMetadata { pool, .. }
+            | Step::ExtendData { pool, .. }
+            | Step::Refresh { pool }
+            | Step::Discards(Discards::Lvm { pool, .. }) => Some(pool),
+            _ => None,
+        }
+    }
+
     /// The command it stands for, as an operator would type it.
     pub fn command(&self) -> String {
         match self {

@@ -10,6 +10,7 @@ use crate::names::quoted;
 use crate::observe::Looked;
 use crate::observe::consumers::Consumer;
 use crate::observe::discards::{Chain, Trimmed};
+use crate::observe::left::Left;
 use crate::observe::lvm::Lvm;
 use crate::observe::mounts::Mount;
 use crate::observe::pools::Pool;
@@ -83,7 +84,7 @@ fn takes_discards(pool: &Pool, facts: &Facts, reasons: &mut Reasons) {
     let Some(live) = &pool.live else {
         return reasons.add_with_hint(format!("{name} is down."), format!("bring it up: dmtool activate {name}"));
     };
-    well(pool, live, reasons);
+    well(pool, live, &Left::default(), reasons);
     // The kernel says that it was done, and does nothing.
     if pool.mode() == Some(Mode::Ro) {
         reasons.add_with_hint(format!("{name} is read-only."), format!("see why: dmtool check {name}"));

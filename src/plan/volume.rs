@@ -34,7 +34,7 @@ pub struct Facts {
     /// Who is configured for a pool.
     pub consumers: Looked<Vec<Consumer>>,
     /// What a run of ours began a snapshot of that was cut off.
-    pub stilled: Looked<Option<LvmName>>,
+    pub stilled: Looked<Vec<LvmName>>,
 }
 
 /// Who keeps the books of a pool's volumes.

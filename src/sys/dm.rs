@@ -8,6 +8,9 @@ use std::fs::File;
 
 /// What the uuid of a device begins with that dmtool made.
 pub const OURS: &str = "DMTOOL-";
+/// As [`OURS`], of one that a process looks through; its number follows, as behind the name of that device.
+const LOOK: &str = "DMTOOL-look-";
+pub const LOOK_NAME: &str = "dmtool-look-";
 /// udev looks for nothing on it.
 const SILENCE: DmUdevFlags = DmUdevFlags::DM_UDEV_DISABLE_SUBSYSTEM_RULES_FLAG
     .union(DmUdevFlags::DM_UDEV_DISABLE_DISK_RULES_FLAG)
@@ -213,13 +216,17 @@ impl Control {
         on(name, "clearing the waiting table of", |id| self.0.table_clear(id).map(drop))
     }
 
-    /// A read-only device over these stretches, open, and gone when it is closed, however this process ends.
+    /// A read-only device over these stretches, open, and gone when it is closed, however this process ends; one that is
+    /// killed before it opened it leaves it ([`left_by_a_look`]).
     ///
     /// # Errors
     /// The kernel's.
-    pub fn read_only(&self, name: &str, stretches: &[Stretch]) -> Result<File> {
+    pub fn read_only(&self, stretches: &[Stretch]) -> Result<File> {
+        let process = std::process::id();
+        let (name, uuid) = (format!("{LOOK_NAME}{process}"), format!("{LOOK}{process}"));
         let context = || format!("making the read-only device {name}");
-        let name = DmName::new(name).map_err(|why| plain(&why)).with_context(context)?;
+        let name = DmName::new(&name).map_err(|why| plain(&why)).with_context(context)?;
+        let uuid = DmUuid::new(&uuid).map_err(|why| plain(&why)).with_context(context)?;
         let id = DevId::Name(name);
         let quiet = DmUdevFlags::DM_UDEV_DISABLE_DM_RULES_FLAG | SILENCE;
         let options = |flags| DmOptions::default().set_flags(flags).set_udev_flags(quiet);
@@ -233,7 +240,7 @@ impl Control {
         }
         // Left by a run that was killed between making it and opening it.
         let _ = self.0.device_remove(&id, options(DmFlags::DM_DEFERRED_REMOVE));
-        let device = self.0.device_create(name, None, options(DmFlags::DM_READONLY));
+        let device = self.0.device_create(name, Some(uuid), options(DmFlags::DM_READONLY));
         let device = device.map_err(|why| plain(&why)).with_context(context)?.device();
         let opened = self
             .0
@@ -258,6 +265,12 @@ impl Control {
         let versions = self.0.list_versions().map_err(|why| plain(&why)).context("listing device-mapper's targets")?;
         Ok(versions.into_iter().map(|(name, ..)| name).collect())
     }
+}
+
+/// Whether this is the uuid of a device that a process looked through: whether that has ended since.
+pub fn left_by_a_look(uuid: &str) -> Option<bool> {
+    let process: u32 = uuid.strip_prefix(LOOK)?.parse().ok()?;
+    Some(!std::path::Path::new(&format!("/proc/{process}")).exists())
 }
 
 /// The kernel's word for what went wrong; the crate puts its own headers around it.

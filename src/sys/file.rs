@@ -262,7 +262,7 @@ pub fn same(one: &Path, other: &Path) -> bool {
         }
 }
 
-/// Keeps a copy of a file under a name that is free, with its owner and mode.
+/// Keeps a copy of a file under a name that is free, with its owner and mode: whole, or not there.
 ///
 /// # Errors
 /// It cannot be read, or the name is taken.
@@ -270,14 +270,16 @@ pub fn keep_copy(path: &Path, copy: &Path) -> Result<()> {
     let context = || format!("copying {} to {}", path.display(), copy.display());
     let bytes = fs::read(path).with_context(context)?;
     let old = fs::metadata(path).with_context(context)?;
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(copy).with_context(context)?;
-    let written = (|| {
+    let temporary = temporary(copy.parent().with_context(context)?, copy).with_context(context)?;
+    let written = (|| -> Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         like(&file, &old)?;
         file.write_all(&bytes)?;
-        file.sync_all()
+        file.sync_all()?;
+        rename(&temporary, copy)
     })();
     if written.is_err() {
-        let _ = fs::remove_file(copy);
+        let _ = fs::remove_file(&temporary);
     }
     written.with_context(context)
 }

@@ -2,10 +2,11 @@
 
 use super::assert_plain;
 use dmtool::health::{Thresholds, findings, status};
+use dmtool::observe::left::Pending;
 use dmtool::observe::lvm::Lvm;
 use dmtool::observe::metadata::Checker;
 use dmtool::observe::pools::{Below, Kind, Live, Pool};
-use dmtool::observe::survey::{LoopDevice, Lower, Pending, Seen, Survey};
+use dmtool::observe::survey::{LoopDevice, Lower, Seen, Survey};
 use dmtool::observe::thin::{parse_pool_status, parse_pool_table};
 use dmtool::observe::{Dmeventd, Looked};
 use dmtool::report::told::{Made, Told};

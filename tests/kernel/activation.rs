@@ -156,13 +156,40 @@ fn an_activation_that_was_cut_off_is_finished() {
 }
 
 #[test]
+fn a_pool_with_volumes_whose_activation_was_cut_off_is_taken_down() {
+    in_kernel(|| {
+        dmtool("setup /dev/xvdi --data 60%VG --yes").assert().success();
+        // LVM makes its layer only over a pool that had volumes, and that last.
+        sh("lvcreate -qq -V 64M -T docker/thinpool -n v");
+        dmtool("deactivate").assert().success();
+        let words = "-ay docker/thinpool";
+        let places = learn("lvchange", words).expect("an undisturbed run");
+        let is_one = |place: &&Place| ["DM_DEV_CREATE", "DM_TABLE_LOAD"].iter().any(|call| place.text.contains(call));
+        let mut broken = 0;
+        for place in places.iter().filter(is_one) {
+            dmtool("deactivate").assert().success();
+            tampered("lvchange", words, place, Tamper::Signal("KILL")).expect("an end");
+            sh("rm -rf /run/lock/lvm; udevadm settle");
+            let left = sh("dmsetup info -c --noheadings -o name,tables_loaded | grep tpool || true");
+            broken += u32::from(left.contains("None") || left.contains("Inactive"));
+            dmtool("deactivate").assert().success();
+            assert_eq!(sh("dmsetup ls"), "No devices found", "{place:?}");
+        }
+        assert!(broken > 0);
+        dmtool("activate").assert().success();
+    });
+}
+
+#[test]
 fn a_pool_without_the_layer_of_lvm_is_taken_down_and_away() {
     in_kernel(|| {
         dmtool("setup /dev/xvdi --data 60%VG --yes").assert().success();
         sh("lvcreate -qq -V 64M -T docker/thinpool -n v");
         // As a deactivation leaves it that failed between the two.
         let without = || {
-            sh("lvchange -qq -an docker/v; dmsetup remove docker-thinpool; lvchange -an docker/thinpool");
+            sh(
+                "lvchange -qq -an docker/v docker/w 2>/dev/null; dmsetup remove docker-thinpool; lvchange -an docker/thinpool",
+            );
             assert!(sh("dmsetup ls").contains("docker-thinpool-tpool"), "LVM takes it down by itself by now");
         };
         let up_first = contains("lvchange --activate y docker/thinpool");
@@ -170,6 +197,11 @@ fn a_pool_without_the_layer_of_lvm_is_taken_down_and_away() {
         dmtool("deactivate").assert().success().stdout(up_first.clone());
         assert_eq!(sh("dmsetup ls"), "No devices found");
         dmtool("activate").assert().success();
+        sh("lvcreate -qq -V 64M -T docker/thinpool -n w");
+        without();
+        dmtool("volume remove docker/thinpool w v --yes").assert().success().stdout(up_first.clone());
+        assert!(is_up("docker/thinpool"));
+        sh("lvcreate -qq -V 64M -T docker/thinpool -n v");
         without();
         dmtool("volume recycle docker/thinpool --yes").assert().success().stdout(up_first.clone());
         assert!(is_up("docker/thinpool"));

@@ -245,6 +245,75 @@ fn a_volume_that_was_cut_off_anywhere_is_finished() {
 }
 
 #[test]
+fn a_snapshot_that_the_pool_lost_is_taken_anew() {
+    in_kernel(|| {
+        var();
+        dmtool("setup --loop --data 256M --metadata 8M --yes").assert().success();
+        dmtool("volume create loop a 32M").assert().success();
+        sh("dd if=/dev/urandom of=/dev/mapper/loop-a bs=64k count=8 oflag=direct status=none");
+        for up in ["true", "dmsetup remove loop-a"] {
+            dmtool("volume snapshot loop a s").assert().success();
+            // The pool said that it was made, and could not write it down.
+            let id = &record()["volumes"][1]["thin_id"];
+            sh(&format!("dmsetup remove loop-s && dmsetup message loop 0 'delete {id}' && {up}"));
+            let register = "/var/lib/dmtool/pools/loop.json";
+            let mut made = record();
+            made["volumes"][1]["state"] = "made".into();
+            std::fs::write(register, serde_json::to_string(&made).expect("JSON")).expect("the register");
+            dmtool("volume snapshot loop a s").assert().success();
+            dmtool("activate").assert().success();
+            assert_eq!(sh("md5sum < /dev/mapper/loop-s"), sh("md5sum < /dev/mapper/loop-a"), "{up}");
+            dmtool("volume remove loop s --yes").assert().success();
+        }
+        dmtool("deactivate").assert().success();
+        no_var();
+    });
+}
+
+#[test]
+fn a_volume_that_the_pool_lost_keeps_no_other_down() {
+    in_kernel(|| {
+        var();
+        dmtool("setup --loop --data 256M --metadata 8M --yes").assert().success();
+        for name in ["a", "b", "c"] {
+            dmtool(&format!("volume create loop {name} 32M")).assert().success();
+        }
+        // As an older dump leaves it that was restored.
+        sh("dmsetup remove loop-b && dmsetup message loop 0 'delete 1'");
+        for words in ["activate loop", "activate --all"] {
+            dmtool("deactivate").assert().success();
+            dmtool(words).assert().code(1).stderr(contains("dmtool volume orphans loop"));
+            assert_eq!(sh("ls /dev/mapper | grep ^loop | tr '\\n' ' '"), "loop loop-a loop-c", "{words}");
+        }
+        dmtool("volume orphans loop --remove --yes").assert().success();
+        dmtool("activate loop").assert().success();
+        dmtool("deactivate").assert().success();
+        no_var();
+    });
+}
+
+#[test]
+fn a_loop_pool_whose_first_superblock_was_lost_comes_up() {
+    in_kernel(|| {
+        var();
+        dmtool("setup --loop --data 256M --metadata 8M --yes").assert().success();
+        dmtool("deactivate").assert().success();
+        // The kernel writes it last: what was written before reached the disk.
+        sh("dd if=/dev/zero of=/var/lib/dmtool/loop/metadata bs=4k count=1 conv=notrunc,fsync status=none");
+        dmtool("setup --loop --data 256M --metadata 8M --yes").assert().success();
+        dmtool("deactivate").assert().success();
+        sh("dd if=/dev/zero of=/var/lib/dmtool/loop/metadata bs=4k count=1 conv=notrunc,fsync status=none");
+        dmtool("activate").assert().success();
+        dmtool("volume create loop a 32M --fs ext4").assert().success();
+        dmtool("deactivate").assert().success();
+        // Not, where somebody's data may be in it.
+        sh("dd if=/dev/zero of=/var/lib/dmtool/loop/metadata bs=4k count=1 conv=notrunc,fsync status=none");
+        dmtool("activate").assert().code(3).stderr(contains("begins with zeroes"));
+        no_var();
+    });
+}
+
+#[test]
 fn what_others_made_in_the_pool_is_left_alone() {
     in_kernel(|| {
         var();

@@ -286,3 +286,28 @@ fn what_docker_and_containerd_ran_on() {
         });
     });
 }
+
+#[test]
+fn a_look_that_was_killed_is_not_in_the_way() {
+    in_kernel(|| {
+        // Through such a device dmtool reads the metadata of a pool that is down. Killed before it has opened that it leaves it.
+        let table = "0 8192 linear /dev/xvdi 2048";
+        let left =
+            |process: &str| format!("dmsetup create dmtool-look-{process} --uuid DMTOOL-look-{process} --readonly");
+        let ended = sh("sh -c 'echo $$'");
+        for half in ["--notable".to_owned(), format!("--table '{table}'")] {
+            dmtool("setup /dev/xvdi --yes").assert().success();
+            dmtool("deactivate").assert().success();
+            sh(&format!("{} {half}", left(&ended)));
+            dmtool("teardown docker/thinpool --wipe-devices --yes").assert().success();
+            assert_eq!(sh("dmsetup ls; wipefs --noheadings /dev/xvdi"), "No devices found", "{half}");
+        }
+        // That of a process that is there is in the way, and stays.
+        sh("sleep 1000 > /dev/null 2>&1 & echo $! > /run/looks");
+        let looks = sh("cat /run/looks");
+        sh(&format!("{} --table '{table}'", left(&looks)));
+        dmtool("setup /dev/xvdi --yes").assert().code(3).stderr(contains(format!("dmtool-look-{looks}")));
+        sh("kill $(cat /run/looks)");
+        dmtool("setup /dev/xvdi --yes").assert().success();
+    });
+}

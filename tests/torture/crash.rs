@@ -45,7 +45,7 @@ pub fn boot(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tall
             tally.tried("crashes");
             let learned = Learned { case, places: Vec::new(), end: notes.end.clone() };
             if let Err(why) = learned.finished_after_a_boot(tally) {
-                let Place { call, number, step, text } = place;
+                let Place { call, number, step, text, .. } = place;
                 let at = format!("{} crashed at {call} {number} after {step} steps, {text}", case.name);
                 return tally.note(Err(format!("{at}:\n    {why}")));
             }

@@ -55,7 +55,7 @@ pub fn failing(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut T
         let (way, table) = WAYS[dice.below(WAYS.len())];
         println!("the disk ({way}) at {} {} after {} steps", place.call, place.number, place.step);
         let ended = failing_at(&learned, &place, way, &table(), tally);
-        let Place { call, number, step, text } = place;
+        let Place { call, number, step, text, .. } = place;
         let failed = ended.is_err();
         // It said that it had written what it had not: no order of writes holds against that, and a repair is what is left.
         if failed && way == LOST {

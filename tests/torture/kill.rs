@@ -94,7 +94,7 @@ impl Learned {
     }
 
     fn tampered_at(&self, place: &Place, tamper: Tamper, what: &str, tally: &mut Tally) -> Result<(), String> {
-        let Place { call, number, step, text } = place;
+        let Place { call, number, step, text, .. } = place;
         println!("{tamper} at {call} {number} after {step} steps");
         (self.case.start)();
         // Copies that earlier trials left are there, too.

@@ -27,11 +27,14 @@ const IOCTLS: &[&str] = &[
     "FIFREEZE",
 ];
 
-/// A call to be cut off at: the so-many-th of its name in one thread.
+/// A call to be cut off at: the so-many-th of its name in one thread. strace counts for each thread and strikes at the first
+/// that comes so far, so that only the first one's place can be met for sure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     pub call: String,
     pub number: usize,
+    /// It is the first thread's, which strace is told to look at alone then.
+    pub first: bool,
     /// How many steps of the plan were done by then.
     pub step: usize,
     /// As strace wrote it, for who reads of a failure.
@@ -62,6 +65,7 @@ fn places(trace: &str) -> Vec<Place> {
     let mut counts: BTreeMap<(String, String), usize> = BTreeMap::new();
     let mut step = 0;
     let mut found = Vec::new();
+    let begins = trace.split(' ').next().unwrap_or_default();
     for line in trace.lines() {
         let Some((thread, rest)) = line.split_once(' ') else { continue };
         let Some((call, arguments)) = rest.trim_start().split_once('(') else { continue };
@@ -77,7 +81,7 @@ fn places(trace: &str) -> Vec<Place> {
         let changes = !to_us && (call != "ioctl" || IOCTLS.iter().any(|name| arguments.contains(name)));
         if changes {
             let text = rest.trim_start().chars().take(110).collect();
-            found.push(Place { call: call.to_owned(), number: *number, step, text });
+            found.push(Place { call: call.to_owned(), number: *number, first: thread == begins, step, text });
         }
     }
     // The program itself is started before anything can be cut off.
@@ -85,6 +89,11 @@ fn places(trace: &str) -> Vec<Place> {
         found.remove(0);
     }
     found
+}
+
+/// Which threads strace is to look at.
+fn threads(place: &Place) -> &'static str {
+    if place.first { "" } else { "-f" }
 }
 
 /// What is done to a command at a place.
@@ -123,12 +132,13 @@ const LIMIT: Duration = Duration::from_secs(240);
 pub fn tampered(dmtool: &str, words: &str, place: &Place, tamper: Tamper) -> Result<Ended, String> {
     daemon_runs();
     let Place { call, number, .. } = place;
+    let threads = threads(place);
     let what = match tamper {
         Tamper::Signal(signal) => format!("signal={signal}"),
         Tamper::Error(error) => format!("error={error}"),
     };
     let (_, status, _) = try_sh(&format!(
-        "timeout {} strace -f -qq -o /run/cut -e trace={call} -e inject={call}:{what}:when={number} {dmtool} {words} \
+        "timeout {} strace {threads} -qq -o /run/cut -e trace={call} -e inject={call}:{what}:when={number} {dmtool} {words} \
          < /dev/null > /run/said 2>&1; echo $?",
         LIMIT.as_secs()
     ));
@@ -181,8 +191,9 @@ pub fn go_on() -> Result<Ended, String> {
 pub fn stopped_at(dmtool: &str, words: &str, place: &Place) -> bool {
     daemon_runs();
     let Place { call, number, .. } = place;
+    let threads = threads(place);
     sh(&format!(
-        "rm -f /run/cut /run/ended; (strace -f -qq -o /run/cut -e trace={call} -e inject={call}:signal=STOP:when={number} {dmtool} {words} < /dev/null > /run/said 2>&1; \
+        "rm -f /run/cut /run/ended; (strace {threads} -qq -o /run/cut -e trace={call} -e inject={call}:signal=STOP:when={number} {dmtool} {words} < /dev/null > /run/said 2>&1; \
          echo $? > /run/ended) > /dev/null 2>&1 &"
     ));
     loop {

@@ -42,8 +42,7 @@ impl Open {
 pub fn of_lvm(lvm: &Lvm, vg: &str, metadata_lv: &str) -> Looked<Open> {
     let control = looked(Control::open())?;
     let stretches = stretches(lvm, vg, metadata_lv)?;
-    let name = format!("dmtool-look-{}", std::process::id());
-    let device = looked(control.read_only(&name, &stretches))?;
+    let device = looked(control.read_only(&stretches))?;
     let path = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), device.as_raw_fd()));
     Ok(Open { path, _kept: Kept::Stretches { _device: device } })
 }

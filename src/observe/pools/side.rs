@@ -53,6 +53,11 @@ impl LvmSide {
         never && self.profile().is_some() && !self.profile_missing
     }
 
+    /// Whether dmeventd is to extend it.
+    pub fn extends_itself(&self) -> bool {
+        self.autoextend.as_ref().is_ok_and(|settings| settings.threshold < NEVER)
+    }
+
     /// Whether dmeventd watches it; none where dmeventd could not be asked.
     pub fn is_watched(&self) -> Option<bool> {
         let asked = !self.row.seg_monitor.is_empty() || self.row.lv_active != "active";

@@ -145,11 +145,12 @@ fn wrong_head(record: &Record, head: &Head, standing: &Standing) -> Option<Strin
     let path = record.metadata.path();
     match head {
         Head::Foreign => Some(format!("{path} does not begin with a thin pool's superblock.")),
-        // Of a pool that was never up: both files are holes from end to end, and nothing is known to be in it.
+        // Of a pool that was never up, or whose first superblock did not reach the disk: the file of its data is a hole from
+        // end to end, and nothing is known to be in it.
         Head::Blank => {
             let hole = |there: &Looked<There>| matches!(there, Ok(There::File(there)) if there.allocated.0 == 0);
-            let never_up = record.transaction_id == 0 && record.free_id() == 0;
-            let blank = never_up && hole(&standing.metadata) && hole(&standing.data);
+            let never_used = record.transaction_id == 0 && record.free_id() == 0;
+            let blank = never_used && hole(&standing.data);
             (!blank).then(|| format!("{path} begins with zeroes where a thin pool's superblock was."))
         }
         Head::Of(found) if found.chunk != record.table.words.chunk => Some(format!(

@@ -9,6 +9,7 @@ use crate::observe::register::Record;
 use crate::observe::volumes::{Inventory, Standing, Volume};
 use crate::observe::{Looked, Unseen};
 use crate::plan::Plan;
+use crate::plan::activation::layer_first;
 use crate::plan::refusal::{Reasons, Refusal};
 use crate::plan::step::{OfVolume, Step};
 use crate::plan::teardown::stop;
@@ -104,6 +105,10 @@ pub fn remove(facts: &Facts) -> Result<Plan, Refusal> {
     if !plan.nothing_to_do() || !found.unowned.is_empty() {
         books(facts, &found, &mut reasons);
         changes(&facts.pool, &mut reasons);
+        let by_lvm = plan.steps.iter().any(|planned| matches!(planned.step, Step::Volume(OfVolume::Remove { .. })));
+        if let (true, Ok(pool)) = (by_lvm, LvmName::parse(name)) {
+            layer_first(&facts.pool, &pool, &mut plan);
+        }
     }
     if !facts.inventory.complete {
         facts.inventory.warnings.iter().for_each(|why| reasons.add(format!("{why}.")));

@@ -7,6 +7,7 @@ use crate::observe::pools::{Kind, Pool};
 use crate::observe::register::{Record, State};
 use crate::observe::thin::Discard;
 use crate::plan::Plan;
+use crate::plan::activation::layer_first;
 use crate::plan::refusal::{Reasons, Refusal};
 use crate::plan::step::{OfVolume, Step};
 use crate::units::Bytes;
@@ -45,6 +46,10 @@ pub fn remove(request: &Request, facts: &Facts, ids: Option<&Looked<BTreeSet<u64
     }
     if !plan.nothing_to_do() {
         changes(pool, &mut reasons);
+        // The last of its volumes would take the pool with it.
+        if let Some(Of::Lvm(name, _)) = &of {
+            layer_first(pool, name, &mut plan);
+        }
     }
     reasons.settle(format!("volume remove is refused, nothing was changed in {}", request.pool))?;
     Ok(plan)

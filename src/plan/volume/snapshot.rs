@@ -61,7 +61,7 @@ fn lvm(request: &Request, (pool, seen): (&LvmName, &Pool), facts: &Facts, plan: 
         incomplete(request, reasons);
     }
     let still = above(&origin.dm_name(), facts).is_some_and(|above| above.suspended);
-    if facts.stilled.as_ref().is_ok_and(|begun| begun.as_ref() == Some(&origin)) {
+    if facts.stilled.as_ref().is_ok_and(|begun| begun.contains(&origin)) {
         plan.todo(Step::Volume(OfVolume::LetRun { volume: origin.clone() }));
     } else if still {
         reasons.add_with_hint(
