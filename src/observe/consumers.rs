@@ -48,18 +48,37 @@ pub fn containerd_pool() -> Looked<Option<String>> {
     text.map_or(Ok(None), |text| containerd(&text)).map_err(|why| Unseen(format!("reading {CONTAINERD}: {why}")))
 }
 
-/// Those of them that run: who, and the pool as it is configured. Docker may have it on its command line, too, and
-/// containerd in a file that its command line names; a file that cannot be read hides nobody else.
-pub fn running() -> Vec<(&'static str, String)> {
+/// Those of them that run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Running {
+    /// Who, and the pool as it is configured.
+    pub pools: Vec<(&'static str, String)>,
+    /// Who, and why the pool that it is configured for cannot be looked at.
+    pub hidden: Vec<(&'static str, Unseen)>,
+}
+
+/// Those of them that run. Docker may have its pool on its command line, too, and containerd in a file that its command
+/// line names; a file that cannot be read hides nobody else.
+pub fn running() -> Running {
     let daemons = Daemons::look();
-    let mut found = Vec::new();
+    let mut found = Running::default();
     if daemons.docker.is_some() {
-        let told = daemons.told().map(str::to_owned);
-        found.extend(docker_pool().ok().flatten().into_iter().chain(told).map(|pool| ("Docker", pool)));
+        let told: Vec<_> = daemons.told().map(|pool| ("Docker", pool.to_owned())).collect();
+        match docker_pool() {
+            Ok(pool) => found.pools.extend(pool.map(|pool| ("Docker", pool))),
+            // It starts with one of the two only.
+            Err(why) if told.is_empty() => found.hidden.push(("Docker", why)),
+            Err(_) => {}
+        }
+        found.pools.extend(told);
     }
     if daemons.containerd.is_some() {
-        let pools = daemons.containerd_files().into_iter().filter_map(|file| snapshotter(&file).ok()?.pool);
-        found.extend(pools.map(|pool| ("containerd", pool)));
+        for file in daemons.containerd_files() {
+            match snapshotter(&file) {
+                Ok(of) => found.pools.extend(of.pool.map(|pool| ("containerd", pool))),
+                Err(why) => found.hidden.push(("containerd", why)),
+            }
+        }
     }
     found
 }

@@ -54,6 +54,8 @@ pub struct Facts {
     pub names: Looked<BTreeSet<String>>,
     /// Who runs and is configured for a pool: its name, and the pool's as it is written there.
     pub running: Vec<(&'static str, String)>,
+    /// Who runs, and why the pool that it is configured for cannot be looked at.
+    pub hidden: Vec<(&'static str, Unseen)>,
     /// The register, with what stands at its places.
     pub known: Vec<Known>,
     /// What the pool that was named is to be remembered as, where that was asked for.
@@ -283,6 +285,11 @@ pub fn deactivate(chosen: &Chosen, facts: &Facts) -> Result<Plan, Refusal> {
                 let why = format!("{who} runs and is configured for {wants}.");
                 reasons.add_with_hint(why, format!("stop it: systemctl stop {}", who.to_lowercase()));
             }
+        }
+        for (who, why) in facts.hidden.iter().filter(|_| pool.live.is_some()) {
+            let why =
+                format!("{who} runs, and whether it is configured for {} could not be looked at: {why}.", pool.name);
+            reasons.add_with_hint(why, format!("mend that file, or stop it: systemctl stop {}", who.to_lowercase()));
         }
         match (pool.kind, LvmName::parse(&pool.name)) {
             (Kind::Lvm, Ok(name)) => deactivate_lvm(pool, name, facts, &above, &mut plan, &mut reasons),

@@ -115,6 +115,25 @@ fn not_while_something_uses_it() {
 }
 
 #[test]
+fn not_while_whoever_runs_may_be_configured_for_it() {
+    in_kernel(|| {
+        dmtool("setup /dev/xvdi --yes").assert().success();
+        sh("mkdir -p /etc/docker && echo '{ \"storage-opts\": [' > /etc/docker/daemon.json");
+        dmtool("deactivate").assert().success();
+        dmtool("activate").assert().success();
+        sh("cp /bin/sleep /run/dockerd && (/run/dockerd 1000 >/dev/null 2>&1 &) && sleep 0.5");
+        dmtool("deactivate").assert().code(3).stderr(
+            contains("Docker runs, and whether it is configured for docker/thinpool could not be looked at")
+                .and(contains("/etc/docker/daemon.json")),
+        );
+        assert!(is_up("docker/thinpool"));
+        sh("echo '{}' > /etc/docker/daemon.json");
+        dmtool("deactivate").assert().success();
+        sh("pkill -x dockerd");
+    });
+}
+
+#[test]
 fn an_activation_that_was_cut_off_is_finished() {
     in_kernel(|| {
         dmtool("setup /dev/xvdi --data 60%VG --yes").assert().success();

@@ -78,7 +78,7 @@ impl Trim {
         let chain = pool.as_ref().and_then(|pool| pool.live.as_ref()).map(discards::chain);
         let volumes =
             pool.map_or(Err(Unseen("no pool was found".to_owned())), |pool| targets(&pool, &lvm, chain.as_ref()));
-        let (consumers, running) = (consumers::consumers(), consumers::running());
+        let (consumers, running) = (consumers::consumers(), consumers::running().pools);
         Facts { pools, lvm, consumers, running, chain, volumes, trimmed: host.trimmed.clone() }
     }
 
