@@ -164,10 +164,6 @@ fn release_left(dm_name: &str) -> Looked<()> {
     }
     if left.is_of(&now) {
         looked(control.message(dm_name, "release_metadata_snap"))?;
-        // The pool says that it was done also where it cannot write it down (dm-thin.c, `pool_message`): then it holds it again.
-        if left.is_of(&state(&control, dm_name)?) {
-            return Err(Unseen(format!("{dm_name} could not write that down")));
-        }
     }
     looked(file::remove(&path(dm_name)))
 }

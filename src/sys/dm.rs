@@ -1,7 +1,7 @@
 //! device-mapper's ioctls, through the raw calls of the `devicemapper` crate: its own thin-pool type wants linear
 //! devices underneath and refuses status words that real pools have.
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use devicemapper::{DM, DevId, DeviceInfo, DmError, DmFlags, DmName, DmOptions, DmUdevFlags, DmUuid};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -147,10 +147,21 @@ impl Control {
         let context = || format!("deleting the volume {thin_id} of {pool}");
         let id = DmName::new(pool).map_err(|why| plain(&why)).with_context(context)?;
         match self.0.target_msg(&DevId::Name(id), None, &format!("delete {thin_id}")) {
-            Ok(_) => Ok(true),
+            Ok(_) => self.wrote_down(pool).with_context(context).map(|()| true),
             Err(why) if why.to_string().contains("ENODATA") => Ok(false),
             Err(why) => Err(plain(&why)).with_context(context),
         }
+    }
+
+    /// A pool says that a message was done before it commits, and not that it could not: then it is read-only from there on,
+    /// marked to be checked, and as it was before the message (dm-thin.c, `pool_message`, `abort_transaction`).
+    fn wrote_down(&self, pool: &str) -> Result<()> {
+        let device = self.look(pool, Ask::Status)?;
+        let words = device.targets.first().map(|target| target.params.as_str()).unwrap_or_default();
+        if words.split(' ').any(|word| ["ro", "needs_check", "Fail"].contains(&word)) {
+            bail!("{pool} could not write that down");
+        }
+        Ok(())
     }
 
     /// Makes a device of one target and lets it run; one that fails on the way is taken away again. With `quiet` udev
@@ -202,7 +213,7 @@ impl Control {
         let context = || format!("saying '{message}' to {name}");
         let id = DmName::new(name).map_err(|why| plain(&why)).with_context(context)?;
         match self.0.target_msg(&DevId::Name(id), None, message) {
-            Ok(_) => Ok(true),
+            Ok(_) => self.wrote_down(name).with_context(context).map(|()| true),
             Err(why) if why.to_string().contains("EEXIST") => Ok(false),
             Err(why) => Err(plain(&why)).with_context(context),
         }

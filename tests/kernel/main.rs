@@ -50,6 +50,7 @@ mod still;
 mod teardown;
 mod torture;
 mod trim;
+mod unwritten;
 mod valgrind;
 mod volume_list;
 mod volumes;

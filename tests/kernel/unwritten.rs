@@ -1,0 +1,81 @@
+//! What a pool says it has done, and cannot write down: it says so of no message.
+
+use super::kinds::Kind;
+use super::metadata::held;
+use crate::harness::*;
+use crate::matrix::trace::{Ended, Place, go_on, learn, stopped_at};
+
+const DMTOOL: &str = env!("CARGO_BIN_EXE_dmtool");
+
+/// What the disk under /dev/xvdi does from here on.
+fn the_disk_is(table: &str) {
+    sh(&format!(
+        "dmsetup suspend --noflush --nolockfs bad && dmsetup load bad --table '0 1040000 {table}' && \
+         dmsetup resume --noudevsync bad"
+    ));
+}
+
+/// Runs a command on a disk that takes no write from behind this place on, and is well afterwards; what it said.
+fn on_a_disk_that_fails(words: &str, place: &Place) -> Ended {
+    assert!(stopped_at(DMTOOL, words, place));
+    the_disk_is("flakey /dev/ubdd 8192 0 600 1 error_writes");
+    let ended = go_on().expect("an end");
+    the_disk_is("linear /dev/ubdd 8192");
+    ended
+}
+
+fn a_disk_that_may_fail() {
+    sh("modprobe dm-flakey; dmsetup create bad --table '0 1040000 linear /dev/ubdd 8192' && udevadm settle && \
+        ln -sfn /dev/mapper/bad /dev/xvdi");
+}
+
+fn the_disk_goes() {
+    sh(
+        "vgchange -qq -an vg; umount /var/lib/dmtool; dmsetup remove bad; udevadm trigger --subsystem-match=block --settle",
+    );
+}
+
+#[test]
+fn a_snapshot_whose_release_could_not_be_written_down_is_released_later() {
+    in_kernel(|| {
+        let words = "metadata check vg/pool";
+        a_disk_that_may_fail();
+        Kind::Lvm.make();
+        // It stops behind the call: where it has written down what it holds.
+        let places = learn(DMTOOL, words).expect("an undisturbed run");
+        let noted = places.iter().rfind(|place| place.call == "rename" && place.first).expect("a note");
+        let ended = on_a_disk_that_fails(words, noted);
+        assert!(ended.said.contains("could not be released"), "{}", ended.said);
+        assert_ne!(held("vg-pool-tpool"), "-");
+        // The kernel has marked the metadata.
+        dmtool("repair vg/pool --yes").assert().success();
+        dmtool(words).assert().success();
+        assert_eq!(held("vg-pool-tpool"), "-");
+        the_disk_goes();
+    });
+}
+
+#[test]
+fn a_volume_whose_removal_could_not_be_written_down_is_not_forgotten() {
+    in_kernel(|| {
+        let words = "volume remove bare b --yes";
+        a_disk_that_may_fail();
+        Kind::Raw.make();
+        dmtool("volume create bare c 32M").assert().success();
+        let places = learn(DMTOOL, "volume remove bare c --yes").expect("an undisturbed run");
+        let down = places.iter().rfind(|place| place.text.contains("DM_DEV_REMOVE")).expect("its device");
+        // With as many devices to look at.
+        dmtool("volume create bare c 32M").assert().success();
+        let ended = on_a_disk_that_fails(words, down);
+        assert_eq!(ended.status, Some(1), "{}", ended.said);
+        assert!(ended.said.contains("bare could not write that down"), "{}", ended.said);
+        dmtool("repair bare --yes").assert().success();
+        Kind::Raw.assert_whole("b");
+        dmtool(words).assert().success();
+        Kind::Raw.down();
+        let list = json("volume list bare").1;
+        let names: Vec<_> = list["volumes"].as_array().expect("volumes").iter().map(|volume| &volume["name"]).collect();
+        assert_eq!(names, ["a", "c"], "{list:#}");
+        the_disk_goes();
+    });
+}
