@@ -11,6 +11,7 @@ mod teardown;
 mod volume;
 
 use crate::exit::{Kind, Problem};
+use crate::names::LvmName;
 use crate::observe::{Host, device, filter, lvm, moved, profile, stilled, taken};
 use crate::plan::step::{OfVolume, Step};
 use crate::plan::{Plan, has_failed};
@@ -118,6 +119,10 @@ pub fn sweep() {
 /// Takes away what was written down for a run that did not come to take it away itself. To be called by who holds dmtool's
 /// lock, after its own run.
 pub fn tidy(host: &mut Host) {
+    // A boot ends whatever stood still.
+    for over in stilled::of_other_boots().unwrap_or_default() {
+        let _ = file::remove(&over);
+    }
     if taken::is_over(|| lvm::look(host)) {
         // Where it stays, the next run finds it again.
         let _ = file::remove(Path::new(taken::PATH));
@@ -225,9 +230,8 @@ fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, sh
             let before = still::suspended()?;
             // Where it cannot be written down the pool grows all the same.
             if let Some(pool) = step.stills() {
-                let _ = file::replace_private(&stilled::path_of(pool), &stilled::text(pool));
+                let _ = stilled::text(pool).map(|text| file::replace_private(&stilled::path_of(pool), &text));
             }
-            let ended = || step.stills().map(|pool| file::remove(&stilled::path_of(pool)));
             let changed = match step {
                 Step::Volume(OfVolume::Snapshot { origin, .. }) => volume::snapshot(origin, &words, host),
                 _ => host.lvm.change(&words, host.lock_limit),
@@ -237,14 +241,18 @@ fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, sh
                 Err(why) => {
                     return Err(match still::run_on(&before, host) {
                         Ok(()) => {
-                            let _ = ended();
+                            // What an earlier run left standing stands still after this one, too.
+                            let runs = |pool: &&LvmName| volume::stands_still(pool).is_ok_and(|still| !still);
+                            let _ = step.stills().filter(runs).map(|pool| file::remove(&stilled::path_of(pool)));
                             why
                         }
                         Err(worse) => why.context(format!("{worse:#}")),
                     });
                 }
             };
-            let _ = ended();
+            for over in step.ends() {
+                let _ = file::remove(&stilled::path_of(over));
+            }
             if let Step::CreateGroup { .. } | Step::ExtendGroup { .. } = step {
                 file::remove(Path::new(taken::PATH))?;
             }

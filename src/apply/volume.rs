@@ -6,7 +6,7 @@ use crate::observe::register::{self, Volume};
 use crate::observe::thin::parse_pool_status;
 use crate::observe::{Host, filter, lvm, stilled};
 use crate::plan::step::{OfVolume, UNFINISHED};
-use crate::sys::dm::{Ask, Control};
+use crate::sys::dm::{Ask, Control, Device};
 use crate::sys::lvm2cmd::Reply;
 use crate::sys::{blkid, exec, file};
 use anyhow::{Context, Result, bail};
@@ -84,7 +84,7 @@ fn delete(pool: &DmName, volume: &Volume) -> Result<()> {
 
 /// Has LVM take a snapshot of a volume. Where that fails, the volume runs on; where we are killed, the next run knows.
 pub fn snapshot(origin: &LvmName, words: &[String], host: &mut Host) -> Result<Reply> {
-    file::replace_private(&stilled::path_of(origin), &stilled::text(origin))?;
+    file::replace_private(&stilled::path_of(origin), &stilled::text(origin)?)?;
     let taken = host.lvm.change(words, host.lock_limit);
     let_run(origin, host).with_context(|| format!("{origin} is left suspended"))?;
     taken
@@ -100,21 +100,29 @@ fn let_run(origin: &LvmName, host: &mut Host) -> Result<()> {
     file::remove(&stilled::path_of(origin))
 }
 
-/// Drops the tables that wait for a volume and its parts, where it is a pool: LVM loads those that belong to what stands in
-/// its books by now, and a resume would swap in one that what lies below is too small for. Whether there is something for
-/// LVM to resume.
-fn to_resume(volume: &LvmName) -> Result<bool> {
-    let control = Control::open()?;
+/// The devices of a volume and its parts, where it is a pool, that stand still or have a table that waits.
+fn standing(control: &Control, volume: &LvmName) -> Result<Vec<Device>> {
     let whole = volume.dm_name();
     let of_it =
         |name: &str| name.strip_prefix(&whole).is_some_and(|rest| ["", "-tpool", "_tdata", "_tmeta"].contains(&rest));
-    let mut found = false;
+    let mut found = Vec::new();
     for entry in control.list()?.iter().filter(|entry| of_it(&entry.name)) {
         let device = control.look(&entry.name, Ask::Table)?;
-        if device.inactive_table {
-            control.clear(&entry.name)?;
-        }
-        found |= device.suspended || device.inactive_table;
+        found.extend(Some(device).filter(|device| device.suspended || device.inactive_table));
     }
     Ok(found)
+}
+
+/// Whether one of them does.
+pub fn stands_still(volume: &LvmName) -> Result<bool> {
+    Ok(!standing(&Control::open()?, volume)?.is_empty())
+}
+
+/// Drops the tables that wait: LVM loads those that belong to what stands in its books by now, and a resume would swap in one
+/// that what lies below is too small for. Whether there is something for LVM to resume.
+fn to_resume(volume: &LvmName) -> Result<bool> {
+    let control = Control::open()?;
+    let found = standing(&control, volume)?;
+    found.iter().filter(|device| device.inactive_table).try_for_each(|device| control.clear(&device.name))?;
+    Ok(!found.is_empty())
 }

@@ -189,6 +189,11 @@ pub fn left_nodes(control: &Control) -> Looked<Vec<String>> {
     Ok(entries.into_iter().filter(is_left).map(|entry| entry.name).collect())
 }
 
+fn is_of_an_ended_look(name: &str) -> bool {
+    let look = Control::open().and_then(|control| control.look(name, Ask::Table));
+    look.is_ok_and(|device| left_by_a_look(&device.uuid) == Some(true) && device.open_count == 0)
+}
+
 /// Whether the kernel would let us have a device for ourselves, once what a killed run of ours left is gone: a table that
 /// was loaded and not swapped in holds its devices, too.
 ///
@@ -240,7 +245,7 @@ fn device(path: String, major: u32, minor: u32) -> Looked<Device> {
         uses: usage.clone().and_then(|usage| looked(usage.of(&folder, 0))),
         partitions: usage.and_then(|usage| looked(partitions(&folder, &usage))),
         signatures: looked(blkid::signatures(&path)),
-        free: looked(block::is_free(&path)),
+        free: is_free(&path, (major, minor)),
         path,
         major,
         minor,
@@ -310,6 +315,10 @@ impl Usage {
         for holder in block::entries(&folder.join("holders"))? {
             let above = folder.join("holders").join(&holder);
             let name = file::read(&above.join("dm/name"))?.map_or(holder, |name| name.trim().to_owned());
+            // It goes before anything is done.
+            if name.starts_with(LOOK_NAME) && is_of_an_ended_look(&name) {
+                continue;
+            }
             let further = if depth < 8 { self.of(&above, depth + 1)? } else { Vec::new() };
             uses.push(match further.first() {
                 Some(further) => format!("is held by {name}, which {further}"),

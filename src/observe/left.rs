@@ -18,6 +18,7 @@ pub struct Pending {
 pub struct Left {
     /// A change of this pool of LVM's was begun, and its end not written down.
     pub begun: bool,
+    /// Of a bare pool: LVM swaps in a table that waits, where it ought to load another one (libdm-deptree.c).
     pub waiting: Option<Looked<Pending>>,
     /// LVM has dmeventd watch what it changes.
     pub watches: bool,
@@ -30,7 +31,7 @@ pub fn of(pool: &Pool) -> Left {
         && stilled::read().is_ok_and(|begun| begun.iter().any(|volume| volume.to_string() == pool.name));
     Left {
         begun,
-        waiting: live.filter(|live| live.inactive_table).map(|live| pending(&live.dm_name)),
+        waiting: live.filter(|live| pool.lvm.is_none() && live.inactive_table).map(|live| pending(&live.dm_name)),
         watches: pool.lvm.is_some() && profile::watches(),
     }
 }

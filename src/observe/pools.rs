@@ -171,7 +171,7 @@ pub fn active(control: &Control, caution: &mut Caution<'_>) -> anyhow::Result<Ve
         let device = match control.look(&entry.name, ask) {
             Ok(device) => device,
             // One that went between the listing and the look is no error; one that is there may be a pool.
-            Err(why) if control.list()?.iter().any(|still| still.minor == entry.minor) => return Err(why),
+            Err(why) if control.list()?.contains(&entry) => return Err(why),
             Err(_) => continue,
         };
         match device.targets.as_slice() {

@@ -61,8 +61,10 @@ impl Snapshot {
         }
         note(&before)?;
         if let Err(why) = control.message(name, "reserve_metadata_snap") {
-            // Nothing is ours: somebody may have been faster.
-            looked(file::remove(&path(name)))?;
+            // Nothing is ours, where somebody was faster or the pool takes no such message.
+            if state(&control, name)?.block.is_none() || format!("{why:#}").contains("EBUSY") {
+                looked(file::remove(&path(name)))?;
+            }
             return Err(Unseen(format!(
                 "{why:#} (no metadata snapshot can be made of a pool that is read-only or has failed)"
             )));

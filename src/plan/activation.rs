@@ -335,15 +335,20 @@ pub fn layer_back(pool: &Pool, name: &LvmName, plan: &mut Plan) {
     }
 }
 
-/// Ends what a change of a pool left that was cut off: it stands still, and dmeventd was not told of it again.
-pub fn run_on_first(name: &LvmName, side: &LvmSide, left: &Left, plan: &mut Plan) {
-    if !left.begun {
-        return;
+/// Ends what a change of a pool left that was cut off: it stands still.
+pub fn run_on_first(name: &LvmName, left: &Left, plan: &mut Plan) {
+    if left.begun {
+        let resume = Step::Volume(OfVolume::LetRun { volume: name.clone() });
+        plan.steps.insert(0, Planned::todo(resume));
     }
-    let resume = Step::Volume(OfVolume::LetRun { volume: name.clone() });
-    plan.steps.insert(0, Planned::todo(resume));
+}
+
+/// As [`run_on_first`]: dmeventd was not told of the pool again.
+pub fn watched_at_last(name: &LvmName, side: &LvmSide, left: &Left, plan: &mut Plan) {
     let monitor = Planned::todo(Step::Monitor { pool: name.clone() });
-    if left.watches && side.is_watched() == Some(false) && side.extends_itself() && !plan.steps.contains(&monitor) {
+    let is_up = side.row.lv_active == "active";
+    let unwatched = is_up && side.is_watched() == Some(false) && side.extends_itself();
+    if left.begun && left.watches && unwatched && !plan.steps.contains(&monitor) {
         plan.steps.push(monitor);
     }
 }

@@ -1,7 +1,7 @@
 //! The plan of `dmtool autoextend`: a pool's profile, its live table and its monitoring are brought to what is asked.
 
 use super::Plan;
-use super::activation::{Chosen, choose, layer_first};
+use super::activation::{Chosen, choose, layer_first, run_on_first};
 use super::profile::{Asked, profile_step};
 use super::refusal::{Reasons, Refusal};
 use super::step::Step;
@@ -113,11 +113,12 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
         return Ok(plan);
     };
     let due = low_water_for(live.length.bytes(), Bytes(side.row.chunk_size), wanted.threshold);
-    let fits = !facts.left.begun && live.table.as_ref().is_ok_and(|table| near(table.low_water, due));
+    let fits = live.table.as_ref().is_ok_and(|table| near(table.low_water, due));
     plan.put(Step::Refresh { pool: name.clone() }, fits);
     let watched = side.monitored();
     if request.off {
         plan.put(Step::Unmonitor { pool: name.clone() }, !watched);
+        run_on_first(&name, &facts.left, &mut plan);
         layer_first(pool, &name, &mut plan);
         return Ok(plan);
     }
@@ -126,6 +127,7 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
         plan.todo(Step::Unmonitor { pool: name.clone() });
     }
     plan.put(Step::Monitor { pool: name.clone() }, watched && !kick);
+    run_on_first(&name, &facts.left, &mut plan);
     layer_first(pool, &name, &mut plan);
     Ok(plan)
 }

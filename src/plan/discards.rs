@@ -1,6 +1,6 @@
 //! The plan of `dmtool discards`: what a pool's table asks for, and what remembers it.
 
-use super::activation::{Chosen, choose, layer_first, run_on_first};
+use super::activation::{Chosen, choose, layer_first, run_on_first, watched_at_last};
 use super::bare::{Known, looked_at};
 use super::refusal::{Reasons, Refusal};
 use super::step::{Discards, Step};
@@ -68,7 +68,8 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
                 if facts.watched && side.is_watched() == Some(false) {
                     plan.todo(Step::Monitor { pool: name.clone() });
                 }
-                run_on_first(&name, side, &facts.left, &mut plan);
+                watched_at_last(&name, side, &facts.left, &mut plan);
+                run_on_first(&name, &facts.left, &mut plan);
                 layer_first(pool, &name, &mut plan);
             }
             _ => bare(request.asked, pool, facts.known.as_ref(), &mut plan, &mut reasons),

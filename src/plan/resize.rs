@@ -6,7 +6,7 @@ mod remember;
 mod table;
 
 use super::Plan;
-use super::activation::{Chosen, choose, layer_first, run_on_first};
+use super::activation::{Chosen, choose, layer_first, run_on_first, watched_at_last};
 use super::bare::Known;
 use super::devices::{Usable, Wish, blank_extents, path_for_lvm, unlabel_step, usable};
 use super::refusal::{Reasons, Refusal};
@@ -88,7 +88,8 @@ pub fn plan(request: &Request, facts: &Facts, fixed: Option<Targets>) -> Result<
     let planned = match (state, &pool.lvm, LvmName::parse(&pool.name), &facts.lvm) {
         (Some(now), Some(side), Ok(name), Ok(known)) => {
             lvm::plan(request, facts, &now, (side, &name, known), fixed, &mut reasons).map(|(mut plan, targets)| {
-                run_on_first(&name, side, &facts.left, &mut plan);
+                watched_at_last(&name, side, &facts.left, &mut plan);
+                run_on_first(&name, &facts.left, &mut plan);
                 layer_first(pool, &name, &mut plan);
                 (plan, targets)
             })

@@ -346,6 +346,15 @@ impl Step {
         }
     }
 
+    /// The volumes of which no change is left to be ended once this is done.
+    pub fn ends(&self) -> Vec<&LvmName> {
+        match self {
+            Step::Deactivate { pool, .. } => vec![pool],
+            Step::Teardown(Teardown::RemoveVolumes { volumes, .. }) => volumes.iter().collect(),
+            _ => self.stills().into_iter().collect(),
+        }
+    }
+
     /// The command it stands for, as an operator would type it.
     pub fn command(&self) -> String {
         match self {

@@ -276,11 +276,10 @@ pub fn keep_copy(path: &Path, copy: &Path) -> Result<()> {
         like(&file, &old)?;
         file.write_all(&bytes)?;
         file.sync_all()?;
-        rename(&temporary, copy)
+        // Not where the name is taken, which a rename would be put over.
+        Ok(fs::hard_link(&temporary, copy)?)
     })();
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
+    let _ = fs::remove_file(&temporary);
     written.with_context(context)
 }
 

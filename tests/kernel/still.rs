@@ -84,12 +84,24 @@ fn a_pool_that_a_killed_run_left_standing_runs_on() {
             assert!(sh("dmsetup table docker-thinpool-tpool").contains("no_discard_passdown"), "{place:?}");
         }
         assert!(stood > 1, "{stood}, with a table that waited {waited}");
+        // What another boot left is not believed, and taken away; nor is a table taken that somebody else's command left.
+        let note = "/var/lib/dmtool/begun-docker-thinpool.json";
+        sh(&format!(
+            "echo '{{\"dmtool\":1,\"volume\":\"docker/thinpool\",\"boot\":\"of before\"}}' > {note}; chmod 600 {note}"
+        ));
+        sh("dmsetup table docker-thinpool-tpool | dmsetup load docker-thinpool-tpool");
+        for words in [&*resize(size + 8), modes[1]] {
+            dmtool(words).assert().code(3).stderr(contains("waits to be swapped in"));
+        }
+        sh("dmsetup clear docker-thinpool-tpool");
         // Somebody who wants it to stand still is not disturbed.
         sh("dmsetup suspend docker-thinpool-tpool");
         for words in [&*resize(size + 8), modes[1]] {
             dmtool(words).assert().code(3).stderr(contains("docker/thinpool is suspended."));
         }
         sh("dmsetup resume docker-thinpool-tpool");
+        dmtool(modes[1]).assert().success();
+        assert!(!try_sh(&format!("test -e {note}")).0);
     });
 }
 

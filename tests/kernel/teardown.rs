@@ -301,6 +301,9 @@ fn a_look_that_was_killed_is_not_in_the_way() {
             sh(&format!("{} {half}", left(&ended)));
             dmtool("teardown docker/thinpool --wipe-devices --yes").assert().success();
             assert_eq!(sh("dmsetup ls; wipefs --noheadings /dev/xvdi"), "No devices found", "{half}");
+            // Who only looks at the plan is not refused either.
+            sh(&format!("{} {half}", left(&ended)));
+            dmtool("setup /dev/xvdi --dry-run").assert().success();
         }
         // That of a process that is there is in the way, and stays.
         sh("sleep 1000 > /dev/null 2>&1 & echo $! > /run/looks");
