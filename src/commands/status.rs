@@ -105,9 +105,14 @@ fn look(args: &Args, globals: &Globals, warnings: &mut Vec<String>) -> Result<Ve
                 warnings.extend(lvm.warnings.iter().cloned());
                 warnings.extend(pools::unread(&lvm).into_iter().map(|group| {
                     let (vg, device, pools) = (group.vg, group.device, group.pools.join(", "));
-                    format!(
-                        "LVM cannot read the volume group {vg} on {device}, and so does not see {pools}: dmtool check"
-                    )
+                    match device {
+                        Some(device) => format!(
+                            "LVM cannot read the volume group {vg} on {device}, and so does not see {pools}: dmtool check"
+                        ),
+                        None => format!(
+                            "no disk of the volume group {vg} is there, in which LVM's backup has {pools}: dmtool check"
+                        ),
+                    }
                 }));
                 pools::join(active, &lvm)
             }

@@ -4,6 +4,7 @@ use super::code::{Code, Severity};
 use super::mend::list;
 use super::{Finding, Look, Outcome};
 use crate::names::{layer_over, means, quoted};
+use crate::observe::Unseen;
 use crate::observe::lvm::{LvRow, Lvm};
 use crate::observe::pools::{Kind, LvmSide, Unread};
 use crate::observe::repair::Stage;
@@ -20,6 +21,18 @@ fn ours<'a>(look: &Look<'a>) -> Result<Option<(&'a Lvm, &'a LvRow)>, crate::obse
 
 /// A physical volume of the pool's group is not there.
 pub(super) fn group(look: &Look<'_>) -> Outcome {
+    let lvm = look.survey.lvm.as_ref().map_err(Clone::clone)?;
+    if look.seen.pool.kind == Kind::Lvm && look.live().is_some() && look.side().is_none() {
+        let name = look.name();
+        if lvm.is_none() {
+            return Err(Unseen(format!("{name} is LVM's, and liblvm2cmd is not installed")));
+        }
+        let message =
+            "The pool is up and LVM does not know it: the label or what LVM wrote of its group is gone from its \
+                       disk, or LVM does not see that. It will not come back from a boot. Write nothing to the disk."
+                .to_owned();
+        return Ok(vec![look.finding(Code::VolumeGroupIncomplete, message, "dmtool explain volume-group-incomplete")]);
+    }
     let Some((lvm, row)) = ours(look)? else { return Ok(Vec::new()) };
     let of_group = || lvm.pvs.iter().filter(|pv| pv.vg_name == row.vg_name);
     // Back, and kept out until somebody says so.
@@ -66,9 +79,15 @@ pub(super) fn group(look: &Look<'_>) -> Outcome {
 /// The disk of a pool's group is there, and LVM cannot read what is written of the group on it.
 pub(super) fn unread(survey: &Survey) -> Vec<Finding> {
     let meant = |name: &str| survey.all || survey.unknown.iter().any(|asked| means(asked, name, &[""; 0]));
+    // One that is up has a finding of its own.
+    let seen = |name: &str| survey.pools.iter().any(|seen| seen.pool.name == name);
     let of = |group: &Unread| {
-        let (device, vg, backup) = (quoted(&group.device), group.vg.clone(), group.backup());
+        let (vg, backup) = (group.vg.clone(), group.backup());
         let made = group.made.as_ref().map_or(String::new(), |made| format!(" of {made}"));
+        let Some(device) = group.device.as_deref().map(quoted) else {
+            let of = group.pools.iter().filter(|name| meant(name) && !seen(name));
+            return of.map(|name| gone(name, &vg, &made, &backup)).collect();
+        };
         let (why, hint) = if group.partial {
             ("other disks that it names are missing, too: bring them back first", "pvscan --cache".to_owned())
         } else {
@@ -87,6 +106,20 @@ pub(super) fn unread(survey: &Survey) -> Vec<Finding> {
         group.pools.iter().filter(|name| meant(name)).map(finding).collect::<Vec<_>>()
     };
     survey.unread.iter().flat_map(of).collect()
+}
+
+/// Nothing of a pool's group is there.
+fn gone(name: &str, vg: &str, made: &str, backup: &str) -> Finding {
+    Finding {
+        code: Code::VolumeGroupIncomplete,
+        severity: Code::VolumeGroupIncomplete.severity(),
+        pool: Some(name.to_owned()),
+        message: format!(
+            "LVM's backup{made} tells of {name}, and no disk of its volume group {vg} is there: bring it back. Where the \
+             group was given up on purpose, move {backup} away."
+        ),
+        hint: Some(format!("pvscan --cache && dmtool activate {name}")),
+    }
 }
 
 /// Where LVM last saw a physical volume, as it says in its warning of one that is missing.

@@ -166,6 +166,7 @@ pub const CHECKS: &[Check] = &[
         look: state::mode,
     },
     Check { codes: &[Code::VolumeFailed], look: state::volumes },
+    Check { codes: &[Code::PoolSuspended], look: state::around },
     Check { codes: &[Code::TransactionMismatch], look: state::transaction },
     Check { codes: &[Code::MetadataSnapshotHeld], look: state::metadata_snapshot },
     Check { codes: &[Code::DataNearlyFull], look: space::data },

@@ -34,9 +34,9 @@ pub fn of(code: Code) -> Page {
         ),
         Code::VolumeGroupIncomplete => page(
             "A disk of the pool's volume group is missing",
-            "LVM finds fewer physical volumes than the group has. A disk or its path is gone, a filter in lvm.conf hides it, or it is back and still marked as missing because the group was changed meanwhile. Or the disk is there and what LVM wrote of the group on it cannot be read: LVM flushes nothing between two writes of a change, so a power cut can lose the first on a disk with a cache that is lost.",
+            "LVM finds fewer physical volumes than the group has. A disk or its path is gone, a filter in lvm.conf hides it, or it is back and still marked as missing because the group was changed meanwhile. Or no disk of the group is there, and only LVM's backup tells of the pool; or the pool is up, and its disk has lost what LVM wrote on it. Or the disk is there and what LVM wrote of the group on it cannot be read: LVM flushes nothing between two writes of a change, so a power cut can lose the first on a disk with a cache that is lost.",
             "A pool that lies on the missing disk cannot be activated, or fails where it reads it. LVM refuses most changes of the group.",
-            "Bring the disk back, then pvscan --cache. If LVM goes on calling it missing although it is there: vgextend --restoremissing VG DEVICE. Never vgreduce --removemissing --force a group with a thin pool: it takes the pool along. What cannot be read is written anew from LVM's backup, with the pool's data as it is: pvck --repair --file /etc/lvm/backup/VG DEVICE. If the disk is lost, restore from a backup.",
+            "Bring the disk back, then pvscan --cache. If LVM goes on calling it missing although it is there: vgextend --restoremissing VG DEVICE. Never vgreduce --removemissing --force a group with a thin pool: it takes the pool along. What cannot be read is written anew from LVM's backup, with the pool's data as it is: pvck --repair --file /etc/lvm/backup/VG DEVICE. If the disk is lost, restore from a backup. Where the group was given up on purpose, move /etc/lvm/backup/VG away.",
         ),
         Code::ComponentActive => page(
             "A hidden volume of the pool is active by itself",

@@ -193,8 +193,11 @@ pub(super) fn tables(look: &Look<'_>) -> Outcome {
             "{} is suspended: reads and writes of its volumes stand still until it is resumed.{waiting}",
             live.dm_name
         );
-        let clear = if live.inactive_table { format!("dmsetup clear {name} && ") } else { String::new() };
-        found.push(look.finding(Code::PoolSuspended, message, format!("{clear}dmsetup resume {name}")));
+        let mut steps: Vec<String> = live.inactive_table.then(|| format!("dmsetup clear {name}")).into_iter().collect();
+        // What it stands on first: to run on, the pool writes there.
+        steps.extend(below(look).map(|device| format!("dmsetup resume {}", mend::quoted(device))));
+        steps.push(format!("dmsetup resume {name}"));
+        found.push(look.finding(Code::PoolSuspended, message, steps.join(" && ")));
     } else if let Some(pending) = &look.seen.pending {
         let (what, hint) = match pending {
             Ok(pending) if is_growth(look, pending) => (
@@ -222,6 +225,24 @@ fn is_growth(look: &Look<'_>, pending: &Pending) -> bool {
     let Some(live) = look.live() else { return false };
     let (Ok(table), Ok(data)) = (&live.table, &look.seen.data) else { return false };
     pending.is_of(table) && pending.length >= live.length && pending.length.bytes() <= data.size
+}
+
+/// The devices right under a pool that are suspended.
+fn below<'a>(look: &Look<'a>) -> impl Iterator<Item = &'a str> {
+    let seen = look.seen;
+    [&seen.data, &seen.metadata].into_iter().filter_map(|lower| lower.as_ref().ok()?.suspended.as_deref())
+}
+
+/// Volumes that are suspended, and what the pool stands on.
+pub(super) fn around(look: &Look<'_>) -> Outcome {
+    let Some(live) = look.live().filter(|live| !live.suspended) else { return Ok(Vec::new()) };
+    let still = |device: &str, what: &str| {
+        let message = format!("{device}, {what} the pool, is suspended: reads and writes of it stand still.");
+        look.finding(Code::PoolSuspended, message, format!("dmsetup resume {}", mend::quoted(device)))
+    };
+    let volumes = live.thin.iter().filter(|volume| volume.suspended);
+    let volumes = volumes.map(|volume| still(&volume.dm_name, "a volume in"));
+    Ok(below(look).map(|device| still(device, "which carries")).chain(volumes).collect())
 }
 
 /// What the kernel lets the pool do.
@@ -325,12 +346,14 @@ pub(super) fn transaction(look: &Look<'_>) -> Outcome {
 pub(super) fn metadata_snapshot(look: &Look<'_>) -> Outcome {
     let Some((live, _, figures)) = look.figures()? else { return Ok(Vec::new()) };
     let Some(root) = figures.held_root else { return Ok(Vec::new()) };
-    let (whose, hint) = match look.seen.snapshot.as_ref().and_then(|holder| holder.as_ref().ok()) {
-        Some(Holder::Dmtool) => return Ok(Vec::new()),
-        Some(Holder::Killed) => {
+    let (whose, hint) = match &look.seen.snapshot {
+        // One of ours may be released only by who knows when it was reserved.
+        Some(Err(why)) => return Err(why.clone()),
+        Some(Ok(Holder::Dmtool)) => return Ok(Vec::new()),
+        Some(Ok(Holder::Killed)) => {
             ("a dmtool was killed while it read the metadata", format!("dmtool metadata check {}", quoted(look.name())))
         }
-        Some(Holder::Other) | None => (
+        Some(Ok(Holder::Other)) | None => (
             "a backup or thin_ls is at work, or was killed (after a power cut see dmtool explain metadata-snapshot-held first)",
             format!("dmsetup message {} 0 release_metadata_snap", mend::quoted(&live.dm_name)),
         ),

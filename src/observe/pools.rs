@@ -179,7 +179,10 @@ pub fn active(control: &Control, caution: &mut Caution<'_>) -> anyhow::Result<Ve
                 let status = (ask == Ask::Status).then(|| target.params.clone());
                 let of_lvm = device.uuid.starts_with("LVM-");
                 let length = Sectors(target.length);
-                thin.insert(kernel(), Thin { dm_name: entry.name, of_lvm, length, status });
+                thin.insert(
+                    kernel(),
+                    Thin { dm_name: entry.name, suspended: device.suspended, of_lvm, length, status },
+                );
             }
             [target] if target.kind == "thin-pool" => {
                 let status = match silent {

@@ -156,6 +156,8 @@ pub struct Seen {
 pub struct Lower {
     pub device: String,
     pub size: Bytes,
+    /// Its name in device-mapper, where it is suspended.
+    pub suspended: Option<String>,
     pub loop_device: Option<LoopDevice>,
 }
 
@@ -288,12 +290,12 @@ type Checked = (Option<Looked<Resting>>, Option<Looked<Verdict>>);
 fn around(pool: Pool, (resting, maps): Checked, avoid: &Avoid, old: &Samples) -> Seen {
     let down = || Err(Unseen(format!("{} is down", pool.name)));
     let live = pool.live.as_ref();
+    let reachable = avoid.stage(AROUND);
     let under = |below: fn(&Live) -> &Looked<Below>| match live {
-        Some(live) => below(live).clone().and_then(|below| lower(&below)),
+        Some(live) => reachable.clone().and_then(|()| below(live).clone()).and_then(|below| lower(&below)),
         None => down(),
     };
     let (data, metadata) = (under(|live| &live.data), under(|live| &live.metadata));
-    let reachable = avoid.stage(AROUND);
     let loses_its_file = |lower: &Looked<Lower>| {
         lower.as_ref().is_ok_and(|lower| lower.loop_device.as_ref().is_some_and(|device| device.deleted))
     };
@@ -351,7 +353,9 @@ fn lower(below: &Below) -> Looked<Lower> {
             autoclear: autoclear.is_some_and(|text| text.trim() == "1"),
         }
     });
-    Ok(Lower { device: below.device.clone(), size, loop_device })
+    let word = |name: &str| file::read(&folder.join("dm").join(name)).ok().flatten().map(|text| text.trim().to_owned());
+    let suspended = word("suspended").filter(|word| word == "1").and_then(|_| word("name"));
+    Ok(Lower { device: below.device.clone(), size, suspended, loop_device })
 }
 
 fn sample(live: &Live) -> Option<Sample> {

@@ -231,6 +231,7 @@ pub fn parse_pool_status(params: &str) -> Looked<PoolStatus> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Thin {
     pub dm_name: String,
+    pub suspended: bool,
     /// LVM made it.
     pub of_lvm: bool,
     pub length: Sectors,

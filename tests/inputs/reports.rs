@@ -41,7 +41,8 @@ pub fn bare(name: &str) -> Pool {
 }
 
 pub fn survey(pools: Vec<Pool>, lvm: Lvm, pending: Option<&Looked<Pending>>) -> Survey {
-    let lower = |size: u64| Ok(Lower { device: "loop0".to_owned(), size: Bytes(size), loop_device: None });
+    let lower =
+        |size: u64| Ok(Lower { device: "loop0".to_owned(), size: Bytes(size), suspended: None, loop_device: None });
     let seen = |pool: Pool| Seen {
         data: lower(64 << 20),
         metadata: lower(4 << 20),

@@ -37,6 +37,7 @@ mod options;
 mod orphans;
 mod owners;
 mod package;
+mod passed_over;
 mod races;
 mod refusals;
 mod register;

@@ -24,11 +24,11 @@ pub fn hinted() -> BTreeSet<String> {
     found
 }
 
-/// A group with thin pools that LVM finds nowhere, although this disk is marked as its own: what is written of it there
-/// was cut off, or is damaged.
+/// A group with thin pools that LVM finds nowhere: no disk of it is there; or one is marked as its own, and what is written
+/// of it there was cut off, or is damaged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Unread {
-    pub device: String,
+    pub device: Option<String>,
     pub vg: String,
     pub pools: Vec<String>,
     /// When the backup was made, as it says itself.
@@ -48,24 +48,35 @@ impl Unread {
 pub fn unread(lvm: &Lvm) -> Vec<Unread> {
     let stranded: Vec<&PvRow> = lvm.stranded().filter(|row| !row.pv_uuid.is_empty()).collect();
     let mut found = Vec::new();
-    // Mostly there is none, and nothing is read.
-    if stranded.is_empty() {
-        return found;
-    }
     for vg in block::entries(Path::new(BACKUP)).unwrap_or_default() {
         let text = file::read(&Path::new(BACKUP).join(&vg)).ok().flatten().unwrap_or_default();
         let mut pools = pools_in_backup(&text);
         pools.retain(|name| LvmName::parse(name).is_ok_and(|name| name.vg.as_str() == vg));
-        let is_there = |row: &&&PvRow| !pools.is_empty() && text.contains(&format!("id = \"{}\"", row.pv_uuid));
-        found.extend(stranded.iter().filter(is_there).map(|row| Unread {
-            device: row.pv_name.clone(),
+        if pools.is_empty() || lvm.pvs.iter().any(|row| row.vg_name == vg) {
+            continue;
+        }
+        let disks = disks_in_backup(&text);
+        let group = |device: Option<String>| Unread {
+            device,
             vg: vg.clone(),
             pools: pools.clone(),
             made: made(&text),
-            partial: !disks_in_backup(&text).iter().all(|id| lvm.pvs.iter().any(|row| row.pv_uuid == *id)),
-        }));
+            partial: !disks.iter().all(|id| lvm.pvs.iter().any(|row| row.pv_uuid == *id)),
+        };
+        let before = found.len();
+        let is_of_it = |row: &&&PvRow| disks.contains(&row.pv_uuid.as_str());
+        found.extend(stranded.iter().filter(is_of_it).map(|row| group(Some(row.pv_name.clone()))));
+        // One that LVM is not to look at is there all the same.
+        if found.len() == before && !disks.iter().any(|id| is_there(id)) {
+            found.push(group(None));
+        }
     }
     found
+}
+
+/// Whether udev knows a disk with this id of LVM's.
+fn is_there(id: &str) -> bool {
+    Path::new("/dev/disk/by-id").join(format!("lvm-pv-uuid-{id}")).exists()
 }
 
 /// When a backup was made: LVM writes that behind the number of seconds.

@@ -29,7 +29,7 @@ pub fn active_on(live: &Live) -> Looked<Vec<Active>> {
     let control = looked(Control::open())?;
     live.holders.as_ref().map_err(Clone::clone)?;
     let mut found = Vec::new();
-    for Thin { dm_name, of_lvm, length, status } in &live.thin {
+    for Thin { dm_name, of_lvm, length, status, .. } in &live.thin {
         let look = |ask| {
             let device = looked(control.look(dm_name, ask))?;
             let thin = device.targets.into_iter().find(|target| target.kind == "thin");
