@@ -47,6 +47,9 @@ pub fn failing(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut T
     sh("modprobe -a dm-delay dm-flakey dm-dust");
     sh(&format!("dmsetup create bad --table '{}' && udevadm settle && ln -sfn /dev/mapper/bad /dev/xvdi", well()));
     ground::mount("/dev/xvdf");
+    // Each swap of its table is an event of udev's, whose rules would have LVM activate the group again behind whoever took it
+    // down.
+    sh("echo 'global { event_activation = 0 }' > /etc/lvm/lvmlocal.conf");
     let learned = match undisturbed(case) {
         Ok(learned) => learned,
         Err(why) => return tally.note(Err(why)),
