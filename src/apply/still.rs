@@ -3,6 +3,7 @@
 use crate::names::{dm_split, layer_over};
 use crate::observe::{Host, filter};
 use crate::sys::dm::{Ask, Control};
+use crate::sys::lvm2cmd::Reply;
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 
@@ -32,11 +33,9 @@ pub fn run_on(before: &BTreeSet<String>, host: &mut Host) -> Result<()> {
     let stand_still = new(suspended()?);
     let volumes: BTreeSet<String> = stand_still.iter().filter_map(|name| volume_of(name)).collect();
     for volume in volumes {
-        let config = ["--config".to_owned(), filter::config(host, "log/silent=1")?];
-        let words = ["lvchange".to_owned(), "--refresh".to_owned(), volume];
-        let words: Vec<String> = words.into_iter().chain(config).collect();
+        let config = filter::config(host, "log/silent=1")?;
         // Whether it did is seen by what stands still afterwards.
-        let _ = host.lvm.change(&words, host.lock_limit);
+        let _ = refresh(&volume, &config, host);
     }
     if stand_still.is_empty() {
         return Ok(());
@@ -53,8 +52,14 @@ pub fn run_on(before: &BTreeSet<String>, host: &mut Host) -> Result<()> {
     Ok(())
 }
 
+/// Has LVM load what stands in its books, and resume.
+pub fn refresh(volume: &str, config: &str, host: &mut Host) -> Result<Reply> {
+    let words = ["lvchange", "--refresh", volume, "--config", config].map(str::to_owned);
+    host.lvm.change(&words, host.lock_limit)
+}
+
 /// The volume that LVM resumes together with a device: its own, or that of the pool that it is a part of.
-fn volume_of(dm_name: &str) -> Option<String> {
+pub fn volume_of(dm_name: &str) -> Option<String> {
     let (vg, lv, _) = dm_split(layer_over(dm_name).unwrap_or(dm_name))?;
     let lv = PARTS.iter().find_map(|part| lv.strip_suffix(part)).unwrap_or(&lv).to_owned();
     Some(format!("{vg}/{lv}"))

@@ -1,6 +1,6 @@
 //! Thin volumes: what LVM's commands do not do by themselves.
 
-use super::{bare, recount};
+use super::{bare, recount, still};
 use crate::names::{DmName, LvmName};
 use crate::observe::register::{self, Volume};
 use crate::observe::thin::parse_pool_status;
@@ -92,19 +92,16 @@ pub fn snapshot(origin: &LvmName, words: &[String], host: &mut Host) -> Result<R
 
 fn let_run(origin: &LvmName, host: &mut Host) -> Result<()> {
     if to_resume(origin)? {
-        let words = ["lvchange".to_owned(), "--refresh".to_owned(), origin.to_string()];
-        let config = ["--config".to_owned(), filter::config(host, "log/silent=1")?];
-        let words: Vec<String> = words.into_iter().chain(config).collect();
-        host.lvm.change(&words, host.lock_limit)?;
+        let config = filter::config(host, "log/silent=1")?;
+        still::refresh(&origin.to_string(), &config, host)?;
     }
     file::remove(&stilled::path_of(origin))
 }
 
 /// The devices of a volume and its parts, where it is a pool, that stand still or have a table that waits.
 fn standing(control: &Control, volume: &LvmName) -> Result<Vec<Device>> {
-    let whole = volume.dm_name();
-    let of_it =
-        |name: &str| name.strip_prefix(&whole).is_some_and(|rest| ["", "-tpool", "_tdata", "_tmeta"].contains(&rest));
+    let whole = volume.to_string();
+    let of_it = |name: &str| still::volume_of(name).is_some_and(|volume| volume == whole);
     let mut found = Vec::new();
     for entry in control.list()?.iter().filter(|entry| of_it(&entry.name)) {
         let device = control.look(&entry.name, Ask::Table)?;

@@ -181,8 +181,8 @@ pub fn left_nodes(control: &Control) -> Looked<Vec<String>> {
         let candidate = !has_size(entry.minor) || entry.name.starts_with(LOOK_NAME);
         let look = || control.look(&entry.name, Ask::Table);
         candidate
-            && look().is_ok_and(|device| match left_by_a_look(&device.uuid) {
-                Some(ended) => ended && device.open_count == 0,
+            && look().is_ok_and(|device| match left_by_a_look(&device) {
+                Some(left) => left,
                 None => device.uuid.starts_with(OURS) && !device.live_table,
             })
     };
@@ -191,7 +191,7 @@ pub fn left_nodes(control: &Control) -> Looked<Vec<String>> {
 
 fn is_of_an_ended_look(name: &str) -> bool {
     let look = Control::open().and_then(|control| control.look(name, Ask::Table));
-    look.is_ok_and(|device| left_by_a_look(&device.uuid) == Some(true) && device.open_count == 0)
+    look.is_ok_and(|device| left_by_a_look(&device) == Some(true))
 }
 
 /// Whether the kernel would let us have a device for ourselves, once what a killed run of ours left is gone: a table that

@@ -20,7 +20,7 @@ pub struct Left {
     pub begun: bool,
     /// Of a bare pool: LVM swaps in a table that waits, where it ought to load another one (libdm-deptree.c).
     pub waiting: Option<Looked<Pending>>,
-    /// LVM has dmeventd watch what it changes.
+    /// Where one was, LVM has dmeventd watch what it changes.
     pub watches: bool,
 }
 
@@ -32,7 +32,7 @@ pub fn of(pool: &Pool) -> Left {
     Left {
         begun,
         waiting: live.filter(|live| pool.lvm.is_none() && live.inactive_table).map(|live| pending(&live.dm_name)),
-        watches: pool.lvm.is_some() && profile::watches(),
+        watches: begun && profile::watches(),
     }
 }
 

@@ -325,8 +325,9 @@ fn deactivate_lvm(pool: &Pool, name: LvmName, facts: &Facts, above: &[&Above], p
 }
 
 /// Has LVM make its layer over a pool that is up by itself, as its volumes bring it up, or as a command leaves it that was
-/// cut off taking it down, or bringing it up before it had a table. Without the layer LVM takes the pool for inactive (seen with 2.03.16): to take it down and to
-/// refresh it do nothing and succeed, lvextend takes it down, lvremove fails over the parts that are in use.
+/// cut off taking it down, or bringing it up before it had a table. Without the layer LVM takes the pool for inactive (seen
+/// with 2.03.16): to take it down and to refresh it do nothing and succeed, lvextend takes it down, lvremove fails over the
+/// parts that are in use.
 pub fn layer_back(pool: &Pool, name: &LvmName, plan: &mut Plan) {
     let is_there = pool.live.is_some() || pool.broken.is_some();
     if let Some(side) = pool.lvm.as_ref().filter(|side| is_there && side.row.lv_active != "active") {

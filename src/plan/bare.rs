@@ -1,9 +1,9 @@
 //! What activation and deactivation do with bare pools: what stands at the places of a record must be what the record
 //! speaks of, since the kernel takes any data device for any metadata without a complaint.
 
-use super::Plan;
 use super::refusal::Reasons;
 use super::step::Step;
+use super::{Plan, Planned};
 use crate::names::DmName;
 use crate::observe::Looked;
 use crate::observe::device::Above;
@@ -103,12 +103,12 @@ pub fn bring_up(pool: &Pool, known: &Known, around: Around<'_>, plan: &mut Plan)
     part.put(Step::MakePool { record: Box::new(record.clone()), length: standing.length(record) }, up);
     for volume in record.volumes.iter().filter(|volume| volume.state == State::Ready) {
         match around.is_up(&record.name, volume) {
-            Ok(up) => {
-                part.put(volume_step(record, volume), up);
-                // One that the pool lost does not keep the others down.
-                let alone = || part_of(record.name.as_str(), &volume.name);
-                part.steps.iter_mut().next_back().into_iter().for_each(|planned| planned.part = Some(alone()));
-            }
+            // One that the pool lost does not keep the others down.
+            Ok(already) => part.steps.push(Planned {
+                step: volume_step(record, volume),
+                already,
+                part: Some(part_of(record.name.as_str(), &volume.name)),
+            }),
             Err(why) => reasons.add(why),
         }
     }

@@ -278,10 +278,10 @@ impl Control {
     }
 }
 
-/// Whether this is the uuid of a device that a process looked through: whether that has ended since.
-pub fn left_by_a_look(uuid: &str) -> Option<bool> {
-    let process: u32 = uuid.strip_prefix(LOOK)?.parse().ok()?;
-    Some(!std::path::Path::new(&format!("/proc/{process}")).exists())
+/// Of a device that a process looks through: whether that has ended and left it. None of any other.
+pub fn left_by_a_look(device: &Device) -> Option<bool> {
+    let process: u32 = device.uuid.strip_prefix(LOOK)?.parse().ok()?;
+    Some(device.open_count == 0 && !std::path::Path::new(&format!("/proc/{process}")).exists())
 }
 
 /// The kernel's word for what went wrong; the crate puts its own headers around it.

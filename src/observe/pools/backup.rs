@@ -49,10 +49,14 @@ pub fn unread(lvm: &Lvm) -> Vec<Unread> {
     let stranded: Vec<&PvRow> = lvm.stranded().filter(|row| !row.pv_uuid.is_empty()).collect();
     let mut found = Vec::new();
     for vg in block::entries(Path::new(BACKUP)).unwrap_or_default() {
+        // Mostly LVM knows them all, and nothing is read.
+        if lvm.pvs.iter().any(|row| row.vg_name == vg) {
+            continue;
+        }
         let text = file::read(&Path::new(BACKUP).join(&vg)).ok().flatten().unwrap_or_default();
         let mut pools = pools_in_backup(&text);
         pools.retain(|name| LvmName::parse(name).is_ok_and(|name| name.vg.as_str() == vg));
-        if pools.is_empty() || lvm.pvs.iter().any(|row| row.vg_name == vg) {
+        if pools.is_empty() {
             continue;
         }
         let disks = disks_in_backup(&text);
