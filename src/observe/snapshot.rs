@@ -59,7 +59,11 @@ impl Snapshot {
                 "somebody else holds a metadata snapshot of {name} (block {block}), and there can be only one"
             )));
         }
-        note(&before)?;
+        if let Err(why) = note(&before) {
+            // It may be there all the same, where only its folder could not be flushed.
+            looked(file::remove(&path(name)))?;
+            return Err(why);
+        }
         if let Err(why) = control.message(name, "reserve_metadata_snap") {
             // Nothing is ours, where somebody was faster or the pool takes no such message.
             if state(&control, name)?.block.is_none() || format!("{why:#}").contains("EBUSY") {

@@ -60,15 +60,18 @@ pub fn in_kernel<F: FnOnce()>(body: F) {
         }
         None => Guest::boot(Disks::blank(), &Boot::Bare),
     };
-    let mut ran = false;
+    let (mut ran, mut last) = (false, Panic::default());
     let ended = guest.run(&command_for(&name, None), LIMIT, |line| {
         ran |= line.contains("running 1 test");
-        println!("{line}");
+        last.hear(line);
     });
     assert!(ran || ended != Ended::Status(0), "there is no test {name}: hand the closure over in the test itself");
     match ended {
         Ended::Status(0) => IDLE.lock().expect("the idle guests").push(guest),
-        Ended::Status(_) => fail(guest, &name),
+        Ended::Status(_) => {
+            last_words(&mut guest);
+            panic!("{name} failed in its guest: {last}");
+        }
         Ended::Crash => panic!("{name} asked for a crash, which only `boots` knows"),
     }
 }
@@ -132,28 +135,27 @@ impl Boots {
             Place::Outside(disks) => {
                 let disks = disks.take().expect("the disks of the boot before");
                 let command = command_for(&self.name, Some(stage));
+                let mut last = Panic::default();
                 let (mut guest, ended) = match systemd {
                     None => {
                         let mut guest = Guest::boot(disks, &Boot::Bare);
-                        let ended = guest.run(&command, LIMIT, |line| println!("{line}"));
+                        let ended = guest.run(&command, LIMIT, |line| last.hear(line));
                         (guest, ended)
                     }
                     Some(units) => {
                         let mut guest = Guest::boot(disks, &Boot::Systemd { command: &command, units });
-                        let ended = guest.finish(LIMIT, |line| println!("{line}"));
+                        let ended = guest.finish(LIMIT, |line| last.hear(line));
                         (guest, ended)
                     }
                 };
                 let after = match ended {
                     Ended::Crash => guest.crash(),
                     Ended::Status(0) => guest.power_off(),
-                    Ended::Status(_) if systemd.is_some() => {
-                        panic!("{} failed in boot {stage} of its guest, see above", self.name)
-                    }
                     Ended::Status(_) => {
-                        println!("in boot {stage}:");
-                        last_words(&mut guest);
-                        panic!("{} failed in boot {stage} of its guest, see above", self.name)
+                        if systemd.is_none() {
+                            last_words(&mut guest);
+                        }
+                        panic!("{} failed in boot {stage} of its guest: {last}", self.name)
                     }
                 };
                 self.place = Place::Outside(Some(after));
@@ -215,9 +217,28 @@ fn inside(body: impl FnOnce()) {
     }
 }
 
-fn fail(mut guest: Guest, name: &str) -> ! {
-    last_words(&mut guest);
-    panic!("{name} failed in its guest, see above");
+/// What a guest prints goes on to the test's output, and its panic into the test's own.
+#[derive(Default)]
+struct Panic {
+    words: Vec<String>,
+    over: bool,
+}
+
+impl Panic {
+    fn hear(&mut self, line: &str) {
+        println!("{line}");
+        let begun = !self.words.is_empty();
+        self.over |= begun && line.starts_with("note: ");
+        if (begun || line.contains(" panicked at ")) && !self.over {
+            self.words.push(line.to_owned());
+        }
+    }
+}
+
+impl std::fmt::Display for Panic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.words.join("\n"))
+    }
 }
 
 fn last_words(guest: &mut Guest) {

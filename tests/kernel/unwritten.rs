@@ -1,4 +1,4 @@
-//! What a pool says it has done, and cannot write down: it says so of no message.
+//! What cannot be written down: by a pool, which says of no message that it could not, and by dmtool.
 
 use super::kinds::Kind;
 use super::metadata::held;
@@ -52,6 +52,20 @@ fn a_snapshot_whose_release_could_not_be_written_down_is_released_later() {
         dmtool(words).assert().success();
         assert_eq!(held("vg-pool-tpool"), "-");
         the_disk_goes();
+    });
+}
+
+#[test]
+fn a_note_of_a_snapshot_whose_folder_cannot_be_flushed_is_taken_back() {
+    in_kernel(|| {
+        Kind::Lvm.make();
+        dmtool("metadata check vg/pool").assert().success();
+        let traced = "strace -qq -o /run/trace -e trace=fsync -e inject=fsync:error=ENOSPC:when=2";
+        let (_, _, said) = try_sh(&format!("{traced} {DMTOOL} metadata check vg/pool"));
+        assert!(said.contains("its folder could not be flushed"), "{said}");
+        assert_eq!(sh("ls /var/lib/dmtool/snapshots"), "");
+        assert_eq!(held("vg-pool-tpool"), "-");
+        dmtool("metadata check vg/pool").assert().success();
     });
 }
 

@@ -128,8 +128,10 @@ fn cuts(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally) -
     let entries = log();
     let begin = entries.iter().position(|entry| entry.mark.starts_with("begin")).expect("the mark");
     let end = entries.iter().position(|entry| entry.mark.starts_with("end")).expect("the mark");
-    let flushes: Vec<usize> = (begin..end).filter(|at| entries[*at].flags & (FLUSH | FUA) != 0).collect();
-    println!("{}: {} writes with {} flushes", case.name, end - begin, flushes.len());
+    // The mark is behind a sync: what follows it may be lost up to the first flush.
+    let flushes: Vec<usize> =
+        (begin..end).filter(|at| *at == begin || entries[*at].flags & (FLUSH | FUA) != 0).collect();
+    println!("{}: {} writes with {} flushes", case.name, end - begin - 1, flushes.len() - 1);
     let mut chosen = dice.some(flushes, count);
     chosen.sort_unstable();
     let mut written = 0;
