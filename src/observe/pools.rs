@@ -164,16 +164,13 @@ pub fn active(control: &Control, caution: &mut Caution<'_>) -> anyhow::Result<Ve
     let mut others = Vec::new();
     for entry in control.list()? {
         (caution.tell)(&entry.name);
-        let kernel = || format!("dm-{}", entry.minor);
         let silent = caution.silent.get(&entry.name);
         // The status of a volume hangs with its pool's; which pool that is, is not known yet.
         let ask = if caution.silent.is_empty() { Ask::Status } else { Ask::Table };
-        let device = match control.look(&entry.name, ask) {
-            Ok(device) => device,
-            // One that went between the listing and the look is no error; one that is there may be a pool.
-            Err(why) if control.list()?.contains(&entry) => return Err(why),
-            Err(_) => continue,
-        };
+        // One that went between the listing and the look is no error; one that is there may be a pool.
+        let Some(device) = control.look_if_there(&entry.name, ask)? else { continue };
+        let entry = Entry { major: device.major, minor: device.minor, ..entry };
+        let kernel = || format!("dm-{}", entry.minor);
         match device.targets.as_slice() {
             [target] if target.kind == "thin" => {
                 let status = (ask == Ask::Status).then(|| target.params.clone());

@@ -111,6 +111,23 @@ impl Control {
         Ok(device(name, &info, targets))
     }
 
+    /// As [`Control::look`]; none where the device is not there. One that goes and comes back meanwhile is looked at again:
+    /// Docker takes a container's down, and brings it up to discard what is on it.
+    ///
+    /// # Errors
+    /// It is there, and cannot be looked at.
+    pub fn look_if_there(&self, name: &str, ask: Ask) -> Result<Option<Device>> {
+        let mut again = 0..5;
+        loop {
+            match self.look(name, ask) {
+                Ok(device) => return Ok(Some(device)),
+                Err(_) if self.list()?.iter().all(|entry| entry.name != name) => return Ok(None),
+                Err(why) if again.next().is_none() => return Err(why),
+                Err(_) => {}
+            }
+        }
+    }
+
     /// Loads a table of one target; it waits to be swapped in.
     ///
     /// # Errors

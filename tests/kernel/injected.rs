@@ -333,3 +333,23 @@ fn the_file_system_under_the_files_is_read_only() {
         remove();
     });
 }
+
+/// Gone when it is looked at, and there when the list is: Docker brings the devices of its containers up again at once.
+#[test]
+fn a_device_that_goes_and_comes_back_is_looked_at_again() {
+    in_kernel(|| {
+        pool();
+        let order = Order::learn();
+        let nth = order.number("name=\"t0\"");
+        let (status, said) = end(traced("resize +64M bare-pool", &format!("error=ENXIO:when={nth}")));
+        assert_eq!(status, 0, "{said}");
+        Order::of_trace().injected("name=\"t0\"");
+        // One that cannot be looked at although it is there is not passed over. Every other call asks for the list.
+        let before = table();
+        let (status, said) = end(traced("resize +64M bare-pool", &format!("error=ENXIO:when={nth}..{}+2", nth + 20)));
+        assert_eq!(status, 3, "{said}");
+        assert!(said.contains("reading the status of t0"), "{said}");
+        assert_eq!(table(), before);
+        remove();
+    });
+}

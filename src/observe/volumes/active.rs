@@ -30,23 +30,17 @@ pub fn active_on(live: &Live) -> Looked<Vec<Active>> {
     live.holders.as_ref().map_err(Clone::clone)?;
     let mut found = Vec::new();
     for Thin { dm_name, of_lvm, length, status, .. } in &live.thin {
-        let look = |ask| {
-            let device = looked(control.look(dm_name, ask))?;
-            let thin = device.targets.into_iter().find(|target| target.kind == "thin");
-            Ok(thin.map(|target| target.params).unwrap_or_default())
+        let look = |ask| -> Looked<Option<String>> {
+            let device = looked(control.look_if_there(dm_name, ask))?;
+            let mut targets = device.into_iter().flat_map(|device| device.targets);
+            Ok(targets.find(|target| target.kind == "thin").map(|target| target.params))
         };
-        let lines = look(Ask::Table).and_then(|table| {
-            let status = status.clone().map_or_else(|| look(Ask::Status), Ok)?;
-            Ok((table, status))
-        });
-        match lines {
-            Ok((table, status)) => {
-                found.push(Active { of_lvm: *of_lvm, ..parse_volume(dm_name, *length, &table, &status)? });
-            }
-            // One that went since the pool was looked at.
-            Err(_) if looked(control.list())?.iter().all(|entry| entry.name != *dm_name) => {}
-            Err(why) => return Err(why),
-        }
+        // One that went since the pool was looked at, or is made anew and has no table yet.
+        let Some(table) = look(Ask::Table)? else { continue };
+        let Some(status) = status.clone().map_or_else(|| look(Ask::Status), |status| Ok(Some(status)))? else {
+            continue;
+        };
+        found.push(Active { of_lvm: *of_lvm, ..parse_volume(dm_name, *length, &table, &status)? });
     }
     found.sort_by_key(|volume| volume.thin_id);
     Ok(found)
