@@ -182,7 +182,7 @@ fn note(record: &mut Record, volume: &Volume, state: State) -> Result<()> {
 fn volume_of(record: &Record, device: &DmName) -> Result<Volume> {
     let volume = record.volumes.iter().find(|volume| volume.device == *device);
     let volume = volume.with_context(|| format!("{device} is in no register"))?;
-    if volumes::thin_id(device.as_str()) != Some(volume.thin_id) {
+    if volumes::thin_id(device.as_str())? != Some(volume.thin_id) {
         bail!("{device} is not the volume {} of {}", volume.thin_id, record.name);
     }
     Ok(volume.clone())

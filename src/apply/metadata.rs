@@ -61,6 +61,13 @@ pub fn build(repair: &Repair, stop: &Stop) -> Result<()> {
     let new = Path::new(&repair.new);
     file::remove(new)?;
     file::make(new, repair.size.0)?;
+    built(repair, new, stop).inspect_err(|_| {
+        // The next run makes one under another name, beside the copy of the old, which is kept.
+        let _ = file::remove(new);
+    })
+}
+
+fn built(repair: &Repair, new: &Path, stop: &Stop) -> Result<()> {
     let untouched = || format!("the pool is untouched, and a copy of its metadata is {}", repair.old);
     let after = make(repair, new, stop).with_context(untouched)?;
     let Head::Of(superblock) = metadata::head(new)? else { bail!("{} has no superblock", new.display()) };

@@ -123,6 +123,7 @@ pub fn tidy(host: &mut Host) {
     for over in stilled::of_other_boots().unwrap_or_default() {
         let _ = file::remove(&over);
     }
+    recount::tidy();
     if taken::is_over(|| lvm::look(host)) {
         // Where it stays, the next run finds it again.
         let _ = file::remove(Path::new(taken::PATH));
@@ -239,7 +240,13 @@ fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, sh
             let reply = match changed {
                 Ok(reply) => reply,
                 Err(why) => {
-                    return Err(match still::run_on(&before, host) {
+                    // Where somebody has LVM's lock, it has done nothing, and what stands still may be that one's.
+                    let locked = why.downcast_ref::<LvmError>().is_some_and(|why| why.lock_file().is_some());
+                    if locked && matches!(step, Step::CreateGroup { .. } | Step::ExtendGroup { .. }) {
+                        let _ = file::remove(Path::new(taken::PATH));
+                    }
+                    let run_on = if locked { Ok(()) } else { still::run_on(&before, host) };
+                    return Err(match run_on {
                         Ok(()) => {
                             // What an earlier run left standing stands still after this one, too.
                             let runs = |pool: &&LvmName| volume::stands_still(pool).is_ok_and(|still| !still);
@@ -298,7 +305,9 @@ fn failed(step: &Step, applied: &[Applied], error: &anyhow::Error) -> Problem {
         }
     }
     if let Some(why) = error.downcast_ref::<LvmError>().and_then(LvmError::not_begun) {
-        if done.is_none() {
+        // A disk gets its label before LVM looks whether it could write the group down (vgextend, seen).
+        let labels = matches!(step, Step::CreateGroup { .. } | Step::ExtendGroup { .. });
+        if done.is_none() && !labels {
             problem.kind = Kind::Refused;
         }
         problem.causes.extend(done);

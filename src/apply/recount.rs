@@ -3,8 +3,8 @@
 
 use crate::names::LvmName;
 use crate::observe::{Host, filter};
-use crate::sys::file;
 use crate::sys::lvm2cmd::LvmError;
+use crate::sys::{block, file};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -23,6 +23,14 @@ pub fn reset(pool: &LvmName, host: &mut Host) -> Result<()> {
         }
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// Takes away what a run wrote out and could not take away.
+pub fn tidy() {
+    for name in block::entries(Path::new(FOLDER)).unwrap_or_default() {
+        let _ = file::remove(&Path::new(FOLDER).join(name));
+    }
+    file::remove_empty_folder(Path::new(FOLDER));
 }
 
 fn try_to(pool: &LvmName, host: &mut Host) -> Result<()> {

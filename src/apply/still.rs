@@ -41,13 +41,14 @@ pub fn run_on(before: &BTreeSet<String>, host: &mut Host) -> Result<()> {
         return Ok(());
     }
     let control = Control::open()?;
-    for name in new(suspended()?) {
-        let waiting = control.look(&name, Ask::Table).is_ok_and(|device| device.inactive_table);
+    // What somebody else has stand still for an instant does so once.
+    for name in new(suspended()?).intersection(&stand_still) {
+        let waiting = control.look(name, Ask::Table).is_ok_and(|device| device.inactive_table);
         // Which of two tables is the right one LVM alone knows.
         if waiting {
             anyhow::bail!("{name} is left suspended with a second table");
         }
-        control.resume(&name).with_context(|| format!("{name} is left suspended"))?;
+        control.resume(name).with_context(|| format!("{name} is left suspended"))?;
     }
     Ok(())
 }

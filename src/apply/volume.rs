@@ -3,7 +3,7 @@
 use super::{bare, recount, still};
 use crate::names::{DmName, LvmName};
 use crate::observe::register::{self, Volume};
-use crate::observe::thin::parse_pool_status;
+use crate::observe::thin::{PoolFigures, parse_pool_status};
 use crate::observe::{Host, filter, lvm, stilled};
 use crate::plan::step::{OfVolume, UNFINISHED};
 use crate::sys::dm::{Ask, Control, Device};
@@ -21,8 +21,17 @@ pub fn run(step: &OfVolume, host: &mut Host) -> Result<()> {
         OfVolume::Mount { device, place, is_snapshot, .. } => mount(device, place, *is_snapshot),
         OfVolume::Unmount { place } => exec::run("umount", &[place]).map(drop),
         OfVolume::Delete { pool, volume, .. } => delete(pool, volume),
-        OfVolume::TakeBack { pool, thin_id } | OfVolume::DeleteOrphan { pool, thin_id, .. } => {
-            Control::open()?.delete_thin(pool, *thin_id).map(drop)
+        OfVolume::TakeBack { pool, thin_id, transaction_id }
+        | OfVolume::DeleteOrphan { pool, thin_id, transaction_id, .. } => {
+            let control = Control::open()?;
+            let now = figures(&control, pool)?.transaction_id;
+            if now != *transaction_id {
+                bail!(
+                    "{pool} has gone on from transaction {transaction_id} to {now} since it was looked at: thin id \
+                     {thin_id} may be in use by now"
+                );
+            }
+            control.delete_thin(pool, *thin_id).map(drop)
         }
         OfVolume::Empty { pool, ids, .. } => {
             let control = Control::open()?;
@@ -63,13 +72,17 @@ fn mount(device: &str, place: &str, is_snapshot: bool) -> Result<()> {
 /// The number is read when all else is done: LVM has counted on until then.
 fn reset_transaction(pool: &str) -> Result<()> {
     let control = Control::open()?;
-    let device = control.look(pool, Ask::Status)?;
-    let words = device.targets.first().map(|target| target.params.as_str()).unwrap_or_default();
-    let figures = parse_pool_status(words)?.figures.with_context(|| format!("{pool} has failed"))?;
-    if figures.transaction_id != 0 {
-        control.message(pool, &format!("set_transaction_id {} 0", figures.transaction_id))?;
+    let now = figures(&control, pool)?.transaction_id;
+    if now != 0 {
+        control.message(pool, &format!("set_transaction_id {now} 0"))?;
     }
     Ok(())
+}
+
+fn figures(control: &Control, pool: &str) -> Result<PoolFigures> {
+    let device = control.look(pool, Ask::Status)?;
+    let words = device.targets.first().map(|target| target.params.as_str()).unwrap_or_default();
+    parse_pool_status(words)?.figures.with_context(|| format!("{pool} has failed"))
 }
 
 /// Removes a volume from its pool, and then from the register: no number is used twice, so that one that is gone from the

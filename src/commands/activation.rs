@@ -36,7 +36,7 @@ fn look_with(host: &mut Host, dockers: Option<Looked<Option<Record>>>) -> Facts 
     let pools = pools::all(active, &lvm, &register);
     let consumers::Running { pools: mut running, hidden } = consumers::running();
     // Docker's own pools have Docker's name.
-    if consumers::docker_runs() {
+    if consumers::docker_runs().is_ok_and(|runs| runs) {
         let dockers = |pool: &&Pool| register::is_dockers_own(&pool.name);
         running.extend(pools.iter().flatten().filter(dockers).map(|pool| ("Docker", pool.name.clone())));
     }

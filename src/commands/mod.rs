@@ -235,8 +235,11 @@ fn carry_out<V: Verb>(
         let (applied, ended) = apply::apply(&plan, host, stop, &mut run.warnings, |event| progress.show(&event));
         let fresh = |applied: &Applied| round == 0 || applied.status != Status::Already;
         run.steps.extend(applied.into_iter().filter(fresh));
-        if let Err(problem) = ended {
+        if let Err(mut problem) = ended {
             run.facts = Some(verb.observe(host));
+            if problem.kind == Kind::Refused && run.steps.iter().any(|applied| applied.status == Status::Done) {
+                problem.kind = Kind::Failed;
+            }
             return Err(problem);
         }
         if nothing {

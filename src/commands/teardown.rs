@@ -4,6 +4,7 @@ use super::activation::{is_bare, look};
 use super::{Globals, Verb, drive};
 use crate::exit::Problem;
 use crate::names::{LvmName, means};
+use crate::observe::device::Above;
 use crate::observe::{Host, Looked, Unseen, config, consumers, device, host, metadata, profile, repair, teardown};
 use crate::plan::Plan;
 use crate::plan::activation::Chosen;
@@ -91,7 +92,18 @@ impl Verb for Down {
     }
 
     fn same_ground(&self, before: &Facts, now: &Facts) -> bool {
-        before.configs == now.configs && before.ground.above == now.ground.above
+        // What stands on another pool comes and goes as it likes.
+        let name = |facts: &Facts| {
+            meant(&self.request, facts).ok().and_then(|meant| match meant {
+                Meant::Pool(pool) => Some(pool.name.clone()),
+                _ => None,
+            })
+        };
+        let above = |facts: &Facts| -> Vec<Above> {
+            let name = name(facts);
+            facts.ground.above.iter().filter(|above| Some(&above.pool) == name.as_ref()).cloned().collect()
+        };
+        before.configs == now.configs && above(before) == above(now)
     }
 
     fn heading(&self) -> String {
@@ -113,9 +125,10 @@ impl Verb for Down {
 
 /// Docker and containerd, with what they are configured for.
 fn configs() -> Vec<Config> {
-    let one = |who, path, runs, pool: Looked<Option<String>>| match pool {
-        Ok(pool) => Config { who, runs, pool, file: config::look(path) },
-        Err(why) => Config { who, runs, pool: None, file: Err(why) },
+    let one = |who, path, runs: Looked<bool>, pool: Looked<Option<String>>| match (runs, pool) {
+        (Ok(runs), Ok(pool)) => Config { who, runs, pool, file: config::look(path) },
+        (runs, Err(why)) => Config { who, runs: runs.unwrap_or(true), pool: None, file: Err(why) },
+        (Err(why), _) => Config { who, runs: true, pool: None, file: Err(why) },
     };
     let dockers = || {
         let data = || Ok(consumers::docker_devices()?.map(|devices| devices.data));

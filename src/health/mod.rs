@@ -269,8 +269,12 @@ impl Unlooked {
 }
 
 /// Whether a finding can be the trace of a command that is at work right now, so that a second look must confirm it.
-pub fn may_pass(findings: &[Finding]) -> bool {
-    const PASSING: [Code; 10] = [
+pub fn may_pass(finding: &Finding) -> bool {
+    const PASSING: [Code; 14] = [
+        Code::PoolInactive,
+        Code::VolumeGroupIncomplete,
+        Code::BackingFileMissing,
+        Code::MetadataSnapshotHeld,
         Code::PoolSuspended,
         Code::InactiveTablePending,
         Code::TransactionMismatch,
@@ -282,7 +286,13 @@ pub fn may_pass(findings: &[Finding]) -> bool {
         Code::TargetError,
         Code::ActivationCheckFailed,
     ];
-    findings.iter().any(|finding| PASSING.contains(&finding.code))
+    PASSING.contains(&finding.code)
+}
+
+/// What both looks found, and what is found once and does not pass.
+pub fn confirmed(first: &[Finding], second: Vec<Finding>) -> Vec<Finding> {
+    let twice = |finding: &Finding| first.iter().any(|one| (one.code, &one.pool) == (finding.code, &finding.pool));
+    second.into_iter().filter(|finding| !may_pass(finding) || twice(finding)).collect()
 }
 
 #[cfg(test)]

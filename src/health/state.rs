@@ -339,6 +339,10 @@ pub(super) fn volumes(look: &Look<'_>) -> Outcome {
 pub(super) fn transaction(look: &Look<'_>) -> Outcome {
     let (Some(side), Some((_, _, figures))) = (look.side(), look.figures()?) else { return Ok(Vec::new()) };
     let of_lvm = side.row.transaction_id.parse().unwrap_or(0);
+    let own = figures.transaction_id;
+    if (own..=look.seen.counted.unwrap_or(own)).contains(&of_lvm) {
+        return Ok(Vec::new());
+    }
     Ok(transactions(look, of_lvm, figures.transaction_id).into_iter().collect())
 }
 

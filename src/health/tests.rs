@@ -46,6 +46,7 @@ fn lower(file: Option<&str>, deleted: bool) -> Lower {
 
 fn seen(pool: Pool) -> Seen {
     Seen {
+        counted: None,
         standing: None,
         pool,
         data: Ok(lower(Some("/pool/data"), false)),
@@ -251,4 +252,25 @@ fn every_code_but_two_is_some_check_s() {
     assert_eq!(rest, [Code::PoolHalfBuilt, Code::CouldNotLook]);
     assert!(Severity::Critical > Severity::Unknown && Severity::Unknown > Severity::Warning);
     assert!(join(Vec::new(), &Lvm::default()).is_empty());
+}
+
+#[test]
+fn what_passes_is_found_twice_and_all_else_once() {
+    let found = |code, pool: &str| Finding {
+        code,
+        severity: Severity::Critical,
+        pool: Some(pool.to_owned()),
+        message: String::new(),
+        hint: None,
+    };
+    let first = [found(Code::PoolSuspended, "a")];
+    let second = vec![
+        found(Code::PoolSuspended, "a"),
+        found(Code::PoolSuspended, "b"),
+        found(Code::MetadataSnapshotHeld, "a"),
+        found(Code::PoolFailed, "b"),
+    ];
+    let confirmed = confirmed(&first, second);
+    let codes: Vec<_> = confirmed.iter().map(|found| (found.code, found.pool.as_deref())).collect();
+    assert_eq!(codes, [(Code::PoolSuspended, Some("a")), (Code::PoolFailed, Some("b"))]);
 }

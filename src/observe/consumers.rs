@@ -60,8 +60,14 @@ pub struct Running {
 /// Those of them that run. Docker may have its pool on its command line, too, and containerd in a file that its command
 /// line names; a file that cannot be read hides nobody else.
 pub fn running() -> Running {
-    let daemons = Daemons::look();
     let mut found = Running::default();
+    let daemons = match Daemons::look() {
+        Ok(daemons) => daemons,
+        Err(why) => {
+            found.hidden.extend(["Docker", "containerd"].map(|who| (who, why.clone())));
+            return found;
+        }
+    };
     if daemons.docker.is_some() {
         let told: Vec<_> = daemons.told().map(|pool| ("Docker", pool.to_owned())).collect();
         match docker_pool() {
@@ -91,14 +97,16 @@ pub struct Daemons {
 }
 
 impl Daemons {
-    pub fn look() -> Daemons {
+    /// # Errors
+    /// /proc cannot be read.
+    pub fn look() -> Looked<Daemons> {
         let mut found = Daemons::default();
         let names = [DAEMONS, CONTAINERDS].concat();
-        for (name, words) in exec::words_of_each(&names) {
+        for (name, words) in looked(exec::words_of_each(&names))? {
             let of = if DAEMONS.contains(&name) { &mut found.docker } else { &mut found.containerd };
             of.get_or_insert_with(Vec::new).extend(words);
         }
-        found
+        Ok(found)
     }
 
     /// Whatever they are configured for.
@@ -174,18 +182,27 @@ pub const DAEMONS: [&str; 2] = ["dockerd", "dockerd-current"];
 pub const OPTIONS_FILE: &str = "/etc/default/docker";
 
 /// Whether Docker runs.
-pub fn docker_runs() -> bool {
-    exec::words_of(&DAEMONS).is_some()
+///
+/// # Errors
+/// /proc cannot be read.
+pub fn docker_runs() -> Looked<bool> {
+    Ok(looked(exec::words_of(&DAEMONS))?.is_some())
 }
 
 /// Whether containerd runs, or one that Docker has started for itself.
-pub fn containerd_runs() -> bool {
-    exec::words_of(&CONTAINERDS).is_some()
+///
+/// # Errors
+/// As [`docker_runs`]'s.
+pub fn containerd_runs() -> Looked<bool> {
+    Ok(looked(exec::words_of(&CONTAINERDS))?.is_some())
 }
 
 /// The words that Docker was started with.
-pub fn words() -> Vec<String> {
-    exec::words_of(&DAEMONS).unwrap_or_default()
+///
+/// # Errors
+/// As [`docker_runs`]'s.
+pub fn words() -> Looked<Vec<String>> {
+    Ok(looked(exec::words_of(&DAEMONS))?.unwrap_or_default())
 }
 
 /// `dm.thinpooldev` among the storage options of Docker's daemon.json.
@@ -309,7 +326,7 @@ pub fn root_by(text: &str) -> String {
 /// # Errors
 /// The file is there and cannot be read or taken apart.
 pub fn docker_root() -> Looked<String> {
-    Daemons::look().docker_root()
+    Daemons::look()?.docker_root()
 }
 
 /// The folder that Docker was started with. The older names of the option are still taken.
@@ -334,7 +351,7 @@ pub fn docker_volumes() -> Looked<Vec<Volume>> {
 
 /// The names of Docker's containers that run, as its files say: none where they cannot be read.
 pub fn running_containers() -> Vec<String> {
-    if !docker_runs() {
+    if !docker_runs().is_ok_and(|runs| runs) {
         return Vec::new();
     }
     let folder = docker_root().map(|root| format!("{root}/containers")).unwrap_or_default();

@@ -15,6 +15,8 @@ pub struct Containerd {
     pub installed: bool,
     /// The process that runs with the file that is meant.
     pub daemon: Option<Daemon>,
+    /// Why nobody knows whether one runs.
+    pub unseen: Option<Unseen>,
     /// Its unit was changed, and systemd has not read that yet.
     pub unread_unit: bool,
     /// What its devmapper snapshotter says, where it runs: well, or why not.
@@ -35,12 +37,15 @@ pub struct Record {
 pub fn look(file: &str, root: &str, pool: &str, systemd: bool) -> Containerd {
     // The one that Docker starts for itself has a file of its own.
     let is_it = |words: &[String]| named(words).is_none_or(|named| named == file);
-    let daemon = exec::oldest(&["containerd"], is_it).map(|(id, runs)| Daemon { id, runs });
+    let oldest = looked(exec::oldest(&["containerd"], is_it));
+    let unseen = oldest.as_ref().err().cloned();
+    let daemon = oldest.ok().flatten().map(|(id, runs)| Daemon { id, runs });
     let path = format!("{root}/{pool}.db");
     let there = looked(block::entries(Path::new(root))).map(|names| names.contains(&format!("{pool}.db")));
     Containerd {
         installed: exec::find("containerd").is_some(),
         daemon,
+        unseen,
         unread_unit: systemd && is_stale(),
         plugin: daemon.map(|_| plugin()),
         record: there.map(|there| Record { path, there }),

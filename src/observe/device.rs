@@ -3,7 +3,7 @@
 use super::mounts::{self, Mount, unescape};
 use super::pools::Pool;
 use super::taken::{self, Disk};
-use super::{Looked, filter, looked};
+use super::{Looked, Unseen, filter, looked};
 use crate::names::layer_over;
 use crate::sys::blkid::{self, Signature};
 use crate::sys::block::{self, Node};
@@ -128,14 +128,23 @@ pub fn above(pools: &[Pool]) -> Vec<Above> {
                 open = look();
             }
             let suspended = open.as_ref().is_ok_and(|device| device.suspended);
+            // Gone by now, and its number may be that of a device that stands elsewhere.
+            let stands = block::sysfs(live.major, live.minor).join("holders").join(holder).try_exists();
+            if stands.is_ok_and(|there| !there) {
+                continue;
+            }
             let uses = match (uses, open) {
+                _ if text("dm/name") != dm_name => Err(Unseen(format!("{dm_name} has changed meanwhile"))),
                 (Ok(uses), Ok(device)) if uses.is_empty() && device.open_count > 0 => {
                     Ok(vec!["is open in some process".to_owned()])
                 }
                 (Ok(uses), Ok(_)) => Ok(uses),
                 (Err(why), _) | (_, Err(why)) => Err(why),
             };
-            let thin_id = super::volumes::thin_id(&dm_name);
+            let (thin_id, uses) = match super::volumes::thin_id(&dm_name) {
+                Ok(thin_id) => (thin_id, uses),
+                Err(why) => (None, uses.and(Err(why))),
+            };
             let of_lvm = uuid.starts_with("LVM-");
             found.push(Above { pool: pool.name.clone(), dm_name, thin_id, of_lvm, suspended, uses });
         }
@@ -150,7 +159,8 @@ pub fn signature(path: &str) -> Option<Looked<Option<String>>> {
             let found = looked(blkid::signatures(&path));
             Some(found.map(|found| found.into_iter().next().map(|signature| signature.kind)))
         }
-        _ => None,
+        Ok(_) => None,
+        Err(why) => Some(looked(Err(why))),
     }
 }
 

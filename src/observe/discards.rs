@@ -112,12 +112,17 @@ fn volumes_on(live: &Live, mounts: &[Mount]) -> Looked<Vec<Volume>> {
     let mut found = Vec::new();
     for holder in live.holders.as_ref().map_err(Clone::clone)? {
         let folder = Path::new("/sys/class/block").join(holder);
-        let dm_name = looked(name_of(&folder, holder))?;
+        let dm_name = match name_of(&folder, holder) {
+            Ok(name) => name,
+            // One that went since the pool was looked at.
+            Err(_) if folder.try_exists().is_ok_and(|there| !there) => continue,
+            Err(why) => return looked(Err(why)),
+        };
         // LVM's own layer over a pool stands there too.
         if layer_over(&live.dm_name) == Some(dm_name.as_str()) {
             continue;
         }
-        let Some(thin_id) = volumes::thin_id(&dm_name) else { continue };
+        let Some(thin_id) = volumes::thin_id(&dm_name)? else { continue };
         let number = looked(block::dev_of(&folder))?;
         let on_it = |mount: &&Mount| mount.device() == number;
         let mounts = mounts.iter().filter(on_it).cloned().collect();

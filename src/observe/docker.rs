@@ -20,6 +20,8 @@ pub struct Docker {
     pub version: Looked<Option<u32>>,
     /// The process that runs.
     pub daemon: Option<Daemon>,
+    /// Why nobody knows whether one runs.
+    pub unseen: Option<Unseen>,
     /// Options for its storage that it gets besides its file, each with where it is written.
     pub told: Looked<Vec<Told>>,
     /// Its unit was changed, and systemd has not read that yet.
@@ -80,7 +82,9 @@ pub struct Info {
 
 /// Looks at Docker, with its folder as its file has it.
 pub fn look(root: &str, systemd: bool) -> Docker {
-    let daemon = exec::oldest(&consumers::DAEMONS, |_| true).map(|(id, runs)| Daemon { id, runs });
+    let oldest = looked(exec::oldest(&consumers::DAEMONS, |_| true));
+    let unseen = oldest.as_ref().err().cloned();
+    let daemon = oldest.ok().flatten().map(|(id, runs)| Daemon { id, runs });
     let info = daemon.map(|_| info());
     let said = info.as_ref().and_then(|info| info.as_ref().ok()?.root.clone());
     let root = said.unwrap_or_else(|| root.to_owned());
@@ -88,6 +92,7 @@ pub fn look(root: &str, systemd: bool) -> Docker {
     Docker {
         version: version(),
         daemon,
+        unseen,
         told: told(unit.as_ref()),
         unread_unit: unit.as_ref().is_some_and(|unit| unit.as_ref().is_ok_and(|unit| unit.is_stale)),
         moved: moved::read(),
@@ -176,7 +181,7 @@ fn told(unit: Option<&Looked<Unit>>) -> Looked<Vec<Told>> {
         }
         // What else starts it takes its words from there, as Debian's script does.
         None => {
-            let words = consumers::words();
+            let words = consumers::words()?;
             let mut words = words.iter().map(String::as_str).filter(|word| is_of_storage(word));
             add(&mut words, "the command line of the dockerd that runs");
             vec![OPTIONS_FILE.to_owned()]

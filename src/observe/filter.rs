@@ -73,9 +73,14 @@ fn physical_volumes(above_pools: &BTreeSet<String>) -> Looked<Vec<(u32, u32)>> {
             continue;
         }
         let device = folder.join(&name);
-        // Gone between the listing and the look.
-        let Ok((major, minor)) = block::dev_of(&device) else { continue };
-        let labelled = match udev_entry(major, minor).filter(|_| udev) {
+        let (major, minor) = match block::dev_of(&device) {
+            Ok(number) => number,
+            // Gone between the listing and the look.
+            Err(_) if device.try_exists().is_ok_and(|there| !there) => continue,
+            Err(why) => return looked(Err(why)),
+        };
+        let entry = if udev { udev_entry(major, minor)? } else { None };
+        let labelled = match entry {
             Some(entry) => entry.lines().any(|line| line == "E:ID_FS_TYPE=LVM2_member"),
             None if udev => false,
             None => label_without_udev(&device, &name),

@@ -66,13 +66,13 @@ pub fn looked<T>(result: anyhow::Result<T>) -> Looked<T> {
 }
 
 /// What udev's database says of a block device (/run/udev/data, as systemd and eudev write it).
-fn udev_entry(major: u32, minor: u32) -> Option<String> {
-    file::read(Path::new(&format!("/run/udev/data/b{major}:{minor}"))).ok().flatten()
+fn udev_entry(major: u32, minor: u32) -> Looked<Option<String>> {
+    looked(file::read(Path::new(&format!("/run/udev/data/b{major}:{minor}"))))
 }
 
 /// The symlinks that udev keeps for a block device, with /dev in front.
 fn udev_links(major: u32, minor: u32) -> Vec<String> {
-    links_of(&udev_entry(major, minor).unwrap_or_default())
+    links_of(&udev_entry(major, minor).ok().flatten().unwrap_or_default())
 }
 
 /// The symlinks of an entry of udev's database.
@@ -114,7 +114,7 @@ pub fn greet_dmeventd(active: &[pools::Pool]) -> Looked<Dmeventd> {
 /// Its fifos cannot be used.
 pub fn greet_running_dmeventd(active: &[pools::Pool]) -> Looked<Dmeventd> {
     match greet_dmeventd(active) {
-        Ok(Dmeventd::NotRunning) if exec::words_of(&["dmeventd"]).is_some() => greet(NEEDED),
+        Ok(Dmeventd::NotRunning) if looked(exec::words_of(&["dmeventd"]))?.is_some() => greet(NEEDED),
         Ok(Dmeventd::Silent(_)) => greet(NEEDED),
         greeted => greeted,
     }

@@ -98,7 +98,10 @@ pub struct Claims {
 pub fn of(pool: &Pool) -> Vec<Looked<Claims>> {
     let (name, names) = (&pool.name, pool.dm_names());
     let is_it = |wanted: &str| means(wanted, name, &names);
-    let daemons = Daemons::look();
+    let daemons = match Daemons::look() {
+        Ok(daemons) => daemons,
+        Err(why) => return vec![Err(why)],
+    };
     let dockers = || -> Looked<Option<Claims>> {
         let told = || daemons.told().any(is_it);
         let is_dockers = is_dockers_own(name) || consumers::docker_pool()?.is_some_and(|pool| is_it(&pool)) || told();
@@ -127,7 +130,7 @@ pub fn of(pool: &Pool) -> Vec<Looked<Claims>> {
 /// # Errors
 /// Docker's configuration or its folder cannot be read.
 pub fn strayed() -> Looked<Option<String>> {
-    let daemons = Daemons::look();
+    let daemons = Daemons::look()?;
     let words = daemons.docker.as_deref().unwrap_or_default();
     let has_one = consumers::docker_pool()?.is_some()
         || consumers::docker_devices()?.is_some()

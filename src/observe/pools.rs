@@ -138,6 +138,12 @@ impl Pool {
         self.live.as_ref()?.figures()
     }
 
+    /// Whether LVM's number of its transaction is another one than the kernel's.
+    pub fn counts_otherwise(&self) -> bool {
+        let of_lvm = self.lvm.as_ref().and_then(|side| side.row.transaction_id.parse::<u64>().ok());
+        of_lvm.zip(self.figures()).is_some_and(|(of_lvm, figures)| of_lvm != figures.transaction_id)
+    }
+
     pub fn mode(&self) -> Option<Mode> {
         Some(self.live.as_ref()?.status.as_ref().ok()?.mode)
     }
@@ -263,6 +269,17 @@ fn status_of(control: &Control, name: &str) -> Looked<PoolStatus> {
     let device = looked(control.look(name, Ask::Status))?;
     let target = device.targets.first().ok_or_else(|| Unseen(format!("{name} has no table any more")))?;
     parse_pool_status(&target.params)
+}
+
+/// The transaction ids that pools of LVM's are at now, as far as they tell.
+pub fn counted<'a>(pools: impl IntoIterator<Item = &'a Pool>) -> BTreeMap<String, u64> {
+    let Ok(control) = Control::open() else { return BTreeMap::new() };
+    let of_lvm = pools.into_iter().filter(|pool| pool.lvm.is_some());
+    let told = of_lvm.filter_map(|pool| {
+        let status = status_of(&control, &pool.live.as_ref()?.dm_name).ok()?;
+        Some((pool.name.clone(), status.figures?.transaction_id))
+    });
+    told.collect()
 }
 
 fn table_of(control: &Control, name: &str) -> Looked<PoolTable> {

@@ -68,6 +68,9 @@ impl Snapshot {
             // Nothing is ours, where somebody was faster or the pool takes no such message.
             if state(&control, name)?.block.is_none() || format!("{why:#}").contains("EBUSY") {
                 looked(file::remove(&path(name)))?;
+            } else {
+                // It was reserved all the same: released as this goes.
+                drop(Snapshot { dm_name: name.clone(), block: None, _lock: lock });
             }
             return Err(Unseen(format!(
                 "{why:#} (no metadata snapshot can be made of a pool that is read-only or has failed)"

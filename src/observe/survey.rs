@@ -130,6 +130,8 @@ pub struct Survey {
 #[derive(Debug, Clone, Serialize)]
 pub struct Seen {
     pub pool: Pool,
+    /// The transaction id of one of LVM's after LVM was asked, where LVM's is not what it was before.
+    pub counted: Option<u64>,
     pub data: Looked<Lower>,
     pub metadata: Looked<Lower>,
     /// The table that waits for a resume.
@@ -189,6 +191,8 @@ pub fn look(host: &mut Host, names: &[String], depth: Depth<'_>, avoid: &Avoid, 
         Ok(Some(lvm)) => pools::join(active, lvm),
         _ => active,
     };
+    // LVM's books may have waited for a command at work, which the kernel had not been told of when it was asked.
+    let counted = pools::counted(pools.iter().filter(|pool| pool.counts_otherwise()));
     let register = register::read();
     let pools = pools::with_register(pools, register.as_deref().unwrap_or_default());
     let (pools, unknown) = pools::choose(pools, names);
@@ -201,8 +205,11 @@ pub fn look(host: &mut Host, names: &[String], depth: Depth<'_>, avoid: &Avoid, 
     }
     stage.begins(AROUND);
     let old = samples::read().unwrap_or_default();
-    let seen: Vec<Seen> =
-        pools.into_iter().zip(checked).map(|(pool, checked)| around(pool, checked, avoid, &old)).collect();
+    let seen = pools.into_iter().zip(checked).map(|(pool, checked)| {
+        let counted = counted.get(&pool.name).copied();
+        Seen { counted, ..around(pool, checked, avoid, &old) }
+    });
+    let seen: Vec<Seen> = seen.collect();
     if kernel.is_ok() && avoid.silent.is_empty() {
         let mut new: Samples = if names.is_empty() { Samples::new() } else { old.clone() };
         new.extend(seen.iter().filter_map(|seen| Some((seen.pool.name.clone(), seen.now?))));
@@ -308,6 +315,7 @@ fn around(pool: Pool, (resting, maps): Checked, avoid: &Avoid, old: &Samples) ->
         });
     let above = if sick && reachable.is_ok() { device::above(std::slice::from_ref(&pool)) } else { Vec::new() };
     Seen {
+        counted: None,
         data,
         metadata,
         pending: live.filter(|live| live.inactive_table).map(|live| pending(&live.dm_name)),

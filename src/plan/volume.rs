@@ -27,6 +27,7 @@ use crate::observe::profile::NEVER;
 use crate::observe::register::{Record, Volume, is_dockers_own};
 use crate::observe::thin::Mode;
 use crate::units::is_above;
+use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
@@ -35,6 +36,9 @@ pub struct Facts {
     pub consumers: Looked<Vec<Consumer>>,
     /// What a run of ours began a snapshot of that was cut off.
     pub stilled: Looked<Vec<LvmName>>,
+    /// The transaction ids that pools of LVM's are at, looked at after LVM's books: what was at work before them, and held
+    /// LVM's lock, is over.
+    pub told: BTreeMap<String, u64>,
 }
 
 /// Who keeps the books of a pool's volumes.
@@ -186,19 +190,18 @@ fn is_in(row: &LvRow, pool: &LvmName) -> bool {
 /// nobody has written to the volume yet, and without it LVM's next command tells all of it again.
 fn told_again(name: &LvmName, pool: &Pool, facts: &Facts) -> Option<Planned> {
     let rows = facts.ground.lvm.iter().flat_map(|lvm| &lvm.lvs);
-    let unmade = rows.filter(|row| is_in(row, name)).find(|row| is_unmade(row, pool))?;
+    let unmade = rows.filter(|row| is_in(row, name)).find(|row| is_unmade(row, pool, facts))?;
     let thin_id = unmade.thin_id.parse().ok()?;
+    let transaction_id = unmade.transaction_id.parse().ok()?;
     let pool = pool.live.as_ref()?.dm_name.clone();
-    Some(Planned::todo(Step::Volume(OfVolume::TakeBack { pool, thin_id })))
+    Some(Planned::todo(Step::Volume(OfVolume::TakeBack { pool, thin_id, transaction_id })))
 }
 
 /// Whether LVM has a volume in its books that its pool has not got, or not yet by the books: see [`told_again`].
-fn is_unmade(row: &LvRow, pool: &Pool) -> bool {
+fn is_unmade(row: &LvRow, pool: &Pool, facts: &Facts) -> bool {
     let of_lvm = pool.lvm.as_ref().and_then(|side| side.row.transaction_id.parse::<u64>().ok());
-    let (Some(of_lvm), Ok(begun), Some(figures)) = (of_lvm, row.transaction_id.parse::<u64>(), pool.figures()) else {
-        return false;
-    };
-    !row.is_up() && figures.transaction_id == begun && begun.checked_add(1) == Some(of_lvm)
+    let (Some(of_lvm), Ok(begun)) = (of_lvm, row.transaction_id.parse::<u64>()) else { return false };
+    !row.is_up() && facts.told.get(&pool.name) == Some(&begun) && begun.checked_add(1) == Some(of_lvm)
 }
 
 /// LVM removes with a volume what depends on it, such as a snapshot of the older kind, or a volume of another pool that

@@ -38,25 +38,33 @@ fn command(path: &Path, words: &[&str]) -> Command {
 }
 
 /// The folders in /proc of the processes that have one of these names, each with its own.
-fn named_processes<'a>(names: &'a [&str]) -> impl Iterator<Item = (&'a str, PathBuf)> + 'a {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+fn named_processes<'a>(names: &'a [&str]) -> Result<Vec<(&'a str, PathBuf)>> {
+    let context = || "looking at the processes in /proc";
     let kernels = kernel_threads();
-    let numbers = entries.filter(move |entry| {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").with_context(context)? {
+        let entry = entry.with_context(context)?;
         let number = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
-        number.is_some_and(|number| !kernels.contains(&number))
-    });
-    numbers.filter_map(|entry| {
+        if number.is_none_or(|number| kernels.contains(&number)) {
+            continue;
+        }
         let folder = entry.path();
-        let comm = comm(&folder)?;
-        Some((*names.iter().find(|name| name.as_bytes() == comm.trim_ascii())?, folder))
-    })
+        let comm = match comm(&folder) {
+            Ok(comm) => comm,
+            // One that has ended since.
+            Err(why) if matches!(why.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => continue,
+            Err(why) => return Err(why).with_context(|| format!("reading {}/comm", folder.display())),
+        };
+        found.extend(names.iter().find(|name| name.as_bytes() == comm.trim_ascii()).map(|name| (*name, folder)));
+    }
+    Ok(found)
 }
 
 /// The kernel's own threads, as far as they can be told at once (proc_tid_children(5)): it has one for each device-mapper
 /// device, and none of them is anybody's program.
 fn kernel_threads() -> BTreeSet<u32> {
     // Process 2 of a container is any process.
-    if comm(Path::new("/proc/2")).as_deref() != Some(b"kthreadd\n") {
+    if comm(Path::new("/proc/2")).ok().as_deref() != Some(b"kthreadd\n") {
         return BTreeSet::new();
     }
     let children = std::fs::read_to_string("/proc/2/task/2/children").unwrap_or_default();
@@ -64,29 +72,31 @@ fn kernel_threads() -> BTreeSet<u32> {
 }
 
 /// The name of a process, of 15 bytes at most (proc_pid_comm(5)): in one read, since there may be thousands.
-fn comm(process: &Path) -> Option<Vec<u8>> {
+fn comm(process: &Path) -> std::io::Result<Vec<u8>> {
     use std::io::Read;
     let mut name = [0; 64];
-    let count = std::fs::File::open(process.join("comm")).ok()?.read(&mut name).ok()?;
-    name.get(..count).map(<[u8]>::to_vec)
-}
-
-fn processes<'a>(names: &'a [&str]) -> impl Iterator<Item = PathBuf> + 'a {
-    named_processes(names).map(|(_, folder)| folder)
+    let count = std::fs::File::open(process.join("comm"))?.read(&mut name)?;
+    Ok(name.get(..count).unwrap_or_default().to_vec())
 }
 
 /// The words that each running process of these names was started with, by one look at all.
-pub fn words_of_each<'a>(names: &'a [&str]) -> Vec<(&'a str, Vec<String>)> {
-    named_processes(names).map(|(name, folder)| (name, words(&folder))).collect()
+///
+/// # Errors
+/// /proc cannot be read.
+pub fn words_of_each<'a>(names: &'a [&str]) -> Result<Vec<(&'a str, Vec<String>)>> {
+    Ok(named_processes(names)?.into_iter().map(|(name, folder)| (name, words(&folder))).collect())
 }
 
 /// The words that running processes of these names were started with; none where there is no such process.
-pub fn words_of(names: &[&str]) -> Option<Vec<String>> {
+///
+/// # Errors
+/// /proc cannot be read.
+pub fn words_of(names: &[&str]) -> Result<Option<Vec<String>>> {
     let mut found = None;
-    for entry in processes(names) {
-        found.get_or_insert_with(Vec::new).extend(words(&entry));
+    for (_, words) in words_of_each(names)? {
+        found.get_or_insert_with(Vec::new).extend(words);
     }
-    found
+    Ok(found)
 }
 
 fn words(process: &Path) -> Vec<String> {
@@ -96,15 +106,27 @@ fn words(process: &Path) -> Vec<String> {
 
 /// The process of one of these names, and with such words, that runs longest, and for how long by now: containers may
 /// have some, too.
-pub fn oldest(names: &[&str], is_it: impl Fn(&[String]) -> bool) -> Option<(u32, Duration)> {
-    let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
+///
+/// # Errors
+/// /proc cannot be read.
+pub fn oldest(names: &[&str], is_it: impl Fn(&[String]) -> bool) -> Result<Option<(u32, Duration)>> {
+    let uptime = std::fs::read_to_string("/proc/uptime").context("reading /proc/uptime")?;
     let ticks = rustix::param::clock_ticks_per_second();
-    let with_age = |entry: PathBuf| {
-        let id: u32 = entry.file_name()?.to_string_lossy().parse().ok()?;
-        let stat = std::fs::read_to_string(entry.join("stat")).ok()?;
-        Some((id, age(&uptime, &stat, ticks)?))
-    };
-    processes(names).filter(|entry| is_it(&words(entry))).filter_map(with_age).max_by_key(|(_, runs)| *runs)
+    let mut found = None;
+    for (_, folder) in named_processes(names)?.into_iter().filter(|(_, folder)| is_it(&words(folder))) {
+        let stat = match std::fs::read_to_string(folder.join("stat")) {
+            Ok(stat) => stat,
+            Err(why) if matches!(why.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => continue,
+            Err(why) => return Err(why).with_context(|| format!("reading {}/stat", folder.display())),
+        };
+        let id = folder.file_name().and_then(|name| name.to_string_lossy().parse::<u32>().ok());
+        let id_and_age = id.zip(age(&uptime, &stat, ticks));
+        let (id, runs) = id_and_age.with_context(|| format!("{}/stat has another form", folder.display()))?;
+        if found.is_none_or(|(_, longest)| runs >= longest) {
+            found = Some((id, runs));
+        }
+    }
+    Ok(found)
 }
 
 /// For how long a process runs by now, by /proc/uptime, its stat (proc_pid_stat(5)) and the ticks of a second.

@@ -81,7 +81,7 @@ pub fn attached() -> Result<Vec<Attached>> {
     let mut found = Vec::new();
     for name in block::entries(Path::new("/sys/class/block"))? {
         let folder = Path::new("/sys/class/block").join(&name).join("loop");
-        if name.starts_with("loop") && folder.join("backing_file").exists() {
+        if name.starts_with("loop") && has_file(&folder)? {
             // One that went since has nothing to tell.
             let Some(info) = info(&name)? else { continue };
             found.push(Attached {
@@ -96,9 +96,23 @@ pub fn attached() -> Result<Vec<Attached>> {
     Ok(found)
 }
 
+/// Whether a loop device shows a file, by its folder in sysfs.
+fn has_file(folder: &Path) -> Result<bool> {
+    let file = folder.join("backing_file");
+    file.try_exists().with_context(|| format!("looking at {}", file.display()))
+}
+
+/// What a loop device says of its file; none where it has none, or is gone.
 fn info(name: &str) -> Result<Option<Info>> {
     let context = || format!("asking /dev/{name} for its file");
-    let device = File::open(format!("/dev/{name}")).with_context(context)?;
+    match File::open(format!("/dev/{name}")) {
+        Ok(device) => info_of(&device).with_context(context),
+        Err(why) if matches!(why.raw_os_error(), Some(libc::ENOENT | libc::ENXIO)) => Ok(None),
+        Err(why) => Err(why).with_context(context),
+    }
+}
+
+fn info_of(device: &File) -> std::io::Result<Option<Info>> {
     let mut info = Info::BLANK;
     // SAFETY: the descriptor is open during the call, which fills in a structure of the kernel's layout.
     let done = unsafe { libc::ioctl(device.as_raw_fd(), LOOP_GET_STATUS64, &raw mut info) };
@@ -106,7 +120,7 @@ fn info(name: &str) -> Result<Option<Info>> {
     match done {
         0 => Ok(Some(info)),
         _ if error.raw_os_error() == Some(libc::ENXIO) => Ok(None),
-        _ => Err(error).with_context(context),
+        _ => Err(error),
     }
 }
 
@@ -155,9 +169,12 @@ pub fn attach(path: &Path) -> Result<Attached> {
 /// # Errors
 /// The kernel's, or that somebody keeps it open.
 pub fn detach(path: &Path) -> Result<()> {
-    let Some(Attached { name, .. }) = of(path)? else { return Ok(()) };
+    let Some(Attached { name, device: of, inode, .. }) = of(path)? else { return Ok(()) };
     let context = || format!("detaching /dev/{name}");
     let device = OpenOptions::new().read(true).open(format!("/dev/{name}")).with_context(context)?;
+    if info_of(&device).with_context(context)?.is_none_or(|info| (info.device, info.inode) != (of, inode)) {
+        return Ok(());
+    }
     // SAFETY: the descriptor is open during the call, which takes no argument.
     let done = unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CLR_FD, 0) };
     let error = std::io::Error::last_os_error();
@@ -165,9 +182,9 @@ pub fn detach(path: &Path) -> Result<()> {
     if done != 0 && error.raw_os_error() != Some(libc::ENXIO) {
         return Err(error).with_context(context);
     }
-    let file = Path::new("/sys/class/block").join(&name).join("loop/backing_file");
+    let folder = Path::new("/sys/class/block").join(&name).join("loop");
     let deadline = Instant::now() + Duration::from_secs(5);
-    while file.exists() {
+    while has_file(&folder)? {
         if Instant::now() >= deadline {
             bail!("/dev/{name} is open in some process, and is detached when that closes it");
         }

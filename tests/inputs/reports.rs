@@ -44,6 +44,7 @@ pub fn survey(pools: Vec<Pool>, lvm: Lvm, pending: Option<&Looked<Pending>>) -> 
     let lower =
         |size: u64| Ok(Lower { device: "loop0".to_owned(), size: Bytes(size), suspended: None, loop_device: None });
     let seen = |pool: Pool| Seen {
+        counted: None,
         data: lower(64 << 20),
         metadata: lower(4 << 20),
         pending: pending.cloned(),

@@ -4,7 +4,7 @@ use super::{Configures, Memory, around};
 use crate::commands::{Globals, Verb, drive};
 use crate::exit::Problem;
 use crate::names::LvmName;
-use crate::observe::{Host, containerd, host};
+use crate::observe::{Host, containerd, host, looked};
 use crate::plan::Plan;
 use crate::plan::configure::config_toml::{self, KNOWN};
 use crate::plan::configure::containerd::{Facts, Request, plan_on};
@@ -128,13 +128,16 @@ impl Verb for Configure {
     }
 
     fn observe(&self, host: &mut Host) -> Facts {
-        let text = file::read(Path::new(&self.file)).ok().flatten().unwrap_or_default();
+        let text = looked(file::read(Path::new(&self.file))).map(Option::unwrap_or_default);
         let mut around = around(host, &self.file, FILE, false);
         let asked = &self.request.pool;
         let there = pool_named(Self::NAME, asked, &around.ground).ok().and_then(|target| target.dm_name());
         let of_new = || LvmName::parse(asked).map_or_else(|_| asked.clone(), |name| name.dm_name());
         let name = there.unwrap_or_else(of_new);
-        let containerd = containerd::look(&self.file, &self.root(&text), &name, around.systemd);
+        let root = self.root(text.as_deref().unwrap_or_default());
+        let containerd = containerd::look(&self.file, &root, &name, around.systemd);
+        // Which folder was looked at, and whether anybody works in it, came from these.
+        around.file = text.and(containerd.unseen.clone().map_or(Ok(()), Err)).and(around.file);
         around.restarted = self.memory.restarted(containerd.daemon.map(|daemon| daemon.id));
         Facts { around, containerd }
     }

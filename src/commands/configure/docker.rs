@@ -4,7 +4,7 @@ use super::{Configures, Memory, around, has_systemd};
 use crate::commands::{Globals, Verb, drive};
 use crate::exit::Problem;
 use crate::names::quoted;
-use crate::observe::{Host, Unseen, consumers, device, docker, host, metadata};
+use crate::observe::{Host, Unseen, consumers, device, docker, host, looked, metadata};
 use crate::plan::Plan;
 use crate::plan::configure::Target;
 use crate::plan::configure::daemon_json::KNOWN;
@@ -128,10 +128,13 @@ impl Verb for Configure {
     }
 
     fn observe(&self, host: &mut Host) -> Facts {
-        let text = file::read(Path::new(&self.file)).ok().flatten();
-        let docker = docker::look(&consumers::root_by(&text.unwrap_or_default()), has_systemd());
+        let text = looked(file::read(Path::new(&self.file)));
+        let root = consumers::root_by(text.as_ref().ok().and_then(Option::as_deref).unwrap_or_default());
+        let docker = docker::look(&root, has_systemd());
         let restarted = self.memory.restarted(docker.daemon.map(|daemon| daemon.id));
-        let around = around(host, &self.file, FILE, restarted);
+        let mut around = around(host, &self.file, FILE, restarted);
+        // Which folder was looked at, and whether anybody works in it, came from these.
+        around.file = text.and(docker.unseen.clone().map_or(Ok(()), Err)).and(around.file);
         Facts {
             volumes: volumes(&self.request.pool, &around.ground).map(|(data, metadata)| look_at(&data, &metadata)),
             docker,

@@ -12,6 +12,7 @@ use crate::observe::{Host, Looked, Unseen, looked, register};
 use crate::plan::activation::Chosen;
 use crate::plan::preflight::{self, Needs};
 use crate::report::json;
+use crate::sys::blocks::Blocks;
 use crate::sys::signal::Stop;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,29 +26,30 @@ pub struct Work {
 
 pub enum View {
     /// The snapshot of a pool that is up, on this device.
-    Live {
-        device: PathBuf,
-        snapshot: Snapshot,
-    },
-    Down(Open),
+    Live { device: PathBuf, snapshot: Snapshot },
+    /// With its first block, which each commit writes.
+    Down { open: Open, first: Box<[u8; metadata::BLOCK]> },
 }
 
 impl View {
     pub fn path(&self) -> &Path {
         match self {
             View::Live { device, .. } => device,
-            View::Down(open) => open.path(),
+            View::Down { open, .. } => open.path(),
         }
     }
 
     /// Sees that what was read was there all the time.
     ///
     /// # Errors
-    /// Somebody released the snapshot meanwhile.
+    /// Somebody released the snapshot meanwhile, or brought the pool up and had it write.
     pub fn was_kept(&self) -> Looked<()> {
         match self {
             View::Live { snapshot, .. } => snapshot.was_kept(),
-            View::Down(_) => Ok(()),
+            View::Down { open, first } => {
+                let same = *first_block(open)? == **first;
+                same.then_some(()).ok_or_else(|| Unseen("somebody wrote to it while it was read".to_owned()))
+            }
         }
     }
 
@@ -58,7 +60,7 @@ impl View {
     pub fn superblock(&self) -> Looked<u64> {
         match self {
             View::Live { snapshot, .. } => snapshot.block(),
-            View::Down(_) => Ok(0),
+            View::Down { .. } => Ok(0),
         }
     }
 
@@ -143,7 +145,7 @@ pub fn view(pool: &Pool, lvm: Option<&Lvm>, lock_limit: Duration) -> Looked<View
     }
     if let Some(record) = &pool.record {
         let record = record.as_ref().map_err(Clone::clone)?;
-        return metadata::of_place(&record.metadata).map(View::Down);
+        return metadata::of_place(&record.metadata).and_then(down);
     }
     let lvm = lvm.ok_or_else(|| Unseen(format!("{} is not LVM's", pool.name)))?;
     let side = pool.lvm.as_ref().ok_or_else(|| Unseen(format!("{} has no working table", pool.name)))?;
@@ -151,7 +153,19 @@ pub fn view(pool: &Pool, lvm: Option<&Lvm>, lock_limit: Duration) -> Looked<View
     if !side.row.vg_shared.is_empty() {
         return Err(Unseen(format!("the volume group of {} is shared with other hosts", pool.name)));
     }
-    metadata::of_lvm(lvm, &side.row.vg_name, &side.row.metadata_lv).map(View::Down)
+    metadata::of_lvm(lvm, &side.row.vg_name, &side.row.metadata_lv).and_then(down)
+}
+
+fn down(open: Open) -> Looked<View> {
+    let first = first_block(&open)?;
+    Ok(View::Down { open, first })
+}
+
+/// As it is on the disk: what the kernel writes there does not pass through the page cache.
+fn first_block(open: &Open) -> Looked<Box<[u8; metadata::BLOCK]>> {
+    let path = open.path();
+    let block = Blocks::open_direct(path).or_else(|_| Blocks::open(path)).and_then(|blocks| blocks.read(0));
+    looked(block).map(Box::new)
 }
 
 /// The problem of a verb that speaks for itself, in JSON too.

@@ -198,13 +198,19 @@ fn room_in(folder: &str, pool: &Pool, journal: Option<&Repair>) -> Looked<Room> 
     let word = word_of(&pool.name);
     // Those of a run that was killed while it made them are made anew.
     let begun = journal.filter(|repair| repair.stage == Stage::Begun);
-    let is_free = |number: &u32| {
-        let free = |path: String| {
-            begun.is_some_and(|repair| repair.old == path || repair.new == path) || !Path::new(&path).exists()
-        };
-        ["old", "new"].into_iter().all(|which| free(copy_of(folder, &word, *number, which)))
+    // One that cannot be looked at may be there.
+    let is_taken = |path: String| -> Looked<bool> {
+        let ours = begun.is_some_and(|repair| repair.old == path || repair.new == path);
+        Ok(!ours && looked(file::identity(Path::new(&path)))?.is_some())
     };
-    let number = (0..1000).find(is_free).ok_or_else(|| Unseen(format!("{folder} is full of copies")))?;
+    let mut free = None;
+    for number in 0..1000 {
+        if !is_taken(copy_of(folder, &word, number, "old"))? && !is_taken(copy_of(folder, &word, number, "new"))? {
+            free = Some(number);
+            break;
+        }
+    }
+    let number = free.ok_or_else(|| Unseen(format!("{folder} is full of copies")))?;
     let standing::Room { free, read_only, in_memory } = found;
     Ok(Room { folder: folder.to_owned(), free, read_only, in_memory, number })
 }

@@ -2,13 +2,15 @@
 
 use crate::commands::activation;
 use crate::names::{LvmName, means};
-use crate::observe::pools::{Kind, Pool};
+use crate::observe::pools::{self, Kind, Pool};
 use crate::observe::{Host, consumers, stilled};
 use crate::plan::volume::Facts;
 use crate::units::Bytes;
 
 pub fn look(host: &mut Host) -> Facts {
-    Facts { ground: activation::look(host), consumers: consumers::consumers(), stilled: stilled::read() }
+    let ground = activation::look(host);
+    let told = pools::counted(ground.pools.as_deref().unwrap_or_default());
+    Facts { ground, consumers: consumers::consumers(), stilled: stilled::read(), told }
 }
 
 /// The pool with this name.

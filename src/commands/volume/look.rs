@@ -5,7 +5,7 @@ use crate::commands::metadata::view::{self, View};
 use crate::exit::{Kind, Problem};
 use crate::names::means;
 use crate::observe::lvm::{self, Lvm};
-use crate::observe::owners::{self, Claims, OwnerKind};
+use crate::observe::owners::{self, Claims, Owner, OwnerKind};
 use crate::observe::pools::{self, Kind as Of, Pool};
 use crate::observe::volumes::{self, Inventory, Sources, Standing};
 use crate::observe::{Host, Looked, looked, register};
@@ -79,13 +79,17 @@ fn seen_with(
         volumes::inventory(Sources { pool: &pool, active, known, lvm, claims: &claims })
     };
     let mut found = inventory(lvm.as_ref());
-    let nobodys = found.volumes.iter().any(|volume| volume.owner.is_none());
+    let is_lvms = |owner: &Owner| owner.kind == OwnerKind::Lvm;
+    let doubtful = |volume: &volumes::Volume| match &volume.owner {
+        None => true,
+        Some(owner) => volume.standing == Standing::Missing && is_lvms(owner),
+    };
     // Asked before the ids were read: what LVM has made since is no orphan, and what only it knows by now is not missing.
-    if let Some(before) = lvm.filter(|_| asked_before && nobodys) {
+    if let Some(before) = lvm.filter(|_| asked_before && found.volumes.iter().any(doubtful)) {
         found = inventory(Some(&lvm::look(host).map_err(|why| view::unseen(&pool.name, &why))?));
         let is_new = |id: &str| before.lvs.iter().all(|row| row.lv_uuid != id);
         for volume in found.volumes.iter_mut().filter(|volume| volume.standing == Standing::Missing) {
-            if volume.owner.as_ref().is_some_and(|owner| owner.kind == OwnerKind::Lvm && is_new(&owner.id)) {
+            if volume.owner.as_ref().is_some_and(|owner| is_lvms(owner) && is_new(&owner.id)) {
                 volume.standing = Standing::Inactive;
             }
         }

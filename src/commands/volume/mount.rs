@@ -74,12 +74,18 @@ struct Ground {
 fn look(request: &plan::Mount, place: &str, host: &mut Host) -> Ground {
     let facts = ground::look(host);
     let node = plan::device(request, &facts);
-    let number = node.as_deref().and_then(|node| match block::node(node) {
-        Ok(block::Node::Block { major, minor, .. }) => Some((major, minor)),
-        _ => None,
+    let number = node.as_deref().map_or(Ok(None), |node| match looked(block::node(node))? {
+        block::Node::Block { major, minor, .. } => Ok(Some((major, minor))),
+        _ => Ok(None),
     });
-    let signature = node.filter(|_| number.is_some()).and_then(|node| device::signature(&node));
-    let of_device = MountGround { number, signature, mounts: mounts::read() };
+    let there = number.as_ref().is_ok_and(Option::is_some);
+    let signature = node.filter(|_| there).and_then(|node| device::signature(&node));
+    // Without its number nobody knows what of them is its own.
+    let (number, mounts) = match number {
+        Ok(number) => (number, mounts::read()),
+        Err(why) => (None, Err(why)),
+    };
+    let of_device = MountGround { number, signature, mounts };
     Ground { facts, of_device, place: folder(place) }
 }
 

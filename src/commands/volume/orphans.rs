@@ -51,7 +51,8 @@ pub fn run(args: Args, globals: &Globals) -> Result<(), Problem> {
 fn facts(pool: &str, host: &mut Host) -> Result<Facts, Problem> {
     let seen = seen(Remove::NAME, &Chosen::One(pool.to_owned()), None, host)?;
     let Seen { pool, inventory, claims } = seen.ok_or_else(|| view::interrupted(Remove::NAME))?;
-    let at_work = consumers::Daemons::look().at_work();
+    let daemons = consumers::Daemons::look().map_err(|why| view::unseen(&pool.name, &why))?;
+    let at_work = daemons.at_work();
     Ok(Facts { pool, inventory, claims, strayed: owners::strayed(), at_work })
 }
 

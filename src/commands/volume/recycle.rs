@@ -59,7 +59,9 @@ impl Recycle {
             figures.ok_or_else(|| Unseen(format!("{} tells no transaction id: it has failed", pool.name)))
         });
         let transaction_id = live.unwrap_or_else(down);
-        Ok(Facts { ground, pool, inventory, claims, at_work: consumers::Daemons::look().at_work(), transaction_id })
+        let daemons = consumers::Daemons::look().map_err(|why| view::unseen(&pool.name, &why))?;
+        let at_work = daemons.at_work();
+        Ok(Facts { ground, pool, inventory, claims, at_work, transaction_id })
     }
 }
 

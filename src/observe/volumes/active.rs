@@ -46,11 +46,14 @@ pub fn active_on(live: &Live) -> Looked<Vec<Active>> {
     Ok(found)
 }
 
-/// The number of a thin volume in its pool; none where the device is no thin volume.
-pub fn thin_id(dm_name: &str) -> Option<u64> {
-    let device = Control::open().and_then(|control| control.look(dm_name, Ask::Table)).ok()?;
-    let target = device.targets.first().filter(|target| target.kind == "thin")?;
-    target.params.split_whitespace().nth(1)?.parse().ok()
+/// The number of a thin volume in its pool; none where the device is no thin volume, or gone.
+///
+/// # Errors
+/// It cannot be looked at.
+pub fn thin_id(dm_name: &str) -> Looked<Option<u64>> {
+    let device = looked(Control::open().and_then(|control| control.look_if_there(dm_name, Ask::Table)))?;
+    let target = device.and_then(|device| device.targets.into_iter().next()).filter(|target| target.kind == "thin");
+    Ok(target.and_then(|target| target.params.split_whitespace().nth(1)?.parse().ok()))
 }
 
 /// `<pool dev> <dev id> [<external origin dev>]`, and `<nr mapped sectors> <highest mapped sector>` (a hyphen where

@@ -75,6 +75,8 @@ pub enum OfVolume {
     TakeBack {
         pool: String,
         thin_id: u64,
+        /// The pool's transaction id when that was seen: one that has gone on has been told the rest meanwhile.
+        transaction_id: u64,
     },
     /// Takes a volume out of LVM's books that its pool never got.
     Forget {
@@ -104,6 +106,8 @@ pub enum OfVolume {
     DeleteOrphan {
         pool: String,
         thin_id: u64,
+        /// The pool's transaction id before its volumes were looked at: the number may be another volume's since.
+        transaction_id: u64,
         holds: String,
     },
 }
@@ -193,7 +197,7 @@ impl OfVolume {
                 "vgcfgbackup --file FILE {0} && edit FILE (transaction_id = 0 for {1}) && vgcfgrestore --force --file FILE {0}",
                 pool.vg, pool.lv
             ),
-            OfVolume::TakeBack { pool, thin_id } | OfVolume::DeleteOrphan { pool, thin_id, .. } => {
+            OfVolume::TakeBack { pool, thin_id, .. } | OfVolume::DeleteOrphan { pool, thin_id, .. } => {
                 format!("dmsetup message {pool} 0 'delete {thin_id}'")
             }
             _ => self.lvm_words().unwrap_or_default().join(" "),

@@ -84,7 +84,7 @@ fn lvm(
     let create = OfVolume::Create { pool: pool.clone(), lv: name.lv.clone(), size, unfinished: request.fs.is_some() };
     let mkfs = request.fs.map(|fs| OfVolume::MakeFileSystem { volume: name.clone(), fs });
     let row = row(pool, name.lv.as_str(), facts);
-    let unmade = row.is_some_and(|row| is_in(row, pool) && is_unmade(row, seen));
+    let unmade = row.is_some_and(|row| is_in(row, pool) && is_unmade(row, seen, facts));
     if row.is_none() || unmade {
         plan.steps.extend(told_again(pool, seen, facts));
     }

@@ -86,9 +86,10 @@ pub fn remove(facts: &Facts) -> Result<Plan, Refusal> {
     }
     for volume in &found.unowned {
         let (Some(thin_id), Some(live)) = (volume.thin_id, &facts.pool.live) else { continue };
+        let Some(transaction_id) = live.figures().map(|figures| figures.transaction_id) else { continue };
         let mapped = volume.mapped.unwrap_or(Bytes(0));
         let holds = format!("thin id {thin_id} of {name}, in nobody's books ({mapped})");
-        plan.todo(Step::Volume(OfVolume::DeleteOrphan { pool: live.dm_name.clone(), thin_id, holds }));
+        plan.todo(Step::Volume(OfVolume::DeleteOrphan { pool: live.dm_name.clone(), thin_id, transaction_id, holds }));
     }
     for volume in &found.missing {
         match forget(volume, facts) {

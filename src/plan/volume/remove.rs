@@ -114,7 +114,7 @@ fn lvm(
     no_dependents(row, pool, facts.ground.lvm.as_ref().ok(), reasons);
     let taken_back = told_again(pool, seen, facts);
     // One that its pool never got holds nothing.
-    let discard = discard && !is_unmade(row, seen);
+    let discard = discard && !is_unmade(row, seen, facts);
     if plan.steps.iter().all(|planned| Some(planned) != taken_back.as_ref()) {
         plan.steps.extend(taken_back);
     }

@@ -75,7 +75,7 @@ fn lvm(request: &Request, (pool, seen): (&LvmName, &Pool), facts: &Facts, plan: 
             plan.steps.extend(told_again(pool, seen, facts));
             plan.todo(step);
         }
-        Some(row) if is_in(row, pool) && row.origin == of.lv_name && is_unmade(row, seen) => {
+        Some(row) if is_in(row, pool) && row.origin == of.lv_name && is_unmade(row, seen, facts) => {
             plan.steps.extend(told_again(pool, seen, facts));
             plan.todo(Step::Volume(OfVolume::Forget { volume: name }));
             plan.todo(step);
