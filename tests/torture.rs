@@ -1,6 +1,6 @@
 //! `make torture`: dmtool is cut off, in booted kernels, for as long as is asked for (`TORTURE_SECONDS`, an hour), at
 //! places that `SEED` chooses, at most `CUTS` of each case at a time; `CASES` has only those
-//! with that in their name, `KINDS` only `kill`, `fault`, `disk`, `crash`, `power`, `race` or `input`: the last is a
+//! with that in their name, `KINDS` only `kill`, `fault`, `look`, `disk`, `crash`, `power`, `race` or `input`: the last is a
 //! fuzzer, outside of any kernel, for a seventh of that time.
 #![allow(
     clippy::print_stdout,
@@ -26,7 +26,7 @@ use torture::{Dice, Tally, crash, disk, kill, power, race};
 
 const INSIDE: &str = "DMTOOL_TORTURE_INSIDE";
 /// How a case is cut off.
-const KINDS: [&str; 5] = ["kill", "fault", "disk", "crash", "power"];
+const KINDS: [&str; 6] = ["kill", "fault", "look", "disk", "crash", "power"];
 const RACE: &str = "race";
 const INPUT: &str = "input";
 /// How long one case may take in a guest.
@@ -184,6 +184,7 @@ fn inside() {
         RACE => race::again(&name, count, &mut dice, &mut tally),
         "crash" => crash::boot(case(), count, &mut dice, &mut tally),
         "fault" => kill::failing(case(), count, &mut dice, &mut tally),
+        "look" => kill::looking(case(), count, &mut dice, &mut tally),
         "disk" => disk::failing(case(), count, &mut dice, &mut tally),
         "power" => power::cut(case(), count, &mut dice, &mut tally),
         _ => kill::killed(case(), count, &mut dice, &mut tally),

@@ -2,7 +2,7 @@
 
 use super::cases::Case;
 use super::state::{difference, picture, suspended};
-use super::trace::{Ended, Place, Tamper, learn, tampered};
+use super::trace::{Ended, Place, Tamper, learn, learn_looks, tampered};
 use super::{Dice, Tally, ground};
 use crate::harness::{sh, try_sh};
 
@@ -24,6 +24,10 @@ pub struct Learned {
 /// # Errors
 /// It does not end well even so.
 pub fn undisturbed(case: &'static Case) -> Result<Learned, String> {
+    undisturbed_by(case, learn)
+}
+
+fn undisturbed_by(case: &'static Case, learn: fn(&str, &str) -> Result<Vec<Place>, String>) -> Result<Learned, String> {
     let of = |why: String| format!("{}: {why}", case.name);
     (case.start)();
     let places = learn(DMTOOL, case.words).map_err(of)?;
@@ -38,6 +42,11 @@ pub fn killed(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Ta
     at_places(case, count, dice, tally, ("kills", |dice| Tamper::Signal(SIGNALS[dice.below(SIGNALS.len())])));
 }
 
+/// Has some calls of a case fail by which it looks.
+pub fn looking(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally) {
+    at_places(case, count, dice, tally, ("looks that failed", |_| Tamper::Error("EIO")));
+}
+
 /// Has some calls of a case fail.
 pub fn failing(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally) {
     at_places(case, count, dice, tally, ("faults", |dice| Tamper::Error(ERRORS[dice.below(ERRORS.len())])));
@@ -47,7 +56,8 @@ pub fn failing(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut T
 type Trial = (&'static str, fn(&mut Dice) -> Tamper);
 
 fn at_places(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally, (what, of): Trial) {
-    let mut learned = match undisturbed(case) {
+    let learn = if what.starts_with("looks") { learn_looks } else { learn };
+    let mut learned = match undisturbed_by(case, learn) {
         Ok(learned) => learned,
         Err(why) => return tally.note(Err(why)),
     };
@@ -60,7 +70,7 @@ fn at_places(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tal
         if failed {
             ground::as_new();
             // One that does not even end well undisturbed would only fail again.
-            match undisturbed(case) {
+            match undisturbed_by(case, learn) {
                 Ok(anew) => learned = anew,
                 Err(why) => return tally.note(Err(why)),
             }

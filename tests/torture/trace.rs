@@ -27,6 +27,23 @@ const IOCTLS: &[&str] = &[
     "FIFREEZE",
 ];
 
+/// What looks, as far as a line of strace tells at what: see [`LOOKED_AT`].
+const LOOKS: &str = "openat,statx,readlink,getdents64,ioctl";
+const LOOKED_AT: &[&str] = &[
+    "\"/proc",
+    "\"/sys",
+    "\"/run",
+    "\"/var",
+    "\"/dev",
+    "\"/etc/docker",
+    "\"/etc/containerd",
+    "\"/etc/lvm",
+    "entries */",
+    "DM_TABLE_STATUS",
+    "DM_LIST_DEVICES",
+    "LOOP_GET_STATUS",
+];
+
 /// A call to be cut off at: the so-many-th of its name in one thread. strace counts for each thread and strikes at the first
 /// that comes so far, so that only the first one's place can be met for sure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,10 +75,31 @@ pub fn learn(dmtool: &str, words: &str) -> Result<Vec<Place>, String> {
     if !ok {
         return Err(format!("{words} without any cut failed: {said} {wrong}"));
     }
-    Ok(places(&sh("cat /run/trace")))
+    Ok(places(&sh("cat /run/trace"), changes))
 }
 
-fn places(trace: &str) -> Vec<Place> {
+/// As [`learn`], of the calls by which dmtool itself looks: LVM runs in another thread.
+///
+/// # Errors
+/// It failed.
+pub fn learn_looks(dmtool: &str, words: &str) -> Result<Vec<Place>, String> {
+    daemon_runs();
+    let (ok, said, wrong) = try_sh(&format!(
+        "timeout 240 strace -f -qq -s 200 -o /run/trace -e trace={LOOKS},write {dmtool} {words} < /dev/null"
+    ));
+    if !ok {
+        return Err(format!("{words} without any fault failed: {said} {wrong}"));
+    }
+    let looks = |_: &str, arguments: &str| LOOKED_AT.iter().any(|at| arguments.contains(at));
+    Ok(places(&sh("cat /run/trace"), looks).into_iter().filter(|place| place.first && place.call != "write").collect())
+}
+
+/// Whether a call changes something.
+fn changes(call: &str, arguments: &str) -> bool {
+    call != "ioctl" || IOCTLS.iter().any(|name| arguments.contains(name))
+}
+
+fn places(trace: &str, is_one: impl Fn(&str, &str) -> bool) -> Vec<Place> {
     let mut counts: BTreeMap<(String, String), usize> = BTreeMap::new();
     let mut step = 0;
     let mut found = Vec::new();
@@ -78,8 +116,7 @@ fn places(trace: &str) -> Vec<Place> {
         if to_us && arguments.contains("\"  done") {
             step += 1;
         }
-        let changes = !to_us && (call != "ioctl" || IOCTLS.iter().any(|name| arguments.contains(name)));
-        if changes {
+        if !to_us && is_one(call, arguments) {
             let text = rest.trim_start().chars().take(110).collect();
             found.push(Place { call: call.to_owned(), number: *number, first: thread == begins, step, text });
         }
