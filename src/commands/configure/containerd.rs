@@ -137,7 +137,8 @@ impl Verb for Configure {
         let root = self.root(text.as_deref().unwrap_or_default());
         let containerd = containerd::look(&self.file, &root, &name, around.systemd);
         // Which folder was looked at, and whether anybody works in it, came from these.
-        around.file = text.and(containerd.unseen.clone().map_or(Ok(()), Err)).and(around.file);
+        let seen = text.and(containerd.unseen.clone().map_or(Ok(()), Err));
+        around.file = around.file.and_then(|file| seen.map(|()| file));
         around.restarted = self.memory.restarted(containerd.daemon.map(|daemon| daemon.id));
         Facts { around, containerd }
     }

@@ -134,7 +134,8 @@ impl Verb for Configure {
         let restarted = self.memory.restarted(docker.daemon.map(|daemon| daemon.id));
         let mut around = around(host, &self.file, FILE, restarted);
         // Which folder was looked at, and whether anybody works in it, came from these.
-        around.file = text.and(docker.unseen.clone().map_or(Ok(()), Err)).and(around.file);
+        let seen = text.and(docker.unseen.clone().map_or(Ok(()), Err));
+        around.file = around.file.and_then(|file| seen.map(|()| file));
         Facts {
             volumes: volumes(&self.request.pool, &around.ground).map(|(data, metadata)| look_at(&data, &metadata)),
             docker,
