@@ -75,8 +75,8 @@ fn physical_volumes(above_pools: &BTreeSet<String>) -> Looked<Vec<(u32, u32)>> {
         let device = folder.join(&name);
         let (major, minor) = match block::dev_of(&device) {
             Ok(number) => number,
-            // Gone between the listing and the look.
-            Err(_) if device.try_exists().is_ok_and(|there| !there) => continue,
+            // Gone between the listing and the look, or a path of a multipath NVMe, which has no number.
+            Err(_) if device.join("dev").try_exists().is_ok_and(|there| !there) => continue,
             Err(why) => return looked(Err(why)),
         };
         let entry = if udev { udev_entry(major, minor)? } else { None };

@@ -67,7 +67,9 @@ pub fn looked<T>(result: anyhow::Result<T>) -> Looked<T> {
 
 /// What udev's database says of a block device (/run/udev/data, as systemd and eudev write it).
 fn udev_entry(major: u32, minor: u32) -> Looked<Option<String>> {
-    looked(file::read(Path::new(&format!("/run/udev/data/b{major}:{minor}"))))
+    // A serial number may be anything.
+    let bytes = looked(file::read_bytes(Path::new(&format!("/run/udev/data/b{major}:{minor}"))))?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// The symlinks that udev keeps for a block device, with /dev in front.

@@ -18,6 +18,18 @@ pub fn read(path: &Path) -> Result<Option<String>> {
     }
 }
 
+/// As [`read`], whatever is in it.
+///
+/// # Errors
+/// It is there and cannot be read.
+pub fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(why) => Err(why).with_context(|| format!("reading {}", path.display())),
+    }
+}
+
 /// More than anybody keeps in a file that is read whole on somebody's word.
 const LARGEST: u64 = 16 << 20;
 

@@ -64,6 +64,15 @@ fn a_disk_that_udev_cannot_tell_of_is_not_without_a_pool() {
         Kind::Lvm.down();
         let entry = sh("stat -L -c /run/udev/data/b%Hr:%Lr /dev/xvdi");
         could_not_look(&entry, "openat", "teardown vg/pool --yes");
+        // Whatever a serial number has for bytes.
+        sh(&format!("printf 'E:ID_SERIAL=\\377\\n' >> {entry}"));
+        dmtool("status").assert().success().stdout(predicates::str::contains("vg/pool"));
+        // A path of a multipath NVMe has no number.
+        sh(
+            "cp -a /sys/class/block /run/block && mkdir /run/block/nvme0c0n1 && mount --bind /run/block /sys/class/block",
+        );
+        dmtool("status").assert().success().stdout(predicates::str::contains("vg/pool"));
+        sh("umount /sys/class/block");
         Kind::Lvm.up();
         Kind::Lvm.assert_whole("b");
         Kind::Lvm.gone();

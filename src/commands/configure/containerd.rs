@@ -1,6 +1,6 @@
 //! `dmtool configure containerd`: a pool into config.toml.
 
-use super::{Configures, Memory, around};
+use super::{Configures, Memory, around, unless_unseen};
 use crate::commands::{Globals, Verb, drive};
 use crate::exit::Problem;
 use crate::names::LvmName;
@@ -138,7 +138,7 @@ impl Verb for Configure {
         let containerd = containerd::look(&self.file, &root, &name, around.systemd);
         // Which folder was looked at, and whether anybody works in it, came from these.
         let seen = text.and(containerd.unseen.clone().map_or(Ok(()), Err));
-        around.file = around.file.and_then(|file| seen.map(|()| file));
+        around.file = unless_unseen(around.file, seen);
         around.restarted = self.memory.restarted(containerd.daemon.map(|daemon| daemon.id));
         Facts { around, containerd }
     }

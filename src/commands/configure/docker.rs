@@ -1,6 +1,6 @@
 //! `dmtool configure docker`: a pool into daemon.json.
 
-use super::{Configures, Memory, around, has_systemd};
+use super::{Configures, Memory, around, has_systemd, unless_unseen};
 use crate::commands::{Globals, Verb, drive};
 use crate::exit::Problem;
 use crate::names::quoted;
@@ -135,7 +135,7 @@ impl Verb for Configure {
         let mut around = around(host, &self.file, FILE, restarted);
         // Which folder was looked at, and whether anybody works in it, came from these.
         let seen = text.and(docker.unseen.clone().map_or(Ok(()), Err));
-        around.file = around.file.and_then(|file| seen.map(|()| file));
+        around.file = unless_unseen(around.file, seen);
         Facts {
             volumes: volumes(&self.request.pool, &around.ground).map(|(data, metadata)| look_at(&data, &metadata)),
             docker,

@@ -6,7 +6,8 @@ mod docker;
 use super::Globals;
 use crate::commands::activation;
 use crate::exit::Problem;
-use crate::observe::{Host, config, consumers};
+use crate::observe::config::ConfigFile;
+use crate::observe::{Host, Looked, config, consumers};
 use crate::plan::Plan;
 use crate::plan::configure::{Around, Target};
 use crate::plan::refusal::Refusal;
@@ -92,6 +93,14 @@ impl Memory {
 }
 
 /// systemd is the one that starts services here.
+/// The file, where what was to be read of it and of its reader could be; what is wrong with the file itself comes first.
+fn unless_unseen(file: Looked<ConfigFile>, seen: Looked<()>) -> Looked<ConfigFile> {
+    match (file, seen) {
+        (Ok(file), Err(why)) if file.barred.is_none() => Err(why),
+        (file, _) => file,
+    }
+}
+
 fn has_systemd() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
