@@ -55,8 +55,19 @@ pub fn clean(text: &str) -> String {
 
 /// As [`clean`], in one line: a name with a line's end in it would have us say what nobody said.
 pub fn clean_line(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    clean(&lines.join("; "))
+    let mut joined = String::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        // What follows a colon is what it announces.
+        joined.push_str(if joined.is_empty() {
+            ""
+        } else if joined.ends_with(':') {
+            " "
+        } else {
+            "; "
+        });
+        joined.push_str(line);
+    }
+    clean(&joined)
 }
 
 /// JSON escapes the first 32 characters of itself; the others that command a terminal stand in it only within strings.
@@ -387,6 +398,7 @@ mod tests {
     fn escape_sequences_do_not_reach_the_terminal() {
         assert_eq!(clean("a\u{1b}[31mb\nc"), "a\u{fffd}[31mb\nc");
         assert_eq!(clean_line("a\nerror: b\u{9b}2J\n"), "a; error: b\u{fffd}2J");
+        assert_eq!(clean_line("do this:\n  one\n  two"), "do this: one; two");
         // A name that reads backwards names something else.
         assert_eq!(clean("\u{202e}gv\u{2069}ä"), "\u{fffd}gv\u{fffd}ä");
         let name = "\u{1b}]0;x\u{7}\u{85}\u{202e}";

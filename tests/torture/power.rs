@@ -101,6 +101,21 @@ fn group_restored() -> bool {
     true
 }
 
+/// LVM's backup may be of before what the pool was told since: LVM refuses it then, as `dmtool repair` says, and how LVM
+/// gets its number; the volume that was being made is nobody's. Whether it was so.
+fn number_given() -> bool {
+    let (_, said, _) = try_sh(&format!("{DMTOOL} repair vg/pool --yes --json"));
+    let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    let hint = said["error"]["hint"].as_str().unwrap_or_default();
+    let Some(commands) = hint.strip_prefix("if the pool is right, and only then, give LVM its number:") else {
+        return false;
+    };
+    let commands: Vec<String> =
+        commands.lines().filter(|line| !line.is_empty()).map(|line| line.replace("dmtool", DMTOOL)).collect();
+    sh(&format!("{} && {DMTOOL} volume orphans vg/pool --remove --yes", commands.join(" && ")));
+    true
+}
+
 /// Pulls the power at some of the flushes of a case.
 pub fn cut(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally) {
     let ended = cuts(case, count, dice, tally);
@@ -148,10 +163,15 @@ fn cuts(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally) -
         write(torn.iter().map(|at| &entries[*at]), "/dev/mapper/power");
         parts_up();
         tally.tried("power cuts");
-        if group_restored() {
+        let restored = group_restored();
+        if restored {
             tally.tried("of these between two writes of LVM's, restored from its backup");
         }
         ground::come_up(case);
+        if restored && number_given() {
+            tally.tried("of these with a backup older than the pool, given its number");
+            ground::come_up(case);
+        }
         let ended = learned.finished_after_a_boot(tally);
         tally.note(ended.map_err(|why| {
             format!(
