@@ -240,9 +240,10 @@ fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, sh
             let reply = match changed {
                 Ok(reply) => reply,
                 Err(why) => {
-                    // Where somebody has LVM's lock, it has done nothing, and what stands still may be that one's.
+                    // Where somebody has LVM's lock, LVM has stilled nothing, and what stands still may be that one's.
                     let locked = why.downcast_ref::<LvmError>().is_some_and(|why| why.lock_file().is_some());
-                    if locked && matches!(step, Step::CreateGroup { .. } | Step::ExtendGroup { .. }) {
+                    let unlabelled = |why: &LvmError| why.lock_file().is_some_and(|file| !file.contains("/V_"));
+                    if labels(step) && why.downcast_ref::<LvmError>().is_some_and(unlabelled) {
                         let _ = file::remove(Path::new(taken::PATH));
                     }
                     let run_on = if locked { Ok(()) } else { still::run_on(&before, host) };
@@ -287,6 +288,12 @@ fn clearing() -> Result<String> {
     Ok(if own.is_some() { String::new() } else { ours.to_owned() })
 }
 
+/// Whether LVM gives a disk its label by it, which it does before it takes the group's lock, and before it looks whether it
+/// could write the group down (vgextend; the second seen).
+fn labels(step: &Step) -> bool {
+    matches!(step, Step::CreateGroup { .. } | Step::ExtendGroup { .. })
+}
+
 fn done_before(applied: &[Applied]) -> Option<String> {
     let done: Vec<&str> =
         applied.iter().filter(|applied| applied.status == Status::Done).map(|applied| applied.step.word()).collect();
@@ -300,14 +307,12 @@ fn failed(step: &Step, applied: &[Applied], error: &anyhow::Error) -> Problem {
     if let Some(file) = locked {
         let holder = lock::holder_of(file).unwrap_or_else(|| "another LVM command".to_owned());
         problem.causes.insert(0, format!("{holder} holds LVM's lock {file}"));
-        if done.is_none() {
+        if done.is_none() && !(labels(step) && file.contains("/V_")) {
             problem.kind = Kind::Refused;
         }
     }
     if let Some(why) = error.downcast_ref::<LvmError>().and_then(LvmError::not_begun) {
-        // A disk gets its label before LVM looks whether it could write the group down (vgextend, seen).
-        let labels = matches!(step, Step::CreateGroup { .. } | Step::ExtendGroup { .. });
-        if done.is_none() && !labels {
+        if done.is_none() && !labels(step) {
             problem.kind = Kind::Refused;
         }
         problem.causes.extend(done);

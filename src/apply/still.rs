@@ -6,6 +6,7 @@ use crate::sys::dm::{Ask, Control};
 use crate::sys::lvm2cmd::Reply;
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// What LVM hangs on the name of a pool for its parts, as names of volumes.
 const PARTS: [&str; 2] = ["_tdata", "_tmeta"];
@@ -42,7 +43,9 @@ pub fn run_on(before: &BTreeSet<String>, host: &mut Host) -> Result<()> {
     }
     let control = Control::open()?;
     // What somebody else has stand still for an instant does so once.
-    for name in new(suspended()?).intersection(&stand_still) {
+    let still = new(suspended()?);
+    std::thread::sleep(Duration::from_millis(100));
+    for name in new(suspended()?).intersection(&still) {
         let waiting = control.look(name, Ask::Table).is_ok_and(|device| device.inactive_table);
         // Which of two tables is the right one LVM alone knows.
         if waiting {

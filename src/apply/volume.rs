@@ -7,7 +7,7 @@ use crate::observe::thin::{PoolFigures, parse_pool_status};
 use crate::observe::{Host, filter, lvm, stilled};
 use crate::plan::step::{OfVolume, UNFINISHED};
 use crate::sys::dm::{Ask, Control, Device};
-use crate::sys::lvm2cmd::Reply;
+use crate::sys::lvm2cmd::{LvmError, Reply};
 use crate::sys::{blkid, exec, file};
 use anyhow::{Context, Result, bail};
 
@@ -99,6 +99,12 @@ fn delete(pool: &DmName, volume: &Volume) -> Result<()> {
 pub fn snapshot(origin: &LvmName, words: &[String], host: &mut Host) -> Result<Reply> {
     file::replace_private(&stilled::path_of(origin), &stilled::text(origin)?)?;
     let taken = host.lvm.change(words, host.lock_limit);
+    let locked = |why: &anyhow::Error| why.downcast_ref::<LvmError>().is_some_and(|why| why.lock_file().is_some());
+    if taken.as_ref().err().is_some_and(locked) {
+        // LVM has stilled nothing, and what stands still may be the other one's.
+        file::remove(&stilled::path_of(origin))?;
+        return taken;
+    }
     let_run(origin, host).with_context(|| format!("{origin} is left suspended"))?;
     taken
 }

@@ -34,14 +34,26 @@ fn look_with(host: &mut Host, dockers: Option<Looked<Option<Record>>>) -> Facts 
     }
     let known = register.iter().flatten().map(|entry| known(entry, active.as_deref().unwrap_or_default())).collect();
     let pools = pools::all(active, &lvm, &register);
-    let consumers::Running { pools: mut running, hidden } = consumers::running();
+    let consumers::Running { pools: mut running, hidden, unseen } = consumers::running();
     // Docker's own pools have Docker's name.
     if consumers::docker_runs().is_ok_and(|runs| runs) {
         let dockers = |pool: &&Pool| register::is_dockers_own(&pool.name);
         running.extend(pools.iter().flatten().filter(dockers).map(|pool| ("Docker", pool.name.clone())));
     }
     let names = device::dm_names();
-    Facts { pools, lvm, above, names, running, hidden, known, remembered: None, unread, watched: profile::watches() }
+    Facts {
+        pools,
+        lvm,
+        above,
+        names,
+        running,
+        hidden,
+        unseen,
+        known,
+        remembered: None,
+        unread,
+        watched: profile::watches(),
+    }
 }
 
 /// What the register says of a pool, and what stands there.

@@ -270,8 +270,7 @@ impl Unlooked {
 
 /// Whether a finding can be the trace of a command that is at work right now, so that a second look must confirm it.
 pub fn may_pass(finding: &Finding) -> bool {
-    const PASSING: [Code; 14] = [
-        Code::PoolInactive,
+    const PASSING: [Code; 13] = [
         Code::VolumeGroupIncomplete,
         Code::BackingFileMissing,
         Code::MetadataSnapshotHeld,
@@ -289,10 +288,13 @@ pub fn may_pass(finding: &Finding) -> bool {
     PASSING.contains(&finding.code)
 }
 
-/// What both looks found, and what is found once and does not pass.
+/// What the second look found, without what passes of a pool with which the first one found nothing amiss. What lasts may
+/// have another code in each of them, or could not be looked at in the first.
 pub fn confirmed(first: &[Finding], second: Vec<Finding>) -> Vec<Finding> {
-    let twice = |finding: &Finding| first.iter().any(|one| (one.code, &one.pool) == (finding.code, &finding.pool));
-    second.into_iter().filter(|finding| !may_pass(finding) || twice(finding)).collect()
+    let unseen = |one: &Finding| matches!(one.code, Code::CouldNotLook | Code::DmeventdSilent);
+    let amiss =
+        |finding: &Finding| first.iter().any(|one| one.pool == finding.pool || (one.pool.is_none() && unseen(one)));
+    second.into_iter().filter(|finding| !may_pass(finding) || amiss(finding)).collect()
 }
 
 #[cfg(test)]

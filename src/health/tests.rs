@@ -255,7 +255,7 @@ fn every_code_but_two_is_some_check_s() {
 }
 
 #[test]
-fn what_passes_is_found_twice_and_all_else_once() {
+fn what_passes_is_not_told_of_a_pool_that_was_well_a_moment_ago() {
     let found = |code, pool: &str| Finding {
         code,
         severity: Severity::Critical,
@@ -263,14 +263,18 @@ fn what_passes_is_found_twice_and_all_else_once() {
         message: String::new(),
         hint: None,
     };
+    let told = |first: &[Finding], second: &[Finding]| -> Vec<(Code, Option<String>)> {
+        confirmed(first, second.to_vec()).into_iter().map(|found| (found.code, found.pool)).collect()
+    };
     let first = [found(Code::PoolSuspended, "a")];
-    let second = vec![
-        found(Code::PoolSuspended, "a"),
-        found(Code::PoolSuspended, "b"),
-        found(Code::MetadataSnapshotHeld, "a"),
-        found(Code::PoolFailed, "b"),
-    ];
-    let confirmed = confirmed(&first, second);
-    let codes: Vec<_> = confirmed.iter().map(|found| (found.code, found.pool.as_deref())).collect();
-    assert_eq!(codes, [(Code::PoolSuspended, Some("a")), (Code::PoolFailed, Some("b"))]);
+    let second = [found(Code::PoolSuspended, "a"), found(Code::PoolSuspended, "b"), found(Code::PoolFailed, "b")];
+    let (a, b) = (Some("a".to_owned()), Some("b".to_owned()));
+    assert_eq!(told(&first, &second), [(Code::PoolSuspended, a.clone()), (Code::PoolFailed, b.clone())]);
+    // thin_check did not end in time at first, and then it did.
+    let late = [found(Code::PoolInactive, "a"), found(Code::CouldNotLook, "a")];
+    let damaged = [found(Code::ActivationCheckFailed, "a")];
+    assert_eq!(told(&late, &damaged), [(Code::ActivationCheckFailed, a)]);
+    // LVM was locked at first.
+    let unseen = [Finding { pool: None, ..found(Code::CouldNotLook, "") }, found(Code::PoolSuspended, "a")];
+    assert_eq!(told(&unseen, &[found(Code::NotMonitored, "b")]), [(Code::NotMonitored, b)]);
 }

@@ -55,6 +55,8 @@ pub struct Running {
     pub pools: Vec<(&'static str, String)>,
     /// Who, and why the pool that it is configured for cannot be looked at.
     pub hidden: Vec<(&'static str, Unseen)>,
+    /// Why nobody knows which of them run.
+    pub unseen: Option<Unseen>,
 }
 
 /// Those of them that run. Docker may have its pool on its command line, too, and containerd in a file that its command
@@ -64,7 +66,7 @@ pub fn running() -> Running {
     let daemons = match Daemons::look() {
         Ok(daemons) => daemons,
         Err(why) => {
-            found.hidden.extend(["Docker", "containerd"].map(|who| (who, why.clone())));
+            found.unseen = Some(why);
             return found;
         }
     };

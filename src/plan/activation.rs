@@ -56,6 +56,8 @@ pub struct Facts {
     pub running: Vec<(&'static str, String)>,
     /// Who runs, and why the pool that it is configured for cannot be looked at.
     pub hidden: Vec<(&'static str, Unseen)>,
+    /// Why nobody knows which of them run.
+    pub unseen: Option<Unseen>,
     /// The register, with what stands at its places.
     pub known: Vec<Known>,
     /// What the pool that was named is to be remembered as, where that was asked for.
@@ -290,6 +292,9 @@ pub fn deactivate(chosen: &Chosen, facts: &Facts) -> Result<Plan, Refusal> {
             let why =
                 format!("{who} runs, and whether it is configured for {} could not be looked at: {why}.", pool.name);
             reasons.add_with_hint(why, format!("mend that file, or stop it: systemctl stop {}", who.to_lowercase()));
+        }
+        if let Some(why) = facts.unseen.as_ref().filter(|_| pool.live.is_some()) {
+            reasons.add(format!("Whether Docker or containerd runs with {} could not be looked at: {why}.", pool.name));
         }
         match (pool.kind, LvmName::parse(&pool.name)) {
             (Kind::Lvm, Ok(name)) => deactivate_lvm(pool, name, facts, &above, &mut plan, &mut reasons),

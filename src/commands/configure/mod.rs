@@ -92,7 +92,6 @@ impl Memory {
     }
 }
 
-/// systemd is the one that starts services here.
 /// The file, where what was to be read of it and of its reader could be; what is wrong with the file itself comes first.
 fn unless_unseen(file: Looked<ConfigFile>, seen: Looked<()>) -> Looked<ConfigFile> {
     match (file, seen) {
@@ -101,6 +100,7 @@ fn unless_unseen(file: Looked<ConfigFile>, seen: Looked<()>) -> Looked<ConfigFil
     }
 }
 
+/// systemd is the one that starts services here.
 fn has_systemd() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }

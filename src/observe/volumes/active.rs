@@ -32,8 +32,11 @@ pub fn active_on(live: &Live) -> Looked<Vec<Active>> {
     for Thin { dm_name, of_lvm, length, status, .. } in &live.thin {
         let look = |ask| -> Looked<Option<String>> {
             let device = looked(control.look_if_there(dm_name, ask))?;
-            let mut targets = device.into_iter().flat_map(|device| device.targets);
-            Ok(targets.find(|target| target.kind == "thin").map(|target| target.params))
+            match device.and_then(|device| device.targets.into_iter().next()) {
+                Some(target) if target.kind == "thin" => Ok(Some(target.params)),
+                Some(target) => Err(Unseen(format!("{dm_name} was a thin volume, and is a {} by now", target.kind))),
+                None => Ok(None),
+            }
         };
         // One that went since the pool was looked at, or is made anew and has no table yet.
         let Some(table) = look(Ask::Table)? else { continue };
