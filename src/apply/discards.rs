@@ -1,9 +1,8 @@
 //! What is done about discards without LVM.
 
 use super::swap::swap;
-use crate::observe::Host;
 use crate::observe::discards::Trimmed;
-use crate::observe::thin::parse_pool_status;
+use crate::observe::{Host, pools};
 use crate::plan::step::Discards;
 use crate::sys::dm::{Ask, Control};
 use crate::sys::trim::FileSystem;
@@ -45,6 +44,6 @@ fn mapped(control: &Control, name: &str) -> Result<Bytes> {
 }
 
 fn used(control: &Control, name: &str) -> Result<DataBlocks> {
-    let figures = parse_pool_status(&status(control, name)?)?.figures;
+    let figures = pools::status_of(control, name)?.figures;
     figures.map(|figures| figures.data_used).with_context(|| format!("{name} has failed by now"))
 }

@@ -17,7 +17,7 @@ use crate::plan::step::{OfVolume, Step};
 use crate::plan::{Plan, has_failed};
 use crate::sys::copy::Tell;
 use crate::sys::dm::Control;
-use crate::sys::lvm2cmd::{LvmError, NotBegun};
+use crate::sys::lvm2cmd::{LvmError, NotBegun, lock_file};
 use crate::sys::signal::Stop;
 use crate::sys::udev::{Stalled, Watch};
 use crate::sys::{block, exec, file, lock, loopdev};
@@ -241,12 +241,11 @@ fn run(step: &Step, host: &mut Host, stop: &Stop, warnings: &mut Vec<String>, sh
                 Ok(reply) => reply,
                 Err(why) => {
                     // Where somebody has LVM's lock, LVM has stilled nothing, and what stands still may be that one's.
-                    let locked = why.downcast_ref::<LvmError>().is_some_and(|why| why.lock_file().is_some());
-                    let unlabelled = |why: &LvmError| why.lock_file().is_some_and(|file| !file.contains("/V_"));
-                    if labels(step) && why.downcast_ref::<LvmError>().is_some_and(unlabelled) {
+                    let locked = lock_file(&why);
+                    if locked.is_some_and(|file| labels(step) && !is_a_groups(file)) {
                         let _ = file::remove(Path::new(taken::PATH));
                     }
-                    let run_on = if locked { Ok(()) } else { still::run_on(&before, host) };
+                    let run_on = if locked.is_some() { Ok(()) } else { still::run_on(&before, host) };
                     return Err(match run_on {
                         Ok(()) => {
                             // What an earlier run left standing stands still after this one, too.
@@ -294,6 +293,11 @@ fn labels(step: &Step) -> bool {
     matches!(step, Step::CreateGroup { .. } | Step::ExtendGroup { .. })
 }
 
+/// Whether one of LVM's lock files is that of a group.
+fn is_a_groups(lock_file: &str) -> bool {
+    lock_file.contains("/V_")
+}
+
 fn done_before(applied: &[Applied]) -> Option<String> {
     let done: Vec<&str> =
         applied.iter().filter(|applied| applied.status == Status::Done).map(|applied| applied.step.word()).collect();
@@ -303,11 +307,10 @@ fn done_before(applied: &[Applied]) -> Option<String> {
 fn failed(step: &Step, applied: &[Applied], error: &anyhow::Error) -> Problem {
     let mut problem = Problem::from_error(Kind::Failed, format!("the step '{}' failed", step.command()), error);
     let done = done_before(applied);
-    let locked = error.downcast_ref::<LvmError>().and_then(LvmError::lock_file);
-    if let Some(file) = locked {
+    if let Some(file) = lock_file(error) {
         let holder = lock::holder_of(file).unwrap_or_else(|| "another LVM command".to_owned());
         problem.causes.insert(0, format!("{holder} holds LVM's lock {file}"));
-        if done.is_none() && !(labels(step) && file.contains("/V_")) {
+        if done.is_none() && !(labels(step) && is_a_groups(file)) {
             problem.kind = Kind::Refused;
         }
     }

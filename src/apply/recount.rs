@@ -3,7 +3,7 @@
 
 use crate::names::LvmName;
 use crate::observe::{Host, filter};
-use crate::sys::lvm2cmd::LvmError;
+use crate::sys::lvm2cmd::lock_file;
 use crate::sys::{block, file};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
@@ -17,8 +17,8 @@ pub fn reset(pool: &LvmName, host: &mut Host) -> Result<()> {
     let deadline = Instant::now() + host.lock_limit;
     loop {
         let outcome = try_to(pool, host);
-        let locked = outcome.as_ref().err().and_then(|why| why.downcast_ref::<LvmError>());
-        if locked.is_none_or(|why| why.lock_file().is_none()) || Instant::now() >= deadline {
+        let locked = outcome.as_ref().err().and_then(lock_file);
+        if locked.is_none() || Instant::now() >= deadline {
             return outcome;
         }
         std::thread::sleep(Duration::from_millis(100));

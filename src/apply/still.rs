@@ -38,13 +38,13 @@ pub fn run_on(before: &BTreeSet<String>, host: &mut Host) -> Result<()> {
         // Whether it did is seen by what stands still afterwards.
         let _ = refresh(&volume, &config, host);
     }
-    if stand_still.is_empty() {
-        return Ok(());
-    }
-    let control = Control::open()?;
     // What somebody else has stand still for an instant does so once.
     let still = new(suspended()?);
+    if still.is_empty() {
+        return Ok(());
+    }
     std::thread::sleep(Duration::from_millis(100));
+    let control = Control::open()?;
     for name in new(suspended()?).intersection(&still) {
         let waiting = control.look(name, Ask::Table).is_ok_and(|device| device.inactive_table);
         // Which of two tables is the right one LVM alone knows.

@@ -1,7 +1,8 @@
 //! Another table for a live pool, longer or with another word: loaded first and swapped in by one resume, so that its
 //! users wait for milliseconds; and the way back, since a resume that fails leaves a pool suspended.
 
-use crate::observe::thin::{PoolTable, parse_pool_status, parse_pool_table};
+use crate::observe::pools;
+use crate::observe::thin::{PoolTable, parse_pool_table};
 use crate::sys::block;
 use crate::sys::dm::{Ask, Control, Device, Target};
 use crate::units::{Bytes, Sectors};
@@ -45,12 +46,7 @@ struct Sizes {
 }
 
 fn sizes(control: &Control, name: &str, table: &PoolTable) -> Result<Sizes> {
-    let status = control.look(name, Ask::Status)?;
-    let words = status.targets.first().map(|target| target.params.as_str()).unwrap_or_default();
-    let figures = parse_pool_status(words)
-        .map_err(anyhow::Error::new)?
-        .figures
-        .with_context(|| format!("{name} has failed by now"))?;
+    let figures = pools::status_of(control, name)?.figures.with_context(|| format!("{name} has failed by now"))?;
     Ok(Sizes {
         data: figures.data_total.bytes(table.chunk_bytes()).whole_sectors(),
         metadata: figures.metadata_total.bytes().whole_sectors(),

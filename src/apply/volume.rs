@@ -3,11 +3,10 @@
 use super::{bare, recount, still};
 use crate::names::{DmName, LvmName};
 use crate::observe::register::{self, Volume};
-use crate::observe::thin::{PoolFigures, parse_pool_status};
-use crate::observe::{Host, filter, lvm, stilled};
+use crate::observe::{Host, filter, lvm, pools, stilled};
 use crate::plan::step::{OfVolume, UNFINISHED};
 use crate::sys::dm::{Ask, Control, Device};
-use crate::sys::lvm2cmd::{LvmError, Reply};
+use crate::sys::lvm2cmd::{Reply, lock_file};
 use crate::sys::{blkid, exec, file};
 use anyhow::{Context, Result, bail};
 
@@ -24,7 +23,7 @@ pub fn run(step: &OfVolume, host: &mut Host) -> Result<()> {
         OfVolume::TakeBack { pool, thin_id, transaction_id }
         | OfVolume::DeleteOrphan { pool, thin_id, transaction_id, .. } => {
             let control = Control::open()?;
-            let now = figures(&control, pool)?.transaction_id;
+            let now = transaction(&control, pool)?;
             if now != *transaction_id {
                 bail!(
                     "{pool} has gone on from transaction {transaction_id} to {now} since it was looked at: thin id \
@@ -72,17 +71,16 @@ fn mount(device: &str, place: &str, is_snapshot: bool) -> Result<()> {
 /// The number is read when all else is done: LVM has counted on until then.
 fn reset_transaction(pool: &str) -> Result<()> {
     let control = Control::open()?;
-    let now = figures(&control, pool)?.transaction_id;
+    let now = transaction(&control, pool)?;
     if now != 0 {
         control.message(pool, &format!("set_transaction_id {now} 0"))?;
     }
     Ok(())
 }
 
-fn figures(control: &Control, pool: &str) -> Result<PoolFigures> {
-    let device = control.look(pool, Ask::Status)?;
-    let words = device.targets.first().map(|target| target.params.as_str()).unwrap_or_default();
-    parse_pool_status(words)?.figures.with_context(|| format!("{pool} has failed"))
+fn transaction(control: &Control, pool: &str) -> Result<u64> {
+    let figures = pools::status_of(control, pool)?.figures;
+    Ok(figures.with_context(|| format!("{pool} has failed"))?.transaction_id)
 }
 
 /// Removes a volume from its pool, and then from the register: no number is used twice, so that one that is gone from the
@@ -99,8 +97,7 @@ fn delete(pool: &DmName, volume: &Volume) -> Result<()> {
 pub fn snapshot(origin: &LvmName, words: &[String], host: &mut Host) -> Result<Reply> {
     file::replace_private(&stilled::path_of(origin), &stilled::text(origin)?)?;
     let taken = host.lvm.change(words, host.lock_limit);
-    let locked = |why: &anyhow::Error| why.downcast_ref::<LvmError>().is_some_and(|why| why.lock_file().is_some());
-    if taken.as_ref().err().is_some_and(locked) {
+    if taken.as_ref().err().and_then(lock_file).is_some() {
         // LVM has stilled nothing, and what stands still may be the other one's.
         file::remove(&stilled::path_of(origin))?;
         return taken;

@@ -93,15 +93,9 @@ impl Verb for Down {
 
     fn same_ground(&self, before: &Facts, now: &Facts) -> bool {
         // What stands on another pool comes and goes as it likes.
-        let name = |facts: &Facts| {
-            meant(&self.request, facts).ok().and_then(|meant| match meant {
-                Meant::Pool(pool) => Some(pool.name.clone()),
-                _ => None,
-            })
-        };
         let above = |facts: &Facts| -> Vec<Above> {
-            let name = name(facts);
-            facts.ground.above.iter().filter(|above| Some(&above.pool) == name.as_ref()).cloned().collect()
+            let Ok(Meant::Pool(pool)) = meant(&self.request, facts) else { return Vec::new() };
+            facts.ground.above.iter().filter(|above| above.pool == pool.name).cloned().collect()
         };
         before.configs == now.configs && above(before) == above(now)
     }

@@ -6,7 +6,7 @@
 use super::{Dmeventd, Host, Looked, Unseen, filter};
 use crate::names::{VgName, dm_split};
 use crate::sys::lock;
-use crate::sys::lvm2cmd::LvmError;
+use crate::sys::lvm2cmd::{LvmError, lock_file};
 use crate::units::{Bytes, Extents};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -234,7 +234,9 @@ pub fn look(host: &mut Host) -> Looked<Lvm> {
     let deadline = Instant::now() + host.lock_limit;
     let reply = loop {
         match host.lvm.read(&line, READ_LIMIT) {
-            Err(why) if Instant::now() < deadline && is_locked(&why) => std::thread::sleep(Duration::from_millis(100)),
+            Err(why) if Instant::now() < deadline && lock_file(&why).is_some() => {
+                std::thread::sleep(Duration::from_millis(100));
+            }
             answer => break answer.map_err(|why| unseen(&why))?,
         }
     };
@@ -274,10 +276,6 @@ fn unseen(why: &anyhow::Error) -> Unseen {
     }
     let said: Vec<&str> = error.reply.errors.iter().map(|line| line.trim()).collect();
     Unseen(format!("LVM gave no report: {}", said.join("; ")))
-}
-
-fn is_locked(why: &anyhow::Error) -> bool {
-    why.downcast_ref::<LvmError>().is_some_and(|error| error.lock_file().is_some())
 }
 
 /// Each entry of the report is one group (or the volumes without one): its own fields go into all of its rows.

@@ -265,7 +265,11 @@ fn broken(entry: Entry, uuid: &str, target: Option<String>, thin: &BTreeMap<Stri
     Some(Pool { name, kind, live: None, lvm: None, broken: Some(broken), record: None })
 }
 
-fn status_of(control: &Control, name: &str) -> Looked<PoolStatus> {
+/// What a pool says of itself now.
+///
+/// # Errors
+/// It cannot be asked, or is none.
+pub fn status_of(control: &Control, name: &str) -> Looked<PoolStatus> {
     let device = looked(control.look(name, Ask::Status))?;
     let target = device.targets.first().ok_or_else(|| Unseen(format!("{name} has no table any more")))?;
     parse_pool_status(&target.params)

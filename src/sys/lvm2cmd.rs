@@ -96,6 +96,11 @@ impl LvmError {
     }
 }
 
+/// As [`LvmError::lock_file`], of whatever went wrong.
+pub fn lock_file(why: &anyhow::Error) -> Option<&str> {
+    why.downcast_ref::<LvmError>()?.lock_file()
+}
+
 static LOG: Mutex<Vec<(c_int, String)>> = Mutex::new(Vec::new());
 
 extern "C" fn collect(level: c_int, _file: *const c_char, _line: c_int, _errno: c_int, message: *const c_char) {
@@ -253,12 +258,8 @@ impl Lvm {
             let answer = self.send(&line)?;
             let reply = answer.recv().context("the thread that runs LVM's commands ended")??;
             let outcome = judge(words, reply);
-            let locked = outcome
-                .as_ref()
-                .err()
-                .and_then(|error| error.downcast_ref::<LvmError>())
-                .is_some_and(|error| error.lock_file().is_some());
-            if !locked || Instant::now() >= deadline {
+            let locked = outcome.as_ref().err().and_then(lock_file);
+            if locked.is_none() || Instant::now() >= deadline {
                 return outcome;
             }
             std::thread::sleep(Duration::from_millis(100));

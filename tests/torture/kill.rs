@@ -27,7 +27,10 @@ pub fn undisturbed(case: &'static Case) -> Result<Learned, String> {
     undisturbed_by(case, learn)
 }
 
-fn undisturbed_by(case: &'static Case, learn: fn(&str, &str) -> Result<Vec<Place>, String>) -> Result<Learned, String> {
+/// How the places of a command are learned.
+type Learn = fn(&str, &str) -> Result<Vec<Place>, String>;
+
+fn undisturbed_by(case: &'static Case, learn: Learn) -> Result<Learned, String> {
     let of = |why: String| format!("{}: {why}", case.name);
     (case.start)();
     let places = learn(DMTOOL, case.words).map_err(of)?;
@@ -39,24 +42,23 @@ fn undisturbed_by(case: &'static Case, learn: fn(&str, &str) -> Result<Vec<Place
 
 /// Cuts a case off at some of its places: `count` of them, spread over all its steps.
 pub fn killed(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally) {
-    at_places(case, count, dice, tally, ("kills", |dice| Tamper::Signal(SIGNALS[dice.below(SIGNALS.len())])));
+    at_places(case, count, dice, tally, ("kills", learn, |dice| Tamper::Signal(SIGNALS[dice.below(SIGNALS.len())])));
 }
 
 /// Has some calls of a case fail by which it looks.
 pub fn looking(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally) {
-    at_places(case, count, dice, tally, ("looks that failed", |_| Tamper::Error("EIO")));
+    at_places(case, count, dice, tally, ("looks that failed", learn_looks, |_| Tamper::Error("EIO")));
 }
 
 /// Has some calls of a case fail.
 pub fn failing(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally) {
-    at_places(case, count, dice, tally, ("faults", |dice| Tamper::Error(ERRORS[dice.below(ERRORS.len())])));
+    at_places(case, count, dice, tally, ("faults", learn, |dice| Tamper::Error(ERRORS[dice.below(ERRORS.len())])));
 }
 
-/// What the trial is called, and what is done at a place.
-type Trial = (&'static str, fn(&mut Dice) -> Tamper);
+/// What the trial is called, which places it has, and what is done at one.
+type Trial = (&'static str, Learn, fn(&mut Dice) -> Tamper);
 
-fn at_places(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally, (what, of): Trial) {
-    let learn = if what.starts_with("looks") { learn_looks } else { learn };
+fn at_places(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally, (what, learn, of): Trial) {
     let mut learned = match undisturbed_by(case, learn) {
         Ok(learned) => learned,
         Err(why) => return tally.note(Err(why)),

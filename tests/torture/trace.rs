@@ -68,14 +68,7 @@ fn daemon_runs() {
 /// # Errors
 /// It failed.
 pub fn learn(dmtool: &str, words: &str) -> Result<Vec<Place>, String> {
-    daemon_runs();
-    let (ok, said, wrong) = try_sh(&format!(
-        "timeout 240 strace -f -qq -s 200 -o /run/trace -e trace={CALLS} {dmtool} {words} < /dev/null"
-    ));
-    if !ok {
-        return Err(format!("{words} without any cut failed: {said} {wrong}"));
-    }
-    Ok(places(&sh("cat /run/trace"), changes))
+    Ok(places(&traced(dmtool, words, CALLS)?, changes))
 }
 
 /// As [`learn`], of the calls by which dmtool itself looks: LVM runs in another thread.
@@ -83,15 +76,18 @@ pub fn learn(dmtool: &str, words: &str) -> Result<Vec<Place>, String> {
 /// # Errors
 /// It failed.
 pub fn learn_looks(dmtool: &str, words: &str) -> Result<Vec<Place>, String> {
+    // What is written tells the steps.
+    let trace = traced(dmtool, words, &format!("{LOOKS},write"))?;
+    let looks = |call: &str, arguments: &str| call != "write" && LOOKED_AT.iter().any(|at| arguments.contains(at));
+    Ok(places(&trace, looks).into_iter().filter(|place| place.first).collect())
+}
+
+fn traced(dmtool: &str, words: &str, calls: &str) -> Result<String, String> {
     daemon_runs();
     let (ok, said, wrong) = try_sh(&format!(
-        "timeout 240 strace -f -qq -s 200 -o /run/trace -e trace={LOOKS},write {dmtool} {words} < /dev/null"
+        "timeout 240 strace -f -qq -s 200 -o /run/trace -e trace={calls} {dmtool} {words} < /dev/null"
     ));
-    if !ok {
-        return Err(format!("{words} without any fault failed: {said} {wrong}"));
-    }
-    let looks = |_: &str, arguments: &str| LOOKED_AT.iter().any(|at| arguments.contains(at));
-    Ok(places(&sh("cat /run/trace"), looks).into_iter().filter(|place| place.first && place.call != "write").collect())
+    if ok { Ok(sh("cat /run/trace")) } else { Err(format!("{words} undisturbed failed: {said} {wrong}")) }
 }
 
 /// Whether a call changes something.
