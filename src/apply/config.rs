@@ -28,6 +28,8 @@ pub fn write(path: &str, (old, text): (Option<&str>, &str), backup: Option<&str>
 
 /// Has systemd restart a service and waits for it; where it does not come up, what was there before is brought back.
 pub fn restart(service: &str, back: Option<&str>, undo: Option<&Moved>, stop: &Stop) -> Result<()> {
+    // systemd counts starts that failed, and starts no more after some.
+    let _ = systemctl(&["reset-failed", service], None);
     let why = match systemctl(&["restart", service], Some(stop))? {
         Some(ended) if ended.status == Some(0) => return Ok(()),
         Some(ended) => format!("{service} did not come up (see journalctl --unit {service}): {}", ended.said),
@@ -35,7 +37,9 @@ pub fn restart(service: &str, back: Option<&str>, undo: Option<&Moved>, stop: &S
         None => format!("{service} was not up within {} s", STARTS_WITHIN.as_secs()),
     };
     let Some(undo) = undo else {
-        let back = back.map_or(String::new(), |back| format!("; to go back: {back} && systemctl restart {service}"));
+        let back = back.map_or(String::new(), |back| {
+            format!("; to go back: {back} && systemctl reset-failed {service} && systemctl restart {service}")
+        });
         bail!("{why}{back}");
     };
     bail!("{why}; {}", bring_back(undo))

@@ -43,6 +43,10 @@ impl<S: Makes, C: Configures> Verb for For<S, C> {
         match (first, second) {
             (Ok(mut plan), Ok(second)) => {
                 let second = second.unwrap_or_default();
+                // A pool that was down is looked at once it is up: what is configured then nobody was asked for yet.
+                if !second.nothing_to_do() {
+                    plan.question = plan.question.max(1);
+                }
                 plan.steps.extend(second.steps);
                 plan.warnings.extend(second.warnings);
                 Ok(plan)

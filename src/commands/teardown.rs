@@ -120,16 +120,19 @@ impl Verb for Down {
 /// Docker and containerd, with what they are configured for.
 fn configs() -> Vec<Config> {
     let one = |who, path, runs: Looked<bool>, pool: Looked<Option<String>>| match (runs, pool) {
-        (Ok(runs), Ok(pool)) => Config { who, runs, pool, file: config::look(path) },
-        (runs, Err(why)) => Config { who, runs: runs.unwrap_or(true), pool: None, file: Err(why) },
-        (Err(why), _) => Config { who, runs: true, pool: None, file: Err(why) },
+        (Ok(runs), Ok(pool)) => Config { who, runs, pool, file: config::look(path), import: None },
+        (runs, Err(why)) => Config { who, runs: runs.unwrap_or(true), pool: None, file: Err(why), import: None },
+        (Err(why), _) => Config { who, runs: true, pool: None, file: Err(why), import: None },
     };
     let dockers = || {
         let data = || Ok(consumers::docker_devices()?.map(|devices| devices.data));
         consumers::docker_pool()?.map_or_else(data, |pool| Ok(Some(pool)))
     };
+    let snapshotter = consumers::snapshotter(consumers::CONTAINERD);
+    let import = snapshotter.as_ref().ok().and_then(|snapshotter| snapshotter.import.clone());
+    let pool = snapshotter.map(|snapshotter| snapshotter.pool);
     vec![
         one("Docker", consumers::DOCKER, consumers::docker_runs(), dockers()),
-        one("containerd", consumers::CONTAINERD, consumers::containerd_runs(), consumers::containerd_pool()),
+        Config { import, ..one("containerd", consumers::CONTAINERD, consumers::containerd_runs(), pool) },
     ]
 }

@@ -1,5 +1,6 @@
 //! containerd on this host: whether it runs, what its snapshotter says, and what it has of a pool.
 
+use super::consumers::{Snapshotter, snapshotter};
 use super::docker::Daemon;
 use super::{Looked, Unseen, looked};
 use crate::sys::{block, exec};
@@ -22,6 +23,8 @@ pub struct Containerd {
     /// What its devmapper snapshotter says, where it runs: well, or why not.
     pub plugin: Option<Looked<Result<(), String>>>,
     pub record: Looked<Record>,
+    /// What its file says by now, with those that it imports.
+    pub said: Looked<Snapshotter>,
     /// Those of its tools that are not installed.
     pub missing: Vec<String>,
 }
@@ -49,6 +52,7 @@ pub fn look(file: &str, root: &str, pool: &str, systemd: bool) -> Containerd {
         unread_unit: systemd && is_stale(),
         plugin: daemon.map(|_| plugin()),
         record: there.map(|there| Record { path, there }),
+        said: snapshotter(file),
         missing: TOOLS.iter().filter(|tool| exec::find(tool).is_none()).map(|tool| (*tool).to_owned()).collect(),
     }
 }

@@ -87,8 +87,11 @@ pub fn look(root: &str, systemd: bool) -> Docker {
     let daemon = oldest.ok().flatten().map(|(id, runs)| Daemon { id, runs });
     let info = daemon.map(|_| info());
     let said = info.as_ref().and_then(|info| info.as_ref().ok()?.root.clone());
-    let root = said.unwrap_or_else(|| root.to_owned());
     let unit = systemd.then(unit);
+    // One that is stopped has the folder that it will be started with.
+    let by_unit = if said.is_some() { Ok(None) } else { root_told(unit.as_ref()) };
+    let unseen = unseen.or_else(|| by_unit.as_ref().err().cloned());
+    let root = said.or(by_unit.ok().flatten()).unwrap_or_else(|| root.to_owned());
     Docker {
         version: version(),
         daemon,
@@ -166,6 +169,42 @@ fn unit() -> Looked<Unit> {
         .filter(|ended| ended.status == Some(0))
         .ok_or_else(|| Unseen("systemctl show docker.service did not answer".to_owned()))?;
     Ok(Unit::parse(&ended.said))
+}
+
+/// Docker's folder by the words that it is started with; none where those do not say, or there is no Docker.
+///
+/// # Errors
+/// systemd cannot be asked, or a file with words is there and cannot be read.
+pub fn root_of_unit() -> Looked<Option<String>> {
+    if consumers::DAEMONS.iter().all(|name| exec::find(name).is_none()) {
+        return Ok(None);
+    }
+    root_told(Path::new("/run/systemd/system").is_dir().then(unit).as_ref())
+}
+
+fn root_told(unit: Option<&Looked<Unit>>) -> Looked<Option<String>> {
+    let (words, files) = match unit {
+        Some(unit) => {
+            let unit = unit.as_ref().map_err(Clone::clone)?;
+            (unit.words.as_str(), unit.files.clone())
+        }
+        None => ("", vec![OPTIONS_FILE.to_owned()]),
+    };
+    let read = |path: &String| looked(file::read(Path::new(path)));
+    let texts: Vec<String> = files.iter().filter_map(|path| read(path).transpose()).collect::<Looked<_>>()?;
+    let lines = texts.iter().flat_map(|text| text.lines()).filter(|line| !line.trim_start().starts_with('#'));
+    Ok(root_in(std::iter::once(words).chain(lines)))
+}
+
+fn root_in<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
+    let words = lines.flat_map(|line| line.split([' ', '\t', '"', '\'']).filter(|word| !word.is_empty()));
+    // DOCKER_OPTS=--data-root=/srv/docker
+    let bare = |word: &str| match word.split_once('=') {
+        Some((name, rest)) if !name.starts_with('-') && rest.starts_with('-') => rest.to_owned(),
+        Some((name, "")) if !name.starts_with('-') => String::new(),
+        _ => word.to_owned(),
+    };
+    consumers::root_among(&words.map(bare).filter(|word| !word.is_empty()).collect::<Vec<_>>())
 }
 
 fn told(unit: Option<&Looked<Unit>>) -> Looked<Vec<Told>> {
@@ -266,6 +305,21 @@ pub fn info_of(said: &str) -> Looked<Info> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_folder_that_a_stopped_docker_will_have() {
+        let of = |lines: &[&str]| root_in(lines.iter().copied());
+        for line in [
+            "/usr/sbin/dockerd -H fd:// --data-root /srv/docker",
+            "dockerd --data-root=/srv/docker/ $OPTS",
+            "DOCKER_OPTS=\"--data-root /srv/docker\"",
+            "DOCKER_OPTS=--graph=/srv/docker",
+            "OPTS='-g /srv/docker -D'",
+        ] {
+            assert_eq!(of(&["dockerd", line]).as_deref(), Some("/srv/docker"), "{line}");
+        }
+        assert_eq!(of(&["dockerd -H fd://", "OPTS=--graph", "PATH=/srv"]), None);
+    }
 
     #[test]
     fn options_of_the_storage_among_words() {

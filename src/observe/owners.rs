@@ -112,10 +112,7 @@ pub fn of(pool: &Pool) -> Vec<Looked<Claims>> {
         match consumers::snapshotter(&file) {
             Err(why) => found.push(Err(why)),
             Ok(Snapshotter { pool: Some(pool), root, .. }) if is_it(&pool) => found.push(containerd(&root, &pool)),
-            Ok(Snapshotter { root, imports, pool }) => {
-                if imports && pool.is_none() {
-                    found.push(Err(Unseen(format!("{file} has its settings in other files, too"))));
-                }
+            Ok(Snapshotter { root, .. }) => {
                 // Its record has the pool's name, also where it is configured for another one by now, or for none.
                 let records = names.iter().map(|pool| containerd(&root, pool));
                 found.extend(records.filter(|record| record.as_ref().map_or(true, |record| record.recorded)));

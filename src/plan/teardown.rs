@@ -52,6 +52,8 @@ pub struct Config {
     /// The pool, or the data device of its own, that it is configured for.
     pub pool: Option<String>,
     pub file: Looked<ConfigFile>,
+    /// The file that says so, where it is one that this file imports.
+    pub import: Option<String>,
 }
 
 /// What is torn down.
@@ -187,6 +189,10 @@ fn running(pool: &Pool, facts: &Facts, reasons: &mut Reasons) {
     for (who, wants) in facts.ground.running.iter().filter(|(_, wants)| means(wants, &pool.name, &names)) {
         reasons.add_with_hint(format!("{who} runs and is configured for {wants}."), stop(who));
     }
+    for (who, why) in &facts.ground.hidden {
+        let why = format!("{who} runs, and whether it is configured for {} could not be looked at: {why}.", pool.name);
+        reasons.add_with_hint(why, stop(who));
+    }
 }
 
 /// Who is configured for the pool, and runs, uses it; of the others its name is taken out of their files.
@@ -203,11 +209,17 @@ fn configuration(name: &str, dm_names: &[String], facts: &Facts, plan: &mut Plan
             continue;
         }
         if config.runs {
-            let why = format!("{} runs and is configured for {name} ({}).", config.who, file.path);
+            let path = config.import.as_ref().unwrap_or(&file.path);
+            let why = format!("{} runs and is configured for {name} ({path}).", config.who);
             reasons.add_with_hint(why, stop(config.who));
         }
         if let Some(why) = &file.barred {
             reasons.add(why.clone());
+            continue;
+        }
+        if let Some(import) = &config.import {
+            let why = format!("{} is configured for {name} by {import}, which dmtool does not rewrite.", config.who);
+            reasons.add_with_hint(why, format!("take its section of the devmapper snapshotter out of {import}"));
             continue;
         }
         let text = file.text.as_deref().unwrap_or_default();

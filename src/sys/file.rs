@@ -215,6 +215,20 @@ pub fn identity(path: &Path) -> Result<Option<Identity>> {
     }
 }
 
+/// Whether a plain file is there, or a link to one.
+///
+/// # Errors
+/// It cannot be looked at.
+pub fn is_plain(path: &Path) -> Result<bool> {
+    match fs::metadata(path) {
+        Ok(found) => Ok(found.is_file()),
+        Err(why) if [std::io::ErrorKind::NotFound, std::io::ErrorKind::NotADirectory].contains(&why.kind()) => {
+            Ok(false)
+        }
+        Err(why) => Err(why).with_context(|| format!("looking at {}", path.display())),
+    }
+}
+
 /// A folder, as far as it can be moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Folder {

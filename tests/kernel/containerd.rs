@@ -39,6 +39,37 @@ pub fn run_one() {
 }
 
 #[test]
+fn a_file_that_containerd_imports_has_the_last_word() {
+    in_kernel(|| {
+        dmtool("setup /dev/xvdf --yes").assert().success();
+        let other = "/etc/containerd/conf.d/x.toml";
+        let names = |pool: &str| {
+            sh(&format!(
+                "mkdir -p /etc/containerd/conf.d && printf '[plugins.\"io.containerd.snapshotter.v1.devmapper\"]\\npool_name = \"{pool}\"\\n' > {other}"
+            ))
+        };
+        sh(&format!(
+            "cp -a /etc/containerd /etc/containerd.was; printf 'version = 2\\nimports = [\"/etc/containerd/conf.d/*.toml\"]\\n' > {FILE}"
+        ));
+        names("other");
+        let before = read();
+        dmtool("configure containerd docker/thinpool --yes").assert().code(3).stderr(contains(other));
+        assert_eq!(read(), before);
+        names("docker-thinpool");
+        dmtool("configure docker docker/thinpool --yes")
+            .assert()
+            .code(3)
+            .stderr(contains("containerd is configured for docker/thinpool"));
+        dmtool("teardown docker/thinpool --yes").assert().code(3).stderr(contains(other));
+        sh(&format!("rm {other}"));
+        dmtool("configure containerd docker/thinpool --yes").assert().success();
+        assert!(read().contains("conf.d") && read().contains("docker-thinpool"), "{}", read());
+        dmtool("teardown docker/thinpool --yes").assert().success();
+        sh("rm -rf /etc/containerd && mv /etc/containerd.was /etc/containerd");
+    });
+}
+
+#[test]
 fn from_a_blank_disk_to_a_container_that_keeps_its_data() {
     boots(|machine| {
         machine.systemd("", || {

@@ -188,8 +188,12 @@ impl Verb for Configure {
         }
         let start = if facts.around.systemd { ": systemctl start docker" } else { "" };
         let gone = moved.map_or(String::new(), |copy| {
-            let (root, copy) = (quoted(&facts.docker.root), quoted(&copy));
-            format!("\nWhat it had before is in {copy}; if it does not come up, stop it, and mv {copy} {root}")
+            let root = &facts.docker.root;
+            let (failed, root, copy) = (quoted(&format!("{root}.failed")), quoted(root), quoted(&copy));
+            // Docker has made its folder anew by then.
+            let mut back = format!("mv -T {root} {failed}; mv -T {copy} {root}");
+            back.extend(self.memory.back().map(|file| format!("; {file}")));
+            format!("\nWhat it had before is in {copy}; if it does not come up, stop it, and go back: {back}")
         });
         format!("{file} names {pool}, from Docker's next start on{start}{gone}")
     }

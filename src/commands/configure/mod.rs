@@ -6,6 +6,7 @@ mod docker;
 use super::Globals;
 use crate::commands::activation;
 use crate::exit::Problem;
+use crate::names::quoted;
 use crate::observe::config::ConfigFile;
 use crate::observe::{Host, Looked, config, consumers};
 use crate::plan::Plan;
@@ -57,6 +58,8 @@ pub trait Configures: super::Verb {
 struct Memory {
     /// What this run changes in the file.
     diff: RefCell<Option<String>>,
+    /// What brings the file back that this run replaces.
+    back: RefCell<Option<String>>,
     /// The daemon that ran at its first look; 0 for none.
     daemon: RefCell<Option<u32>>,
 }
@@ -71,15 +74,26 @@ impl Memory {
     /// Keeps what a plan changes in the file.
     fn keep(&self, plan: &Plan) {
         let changed = plan.steps.iter().filter(|planned| !planned.already).find_map(|planned| match &planned.step {
-            Step::WriteConfig { path, old, text, .. } => Some((path, old.as_deref().unwrap_or_default(), text)),
+            Step::WriteConfig { path, old, text, backup } => {
+                Some((path, old.as_deref().unwrap_or_default(), text, backup))
+            }
             _ => None,
         });
-        if let Some((path, before, after)) = changed {
+        if let Some((path, before, after, backup)) = changed {
+            let back = match backup {
+                Some(backup) => format!("mv {} {}", quoted(backup), quoted(path)),
+                None => format!("rm {}", quoted(path)),
+            };
+            self.back.borrow_mut().get_or_insert(back);
             let diff = TextDiff::from_lines(before, after.as_str());
             let header = (format!("{path} as it is"), format!("{path} as it will be"));
             let text = diff.unified_diff().header(&header.0, &header.1).to_string().trim_end().to_owned();
             self.diff.borrow_mut().get_or_insert(text);
         }
+    }
+
+    fn back(&self) -> Option<String> {
+        self.back.borrow().clone()
     }
 
     /// For a terminal: a tab is one of the characters that do not reach it raw.

@@ -1,8 +1,9 @@
 //! The plan of `dmtool configure containerd`.
 
-use super::config_toml::{self, Setting};
+use super::config_toml::{self, PLUGIN, Setting};
 use super::{Around, Target, back, file, forgotten, pool_named, restartable, short, target_fits};
 use crate::observe::config::ConfigFile;
+use crate::observe::consumers::Snapshotter;
 use crate::observe::containerd::Containerd;
 use crate::plan::Plan;
 use crate::plan::refusal::{Reasons, Refusal};
@@ -50,7 +51,10 @@ pub fn plan_on(request: &Request, target: &Target<'_>, facts: &Facts) -> Result<
             "containerd makes no pool of two volumes itself.",
             "give it a thin pool: dmtool setup DEVICE",
         ),
-        (Ok(found), Some(pool)) => file(edited(request, &pool, found), found, &mut plan, &mut reasons),
+        (Ok(found), Some(pool)) => {
+            file(edited(request, &pool, found), found, &mut plan, &mut reasons);
+            overruled(&pool, facts, plan.nothing_to_do(), &mut reasons);
+        }
     }
     if request.restart {
         restart(facts, &mut plan, &mut reasons);
@@ -84,6 +88,18 @@ fn edited(request: &Request, pool: &str, file: &ConfigFile) -> Result<Option<Str
         put(key, value.clone(), false);
     }
     config_toml::edited(file.text.as_deref(), &settings, request.default)
+}
+
+/// A file that is imported has the last word.
+fn overruled(pool: &str, facts: &Facts, is_written: bool, reasons: &mut Reasons) {
+    match &facts.containerd.said {
+        Err(why) => reasons.add(format!("What containerd is configured for could not be looked at: {why}.")),
+        Ok(Snapshotter { pool: said, import: Some(import), .. }) if !is_written || said.as_deref() != Some(pool) => reasons.add_with_hint(
+            format!("{import}, which containerd imports, has settings of the devmapper snapshotter that take the place of these."),
+            format!("take its section [plugins.\"{PLUGIN}\"] out of {import}"),
+        ),
+        Ok(_) => {}
+    }
 }
 
 /// containerd is restarted where it does not have the pool, or was started before its file was changed.

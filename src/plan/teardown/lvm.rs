@@ -221,7 +221,11 @@ fn written(request: &Request, name: &LvmName, group: &Group<'_>, goes: bool, rea
         if !pv.pv_missing.is_empty() {
             reasons.add_with_hint(
                 format!("A disk of {} is missing ({}).", name.vg, pv.pv_uuid),
-                format!("bring it back, or give it up: vgreduce --removemissing {}", name.vg),
+                format!(
+                    "bring it back, or give it up with every volume that lies on it, in part or whole: vgreduce \
+                     --removemissing --force {}",
+                    name.vg
+                ),
             );
         }
         if !pv.vg_exported.is_empty() {
