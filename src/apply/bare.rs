@@ -19,6 +19,8 @@ pub fn record(record: &Record, made: bool) -> Result<()> {
             identify(place)?;
         }
     }
+    // What could not be read again would take the place of a good one.
+    register::check(&record, record.name.as_str()).map_err(|why| anyhow!("the register of {}: {why}", record.name))?;
     let text = record.text()?;
     // The copy first: where this is cut off, the register is what the next run finds behind. The folder of the files is
     // made with the first of them.

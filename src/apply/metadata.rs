@@ -83,7 +83,7 @@ fn make(repair: &Repair, new: &Path, stop: &Stop) -> Result<Contents> {
             let by_itself = thin_repair(repair, new, figures, stop);
             by_itself.or_else(|why| led(repair, new, figures, stop).context(format!("{why:#}")))
         }
-        Source::Dump { path, data_blocks } => {
+        Source::Dump { path, data_blocks, .. } => {
             let whole = PathBuf::from(format!("{}.xml", repair.new));
             file::remove(&whole)?;
             let done = dump::complete_file(Path::new(path), &whole, *data_blocks).and_then(|()| {
@@ -183,12 +183,15 @@ pub fn fill(volume: &LvmName, from: &str, share: Tell<'_>) -> Result<()> {
 pub fn adopt(host: &mut Host, repair: &Repair, stop: &Stop) -> Result<()> {
     let open = open(host, repair)?;
     let held = volumes::of(open.path())?;
-    if repair.after.as_ref().map(|after| &after.volumes) != Some(&held.volumes) {
-        bail!("LVM made other metadata for {} than was shown", repair.pool);
-    }
     let new = Path::new(&repair.new);
     file::remove(new)?;
-    whole(copy::out(open.path(), new, Some(stop), &mut |_, _| {})?)
+    whole(copy::out(open.path(), new, Some(stop), &mut |_, _| {})?)?;
+    if repair.after.as_ref().map(|after| &after.volumes) == Some(&held.volumes) {
+        return Ok(());
+    }
+    // The next run shows that, and asks.
+    write(&Repair { stage: Stage::Swapping, after: Some(held), ..repair.clone() })?;
+    bail!("LVM made other metadata for {} than was shown; --undo puts the old back", repair.pool)
 }
 
 /// Writes a copy over metadata that is down.

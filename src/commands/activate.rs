@@ -1,8 +1,9 @@
 //! `dmtool activate`: pools back into the kernel, at every boot.
 
-use super::activation::{is_bare, look_with_dockers, remembered, sentence};
+use super::activation::{is_bare, look_with_dockers, meant, remembered, sentence};
 use super::{Globals, Verb, drive};
 use crate::exit::Problem;
+use crate::observe::pools::{LvmSide, Pool};
 use crate::observe::{Host, device, host, pools};
 use crate::plan::Plan;
 use crate::plan::activation::{Chosen, Facts, activate};
@@ -55,6 +56,11 @@ impl Activate {
     /// Whether waiting would bring nothing more: with --all every pool that LVM's backups or the register tell of.
     fn is_all_there(&self, facts: &Facts) -> bool {
         let Ok(pools) = &facts.pools else { return false };
+        // Of two disks one may be late.
+        let is_partial = |pool: &Pool| pool.live.is_none() && pool.lvm.as_ref().is_some_and(LvmSide::is_partial);
+        if meant(&self.chosen, facts).into_iter().any(is_partial) {
+            return false;
+        }
         let planned = activate(&self.chosen, facts).is_ok_and(|plan| plan.left.is_empty());
         let told = || pools::hinted().iter().all(|name| pools.iter().any(|pool| pool.name == *name));
         planned && if self.chosen == Chosen::All { told() } else { !pools.is_empty() }
@@ -110,7 +116,10 @@ impl Verb for Activate {
     }
 
     fn pool(&self, facts: &Facts) -> Value {
-        self.chosen.find(&facts.pools).map_or(Value::Null, json::pool)
+        match meant(&self.chosen, facts)[..] {
+            [pool] => json::pool(pool),
+            _ => Value::Null,
+        }
     }
 
     fn success(&self, facts: &Facts, changed: bool) -> String {

@@ -1,7 +1,7 @@
 //! What `activate` and `deactivate` share: their facts, and how they speak of the pools they mean.
 
 use crate::names::{DmName, means};
-use crate::observe::pools::Pool;
+use crate::observe::pools::{Kind, Pool};
 use crate::observe::register::{self, Entry, Record};
 use crate::observe::{
     Dmeventd, Host, Looked, Unseen, consumers, device, greet_dmeventd, looked, lvm, pools, profile, remember, standing,
@@ -33,6 +33,10 @@ fn look_with(host: &mut Host, dockers: Option<Looked<Option<Record>>>) -> Facts 
         register.push(Entry { name: record.name.as_str().to_owned(), record: Ok(record) });
     }
     let known = register.iter().flatten().map(|entry| known(entry, active.as_deref().unwrap_or_default())).collect();
+    let bare = active.clone().and_then(|active| {
+        let pools = pools::with_register(active, register.as_ref().map_err(Clone::clone)?);
+        Ok(pools.into_iter().filter(|pool| pool.kind != Kind::Lvm).collect())
+    });
     let pools = pools::all(active, &lvm, &register);
     let consumers::Running { pools: mut running, hidden, unseen } = consumers::running();
     // Docker's own pools have Docker's name.
@@ -43,6 +47,7 @@ fn look_with(host: &mut Host, dockers: Option<Looked<Option<Record>>>) -> Facts 
     let names = device::dm_names();
     Facts {
         pools,
+        bare,
         lvm,
         above,
         names,
@@ -72,7 +77,7 @@ fn fresh(pool: &Pool, known: Option<&Record>) -> Option<Looked<Record>> {
 
 /// What the pool that is meant is to be remembered as: a bare one that is up.
 pub fn remembered(chosen: &Chosen, facts: &Facts) -> Looked<Record> {
-    let pool = chosen.find(&facts.pools).ok_or_else(|| Unseen("no pool was found".to_owned()))?;
+    let pool = meant(chosen, facts).into_iter().next().ok_or_else(|| Unseen("no pool was found".to_owned()))?;
     if pool.lvm.is_some() {
         return Err(Unseen("LVM remembers its pools itself".to_owned()));
     }
@@ -95,7 +100,7 @@ pub fn meant<'a>(chosen: &Chosen, facts: &'a Facts) -> Vec<&'a Pool> {
         Chosen::One(name) => means(name, &pool.name, &pool.dm_names()),
         Chosen::Only | Chosen::All => true,
     };
-    facts.pools.iter().flatten().filter(is_meant).collect()
+    facts.seen().iter().filter(is_meant).collect()
 }
 
 /// A line for each pool that was meant.

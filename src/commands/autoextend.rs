@@ -208,7 +208,7 @@ impl Verb for Autoextend {
         }
         if let Ok(settings) = &side.autoextend
             && settings.threshold < NEVER
-            && side.extensions_left(*settings) == 0
+            && side.extensions_left(pool.figures(), *settings) == 0
         {
             advice.push(format!(
                 "{} has no room for an extension of {}: add a disk (dmtool resize {} --add-device DEVICE)",

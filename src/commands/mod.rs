@@ -255,7 +255,11 @@ fn carry_out<V: Verb>(
                 return problem.hint("run the same command again: it goes on here");
             }
             problem.kind = Kind::Failed;
-            problem.message = format!("{} cannot be verified after its last step: {}", V::NAME, problem.message);
+            // What a refusal begins with, that nothing was changed, is not so any more.
+            if problem.causes.is_empty() {
+                problem.causes.push(problem.message);
+            }
+            problem.message = format!("{} did its steps so far, and cannot go on", V::NAME);
             problem
         })?;
         if let Some(lost) = appeared(&fresh_plan) {

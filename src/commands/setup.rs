@@ -324,7 +324,7 @@ impl Verb for Setup {
     }
 
     fn advice(&self, facts: &Facts) -> Vec<String> {
-        let Ok(Some(Pool { lvm: Some(lvm), name, .. })) = &facts.pool else { return Vec::new() };
+        let Ok(Some(pool @ Pool { lvm: Some(lvm), name, .. })) = &facts.pool else { return Vec::new() };
         let vg = &lvm.row.vg_name;
         let mut advice = Vec::new();
         // LVM makes it last, so that a command cut off has none; and it has no command to make one later.
@@ -334,7 +334,9 @@ impl Verb for Setup {
                  without"
             ));
         }
-        let full = |settings: &Autoextend| settings.threshold < profile::NEVER && lvm.extensions_left(*settings) == 0;
+        let full = |settings: &Autoextend| {
+            settings.threshold < profile::NEVER && lvm.extensions_left(pool.figures(), *settings) == 0
+        };
         if lvm.autoextend.as_ref().is_ok_and(full) {
             advice.push(format!(
                 "{vg} has no room for an extension of {name}: add a disk when it fills up \

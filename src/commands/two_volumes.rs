@@ -2,8 +2,8 @@
 
 use super::Verb;
 use super::setup_for::Makes;
-use crate::names::dm_escape;
-use crate::observe::{Host, device, host, lvm};
+use crate::names::{LvName, dm_escape};
+use crate::observe::{Host, content, device, host, lvm};
 use crate::plan::Plan;
 use crate::plan::configure::Target;
 use crate::plan::preflight::{self, Needs};
@@ -32,7 +32,11 @@ impl Verb for TwoVolumes {
         host.named.clone_from(&self.devices);
         // For what stands on pools, which LVM must not be let see.
         let _ = host.active_pools();
-        Facts { devices: self.devices.iter().map(|given| device::look(given)).collect(), lvm: lvm::look(host) }
+        let devices = self.devices.iter().map(|given| device::look(given)).collect();
+        let lvm = lvm::look(host);
+        let on = |lv: &LvName| content::of(lvm.as_ref().ok()?, self.request.vg.as_str(), lv.as_str());
+        let (data, metadata) = (on(&self.request.data_lv), on(&self.request.metadata_lv));
+        Facts { devices, lvm, data, metadata }
     }
 
     fn plan(&self, facts: &Facts) -> Result<Plan, Refusal> {

@@ -18,7 +18,8 @@ pub(super) fn too_small(look: &Look<'_>) -> Outcome {
         let message = format!(
             "{file} behind /dev/{} has {length} and had {}: it was truncated under the pool, and what was beyond is lost. \
              Check the file systems on the pool once its length is back.",
-            lower.device, lower.size
+            lower.device,
+            had(lower)
         );
         return Ok(vec![look.finding(Code::DataDeviceTooSmall, message, regrow(look, lower, lower.size))]);
     }
@@ -65,21 +66,28 @@ pub(super) fn too_small(look: &Look<'_>) -> Outcome {
 /// A loop device whose file is shorter than it was when the device last looked.
 fn truncated(lower: &Lower) -> Option<(&Lower, &str, Bytes)> {
     let device = lower.loop_device.as_ref().filter(|device| !device.deleted)?;
-    let length = device.length.filter(|length| *length < lower.size)?;
+    let length = device.length.filter(|length| *length < had(lower))?;
     Some((lower, device.file.as_deref()?, length))
+}
+
+/// What a file must have for its loop device to be whole.
+fn had(lower: &Lower) -> Bytes {
+    let offset = lower.loop_device.as_ref().map_or(0, |device| device.offset.0);
+    Bytes(lower.size.0.saturating_add(offset))
 }
 
 /// Gives a data device its length back. Growing a file again costs nothing; what was cut off is lost either way.
 fn regrow(look: &Look<'_>, data: &Lower, length: Bytes) -> String {
-    let loop_file = data.loop_device.as_ref().filter(|device| !device.deleted).and_then(|device| device.file.as_ref());
+    let device = data.loop_device.as_ref().filter(|device| !device.deleted);
+    let loop_file = device.and_then(|device| Some((device.file.as_ref()?, device.offset)));
     let resume = look
         .live()
         .filter(|live| live.suspended)
         .map_or(String::new(), |live| format!(" && dmsetup resume {}", mend::quoted(&live.dm_name)));
     match loop_file {
-        Some(file) => format!(
+        Some((file, offset)) => format!(
             "truncate --size {} {} && losetup --set-capacity /dev/{}{resume}",
-            length.0,
+            length.0.saturating_add(offset.0),
             mend::quoted(file),
             data.device
         ),

@@ -120,15 +120,20 @@ pub fn rescue(look: &Look<'_>, lost: &[&Lower]) -> String {
         parts.push(format!("dmsetup remove {}", volumes.join(" ")));
     }
     parts.push(format!("dmsetup suspend {name}"));
+    let mut names = Vec::new();
     for lower in lost {
         let Some(file) = lower.loop_device.as_ref().and_then(|device| device.file.as_ref()) else { return explain() };
         // Directly: the pool wrote past the page cache of its device.
         parts.push(format!(
-            "dd if=/dev/{} of={} bs=1M iflag=direct conv=sparse,fsync status=none",
+            "dd if=/dev/{} of={} bs=1M iflag=direct conv=excl,sparse,fsync status=none",
             lower.device,
             quoted(file)
         ));
+        names.push(format!("test ! -e {}", quoted(file)));
     }
+    // Another file that has the name by now is somebody's.
+    names.append(&mut parts);
+    parts = names;
     parts.push(format!("dmsetup remove {name}"));
     let mut on = |lower: &Lower, number: &str| {
         let Some(device) = &lower.loop_device else { return number.to_owned() };

@@ -180,8 +180,9 @@ pub fn sentence(look: &Look<'_>) -> Option<String> {
     if settings.threshold >= NEVER {
         return Some("does not extend itself".to_owned());
     }
-    let count = side.extensions_left(settings);
-    let until = side.extends_until(settings);
+    let figures = look.seen.pool.figures();
+    let count = side.extensions_left(figures, settings);
+    let until = side.extends_until(figures, settings);
     let room = match count {
         0 => "no extension possible".to_owned(),
         1 => format!("one more extension, until {until}"),
@@ -257,8 +258,9 @@ fn room(look: &Look<'_>, side: &LvmSide, settings: Autoextend) -> Point {
     };
     let step = Bytes(step.saturating_mul(side.row.vg_extent_size));
     let of = &side.row.vg_name;
-    let until = side.extends_until(settings);
-    let (holds, data) = match side.extensions_left(settings) {
+    let figures = look.seen.pool.figures();
+    let until = side.extends_until(figures, settings);
+    let (holds, data) = match side.extensions_left(figures, settings) {
         0 => (false, format!("none: the next extension takes {step}, {of} has {free} free")),
         1 => (true, format!("one more extension, until {until} ({free} free in {of})")),
         count => (true, format!("{count} more extensions, until {until} ({free} free in {of})")),

@@ -53,6 +53,15 @@ pub(super) fn down(look: &Look<'_>) -> Outcome {
         "The pool ({}) is down: LVM knows it, the kernel does not, and nothing on it can be used.",
         Bytes(side.row.lv_size)
     );
+    // LVM activates nothing of a group that another host is to import.
+    if !side.row.vg_exported.is_empty() {
+        let message = format!("{message} Its group {} is exported.", side.row.vg_name);
+        return Ok(vec![look.finding(
+            Code::PoolInactive,
+            message,
+            format!("vgimport {} && {activate}", side.row.vg_name),
+        )]);
+    }
     Ok(vec![look.finding(Code::PoolInactive, message, activate)])
 }
 

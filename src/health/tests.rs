@@ -40,7 +40,13 @@ fn lower(file: Option<&str>, deleted: bool) -> Lower {
         device: "loop0".to_owned(),
         size: Bytes(64 << 20),
         suspended: None,
-        loop_device: Some(LoopDevice { file: file.map(str::to_owned), deleted, length: None, autoclear: false }),
+        loop_device: Some(LoopDevice {
+            file: file.map(str::to_owned),
+            deleted,
+            length: None,
+            offset: Bytes(0),
+            autoclear: false,
+        }),
     }
 }
 

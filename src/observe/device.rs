@@ -56,6 +56,8 @@ pub struct Device {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Partition {
     pub path: String,
+    pub major: u32,
+    pub minor: u32,
     pub size: Bytes,
     pub uses: Vec<String>,
 }
@@ -95,11 +97,17 @@ pub struct Above {
     pub uses: Looked<Vec<String>>,
 }
 
-/// How long a device that is open, and nothing tells why, may stay so before somebody is taken to use it.
+/// How long devices that are open, and nothing tells why, may stay so before somebody is taken to use them.
 const MOMENT: Duration = Duration::from_secs(1);
 
 /// What stands on active pools, with what uses it. LVM's own layer over a pool is left out.
 pub fn above(pools: &[Pool]) -> Vec<Above> {
+    above_within(pools, MOMENT)
+}
+
+/// As [`above`], with another time for what is open for a moment only: for all of them together.
+pub fn above_within(pools: &[Pool], moment: Duration) -> Vec<Above> {
+    let mut deadline = None;
     let usage = looked(Usage::read());
     let mut found = Vec::new();
     for pool in pools {
@@ -121,8 +129,10 @@ pub fn above(pools: &[Pool]) -> Vec<Above> {
             let mut open = look();
             // What is open and neither mounted nor held is open in some process: in udev's, for a moment after each change.
             let is_open = |open: &Looked<dm::Device>| open.as_ref().is_ok_and(|device| device.open_count > 0);
-            let deadline = Instant::now() + MOMENT;
-            while uses.as_ref().is_ok_and(Vec::is_empty) && is_open(&open) && Instant::now() < deadline {
+            while uses.as_ref().is_ok_and(Vec::is_empty)
+                && is_open(&open)
+                && Instant::now() < *deadline.get_or_insert_with(|| Instant::now() + moment)
+            {
                 filter::wait_for_udev();
                 std::thread::sleep(Duration::from_millis(20));
                 open = look();
@@ -267,7 +277,10 @@ fn partitions(folder: &Path, usage: &Usage) -> anyhow::Result<Vec<Partition>> {
     for name in block::entries(folder)? {
         let inner = folder.join(&name);
         if inner.join("partition").exists() {
+            let (major, minor) = block::dev_of(&inner)?;
             found.push(Partition {
+                major,
+                minor,
                 size: Bytes(block::number(&inner.join("size"))?.saturating_mul(SECTOR)),
                 uses: usage.of(&inner, 0)?,
                 path: format!("/dev/{name}"),

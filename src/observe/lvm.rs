@@ -100,6 +100,9 @@ pub struct LvRow {
     pub lv_when_full: String,
     pub lv_skip_activation: String,
     pub devices: String,
+    /// Of the last segment, which an extension goes on: the devices side by side, copies among them.
+    #[serde(default, deserialize_with = "figure")]
+    pub stripes: u64,
     /// The extents of each segment, as `/dev/sda:0-9 /dev/sdb:7-8`.
     #[serde(default)]
     pub seg_pe_ranges: String,
@@ -165,7 +168,8 @@ const VG_FIELDS: &str =
 const PV_FIELDS: &str = "pv_name,pv_uuid,pv_major,pv_minor,pv_missing,pv_in_use,pe_start,pv_pe_count,pv_pe_alloc_count";
 const LV_FIELDS: &str = "lv_name,lv_uuid,lv_attr,lv_layout,lv_role,lv_size,lv_tags,origin,lv_parent,data_lv,metadata_lv,pool_lv,lv_profile,\
                          lv_active,lv_live_table,lv_when_full,lv_skip_activation";
-const SEGMENT_FIELDS: &str = "lv_name,segtype,chunk_size,zero,discards,transaction_id,thin_id,devices,seg_pe_ranges";
+const SEGMENT_FIELDS: &str =
+    "lv_name,segtype,chunk_size,zero,discards,transaction_id,thin_id,devices,stripes,seg_pe_ranges";
 
 impl PvRow {
     /// In use by a group that LVM finds nowhere: what is left of a broken one, or of a command that was cut off while it
@@ -305,7 +309,9 @@ pub fn parse_full_report(text: &str) -> Looked<Lvm> {
             };
             let (devices, ranges) = (all("devices", ","), all("seg_pe_ranges", " "));
             let first = segments.first().map(|segment| (*segment).clone()).unwrap_or_default();
+            let stripes = segments.last().and_then(|segment| segment.get("stripes").cloned());
             let mut row: Row = group.clone().into_iter().chain(first).chain(lv).collect();
+            row.extend(stripes.map(|stripes| ("stripes".to_owned(), stripes)));
             row.insert("devices".to_owned(), devices);
             row.insert("seg_pe_ranges".to_owned(), ranges);
             lvm.lvs.push(serde_json::from_value(Value::Object(row)).map_err(|why| wrong(why.to_string()))?);

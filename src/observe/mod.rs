@@ -4,6 +4,7 @@
 pub mod config;
 pub mod consumers;
 pub mod containerd;
+pub mod content;
 pub mod device;
 pub mod discards;
 pub mod docker;
@@ -27,6 +28,7 @@ pub mod snapshot;
 pub mod stack;
 pub mod standing;
 pub mod stilled;
+pub mod striping;
 pub mod survey;
 pub mod taken;
 pub mod teardown;

@@ -9,6 +9,7 @@ pub use side::{LvmSide, is_overdue};
 use super::lvm::{Lvm, lvm_name};
 use super::profile;
 use super::register::{self, Record};
+use super::striping::Striping;
 use super::thin::{Mode, PoolFigures, PoolStatus, PoolTable, Thin, parse_pool_status, parse_pool_table};
 use super::{Looked, Unseen, looked};
 use crate::names::{LvmName, layer_over, means};
@@ -335,6 +336,7 @@ pub fn join(mut pools: Vec<Pool>, lvm: &Lvm) -> Vec<Pool> {
                 .filter(|lv| lvm.lv(&row.vg_name, lv).is_some_and(|row| row.lv_active == "active"))
                 .cloned()
                 .collect(),
+            striping: lvm.lv(&row.vg_name, &row.data_lv).map_or(Striping::NONE, Striping::of),
             metadata_size: Bytes(lvm.lv(&row.vg_name, &row.metadata_lv).map_or(0, |row| row.lv_size)),
             row: row.clone(),
         };

@@ -38,6 +38,9 @@ pub struct Record {
     /// The thin id for the next volume; none is used twice.
     #[serde(default)]
     pub next_thin_id: u64,
+    /// Somebody else made it, and may have books of his own of its volumes.
+    #[serde(default)]
+    pub remembered: bool,
 }
 
 /// What one of the two devices is, and how to know it again.
@@ -258,7 +261,11 @@ pub fn parse(text: &str, name: &str) -> Result<Record, String> {
     Ok(record)
 }
 
-fn check(record: &Record, name: &str) -> Result<(), String> {
+/// Whether a record can be read again.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check(record: &Record, name: &str) -> Result<(), String> {
     if record.dmtool != FORMAT {
         return Err(format!("its format is {}, not {FORMAT}", record.dmtool));
     }

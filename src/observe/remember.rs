@@ -35,6 +35,7 @@ pub fn record_of(name: &DmName, kind: Kind, live: &Live, known: Option<&Record>)
         metadata: place(&table.metadata_device)?,
         data: place(&table.data_device)?,
         next_thin_id: known.map_or(0, |known| known.next_thin_id),
+        remembered: known.is_none_or(|known| known.remembered),
         volumes: volumes_of(name, live, known)?,
     })
 }
@@ -64,7 +65,23 @@ fn volumes_of(name: &DmName, live: &Live, known: Option<&Record>) -> Looked<Vec<
             remembered: true,
         });
     }
-    Ok(volumes)
+    match twice(&volumes) {
+        Some((first, second)) => Err(Unseen(format!(
+            "{} is the name of the device of thin id {} in the register, and of thin id {}; give what is up another: \
+             dmsetup rename {} NAME",
+            first.device, first.thin_id, second.thin_id, first.device
+        ))),
+        None => Ok(volumes),
+    }
+}
+
+/// Two that would have one device.
+fn twice(volumes: &[Volume]) -> Option<(&Volume, &Volume)> {
+    let pairs = volumes
+        .iter()
+        .enumerate()
+        .flat_map(|(at, first)| volumes.iter().skip(at + 1).map(move |second| (first, second)));
+    pairs.into_iter().find(|(first, second)| first.device == second.device)
 }
 
 /// The pool that Docker makes on the two devices of its configuration, where it has made it before, or with `files` on
@@ -120,5 +137,6 @@ pub fn of_docker(files: bool) -> Looked<Option<Record>> {
         data,
         volumes: Vec::new(),
         next_thin_id: 0,
+        remembered: true,
     }))
 }

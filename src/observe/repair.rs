@@ -38,6 +38,9 @@ pub struct Repair {
     /// What the new one holds, once it is made, and its superblock.
     pub after: Option<Contents>,
     pub new_superblock: Option<Superblock>,
+    /// LVM makes the new metadata itself, in the group's spare, and swaps the two.
+    #[serde(default)]
+    pub by_spare: bool,
 }
 
 /// How far it is.
@@ -65,7 +68,13 @@ pub enum Source {
     /// What thin_repair finds in the old; the figures that stand in the superblock are for where that is damaged.
     Metadata { transaction_id: u64, chunk_sectors: u64, data_blocks: u64 },
     /// A dump.
-    Dump { path: String, data_blocks: u64 },
+    Dump {
+        path: String,
+        data_blocks: u64,
+        /// CRC-32C of the file; absent where an older dmtool wrote this.
+        #[serde(default)]
+        sum: Option<u32>,
+    },
 }
 
 /// Where the metadata is.

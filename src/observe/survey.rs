@@ -170,6 +170,8 @@ pub struct LoopDevice {
     pub deleted: bool,
     /// Of the file, which the device does not follow by itself; none where it could not be found.
     pub length: Option<Bytes>,
+    /// Where in the file the device begins.
+    pub offset: Bytes,
     /// It goes with its last user.
     pub autoclear: bool,
 }
@@ -313,7 +315,12 @@ fn around(pool: Pool, (resting, maps): Checked, avoid: &Avoid, old: &Samples) ->
                 || live.figures().is_some_and(|figures| figures.needs_check)
                 || live.failed_volumes.as_ref().is_ok_and(|failed| !failed.is_empty())
         });
-    let above = if sick && reachable.is_ok() { device::above(std::slice::from_ref(&pool)) } else { Vec::new() };
+    // Their names are what is asked for: whether one is open for a moment only makes no difference.
+    let above = if sick && reachable.is_ok() {
+        device::above_within(std::slice::from_ref(&pool), Duration::ZERO)
+    } else {
+        Vec::new()
+    };
     Seen {
         counted: None,
         data,
@@ -354,9 +361,16 @@ fn lower(below: &Below) -> Looked<Lower> {
         let path = below.file.as_deref();
         let deleted = path.and_then(|path| path.strip_suffix(" (deleted)"));
         let autoclear = file::read(&folder.join("loop/autoclear")).ok().flatten();
+        let length = |path: &str| {
+            let path = std::path::Path::new(path);
+            // A loop device may stand on another block device, which has no length as a file has.
+            file::is_plain(path).ok().filter(|plain| *plain)?;
+            Some(Bytes(file::space(path).ok()?.length))
+        };
         LoopDevice {
             file: deleted.or(path).map(str::to_owned),
-            length: path.and_then(|path| file::space(std::path::Path::new(path)).ok()).map(|space| Bytes(space.length)),
+            length: path.and_then(length),
+            offset: Bytes(block::number(&folder.join("loop/offset")).unwrap_or(0)),
             deleted: deleted.is_some(),
             autoclear: autoclear.is_some_and(|text| text.trim() == "1"),
         }

@@ -188,6 +188,10 @@ pub fn inventory(sources: Sources<'_>) -> Inventory {
     }
     books.snapshots_of_containerd(sources.pool);
     sources.lvm.into_iter().for_each(|lvm| books.lvm(sources.pool, lvm));
+    if let Some(warning) = hidden(sources.pool, sources.lvm) {
+        complete = false;
+        warnings.push(warning);
+    }
     match &sources.pool.record {
         Some(Ok(record)) => books.register(record),
         Some(Err(why)) => warnings.push(format!("the register of {name} could not be read: {why}")),
@@ -197,11 +201,20 @@ pub fn inventory(sources: Sources<'_>) -> Inventory {
     volumes.extend(rest);
     if volumes.iter().any(|volume| volume.owner.is_none()) {
         let away = sources.claims.iter().flatten().filter(|claims| !claims.recorded);
-        warnings.extend(away.map(|claims| {
-            format!("{} uses {name}, and keeps no record of its volumes in {}", claims.who, claims.place)
-        }));
+        warnings.extend(away.map(|Claims { who, place, .. }| no_record(who, place, name)));
     }
     Inventory { volumes, complete, warnings }
+}
+
+fn no_record(who: &str, place: &str, pool: &str) -> String {
+    format!("{who} uses {pool}, and keeps no record of its volumes in {place}")
+}
+
+/// A group that is hidden from LVM, by a label that is gone or a filter: its volumes are LVM's all the same.
+fn hidden(pool: &Pool, asked: Option<&Lvm>) -> Option<String> {
+    let Pool { name, kind, lvm, .. } = pool;
+    let is_hidden = *kind == pools::Kind::Lvm && lvm.is_none() && asked.is_some();
+    is_hidden.then(|| format!("LVM does not know {name}, and which of its volumes are LVM's could not be looked at"))
 }
 
 /// The volumes of a pool that the kernel, LVM or the register knows: without those that only metadata does.

@@ -47,6 +47,8 @@ impl Chosen {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     pub pools: Looked<Vec<Pool>>,
+    /// The bare ones of them, for which LVM need not answer.
+    pub bare: Looked<Vec<Pool>>,
     pub lvm: Looked<Lvm>,
     /// For each device that stands on an active pool: its device-mapper name, and what uses it.
     pub above: Vec<Above>,
@@ -69,6 +71,11 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// The pools that could be looked at.
+    pub fn seen(&self) -> &[Pool] {
+        self.pools.as_ref().or(self.bare.as_ref()).map_or(&[], Vec::as_slice)
+    }
+
     pub fn around(&self) -> Around<'_> {
         Around { above: &self.above, names: &self.names }
     }
@@ -156,7 +163,7 @@ fn no_group(row: &PvRow) -> String {
 pub fn activate(chosen: &Chosen, facts: &Facts) -> Result<Plan, Refusal> {
     let mut plan = Plan::default();
     let mut reasons = Reasons::default();
-    for pool in facts.choose("activate", chosen)? {
+    for pool in to_activate(chosen, facts, &mut plan)? {
         let before = plan.steps.len();
         if let (Some(lvm), Ok(name)) = (&pool.lvm, LvmName::parse(&pool.name)) {
             activate_lvm(chosen, pool, (lvm, &name), facts.watched, &mut plan);
@@ -180,6 +187,27 @@ pub fn activate(chosen: &Chosen, facts: &Facts) -> Result<Plan, Refusal> {
     }
     reasons.settle("activate is refused, nothing was changed")?;
     Ok(plan)
+}
+
+/// The pools that are meant. One that LVM has nothing to do with comes up while LVM cannot be asked, too: at a boot its lock
+/// may be held for longer than anybody waits.
+fn to_activate<'a>(chosen: &Chosen, facts: &'a Facts, plan: &mut Plan) -> Result<Vec<&'a Pool>, Refusal> {
+    if let (Err(why), Ok(bare)) = (&facts.lvm, &facts.bare) {
+        match chosen {
+            Chosen::All => {
+                plan.left.push(format!("Could not look for pools of LVM: {why}."));
+                return Ok(bare.iter().collect());
+            }
+            Chosen::One(name) => {
+                let named: Vec<&Pool> = bare.iter().filter(|pool| means(name, &pool.name, &pool.dm_names())).collect();
+                if !named.is_empty() {
+                    return Ok(named);
+                }
+            }
+            Chosen::Only => {}
+        }
+    }
+    facts.choose("activate", chosen)
 }
 
 impl Plan {

@@ -53,28 +53,10 @@ fn check_device(wish: Wish<'_>, given: &str, device: &Device, lvm: &Lvm, reasons
         return;
     }
     if let Some(pv) = pv.filter(|pv| !pv.vg_name.is_empty()) {
-        reasons.add_with_hint(
-            if wish.grows {
-                format!("{given} is a physical volume of the volume group {}.", pv.vg_name)
-            } else {
-                format!("{given} is a physical volume of the volume group {}, which --wipe does not cover.", pv.vg_name)
-            },
-            if wish.grows {
-                format!("add another disk; or free this one: pvmove {given} && vgreduce {} {given}", pv.vg_name)
-            } else {
-                format!("to use what is free in that group: dmtool setup --adopt {}", pv.vg_name)
-            },
-        );
-        return;
+        return in_a_group(wish, (given, given), pv, reasons);
     }
     if pv.is_some_and(PvRow::is_stranded) && !device.begun {
-        reasons.add_with_hint(
-            format!("{given} is marked by LVM as part of a volume group whose metadata is not there."),
-            format!(
-                "see whether a pool is missing with it: dmtool check; bring back the other disks of that group; where \
-                 there are none, and nobody misses what is on it: pvremove --force --force --yes {given}"
-            ),
-        );
+        stranded((given, given), reasons);
     }
     if device.read_only {
         reasons.add(format!("{given} is read-only."));
@@ -87,9 +69,17 @@ fn check_device(wish: Wish<'_>, given: &str, device: &Device, lvm: &Lvm, reasons
     match &device.partitions {
         Ok(partitions) => {
             for partition in partitions {
+                let path = partition.path.as_str();
+                let called = format!("{path}, a partition of {given},");
                 for used in &partition.uses {
                     known_use = true;
-                    reasons.add(format!("{}, a partition of {given}, {used}.", partition.path));
+                    reasons.add(format!("{called} {used}."));
+                }
+                // Nothing uses the volumes of a group that is down; they are there all the same.
+                match lvm.pv_on(partition.major, partition.minor) {
+                    Some(pv) if !pv.vg_name.is_empty() => in_a_group(wish, (path, &called), pv, reasons),
+                    Some(pv) if pv.is_stranded() => stranded((path, &called), reasons),
+                    _ => {}
                 }
             }
         }
@@ -104,6 +94,27 @@ fn check_device(wish: Wish<'_>, given: &str, device: &Device, lvm: &Lvm, reasons
         Err(why) => reasons.add(format!("Whether {given} is in use could not be looked at: {why}.")),
     }
     check_signatures(wish, given, device, pv.is_some(), reasons);
+}
+
+/// A physical volume, and what it is called in a sentence: all that its group holds would go with it.
+fn in_a_group(wish: Wish<'_>, (path, called): (&str, &str), pv: &PvRow, reasons: &mut Reasons) {
+    let vg = &pv.vg_name;
+    let (covered, hint) = if wish.grows {
+        ("", format!("add another disk; or free this one: pvmove {path} && vgreduce {vg} {path}"))
+    } else {
+        (", which --wipe does not cover", format!("to use what is free in that group: dmtool setup --adopt {vg}"))
+    };
+    reasons.add_with_hint(format!("{called} is a physical volume of the volume group {vg}{covered}."), hint);
+}
+
+fn stranded((path, called): (&str, &str), reasons: &mut Reasons) {
+    reasons.add_with_hint(
+        format!("{called} is marked by LVM as part of a volume group whose metadata is not there."),
+        format!(
+            "see whether a pool is missing with it: dmtool check; bring back the other disks of that group; where \
+             there are none, and nobody misses what is on it: pvremove --force --force --yes {path}"
+        ),
+    );
 }
 
 /// The step that takes off the label of a disk that a run of ours was cut off at, where it has one.

@@ -86,6 +86,7 @@ impl Request {
             data: place("data", data),
             volumes: Vec::new(),
             next_thin_id: 0,
+            remembered: false,
         }
     }
 }

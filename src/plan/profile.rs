@@ -23,13 +23,17 @@ pub fn profile_step(
     slot: &Slot,
     reasons: &mut Reasons,
 ) -> (Planned, Autoextend) {
-    // Where nothing was asked, an existing pool keeps what its profile says.
-    let kept = pool
-        .and_then(|pool| pool.lvm.as_ref())
-        .filter(|lvm| lvm.profile().is_some())
-        .and_then(|lvm| lvm.autoextend.as_ref().ok())
-        .copied()
-        .unwrap_or(DEFAULT);
+    // Where nothing was asked, an existing pool keeps what its profile says. One whose file is lost says nothing: LVM then
+    // takes it that the pool is never to extend itself, which nobody has wished.
+    let side = pool.and_then(|pool| pool.lvm.as_ref()).filter(|lvm| lvm.profile().is_some() && !lvm.profile_missing);
+    let kept = match side.map(|lvm| &lvm.autoextend) {
+        Some(Ok(kept)) => *kept,
+        Some(Err(why)) if asked.threshold.is_none() || asked.percent.is_none() => {
+            reasons.add(format!("What {name} is to keep could not be looked at: {why}."));
+            DEFAULT
+        }
+        Some(Err(_)) | None => DEFAULT,
+    };
     let wanted = Autoextend {
         threshold: asked.threshold.unwrap_or(kept.threshold),
         percent: asked.percent.unwrap_or(kept.percent),

@@ -5,6 +5,7 @@ mod finish;
 mod fresh;
 mod swap;
 mod transactions;
+mod up;
 
 use super::activation::{self, Chosen};
 use super::refusal::{Reasons, Refusal};
@@ -12,11 +13,11 @@ use super::step::Step;
 use super::{Plan, bare};
 use crate::names::LvmName;
 use crate::observe::Looked;
-use crate::observe::metadata::{Head, Superblock, Verdict, volumes::Contents};
+use crate::observe::metadata::volumes::{Contents, Dump};
+use crate::observe::metadata::{Head, Superblock, Verdict};
 use crate::observe::pools::Pool;
 use crate::observe::register::is_dockers_own;
-use crate::observe::repair::{Repair, Source, Stage};
-use crate::observe::thin::Mode;
+use crate::observe::repair::{Home, Repair, Source, Stage};
 use crate::units::Bytes;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +62,7 @@ pub struct Facts {
     pub room: Looked<Room>,
     /// Tools that are not installed.
     pub missing: Vec<&'static str>,
-    pub dump: Option<Looked<Contents>>,
+    pub dump: Option<Looked<Dump>>,
     pub expected: Looked<Vec<Expected>>,
     /// Containers that run, by name.
     pub containers: Vec<String>,
@@ -94,12 +95,14 @@ pub struct Rest {
 }
 
 /// Byte for byte.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Copies {
     pub is_old: bool,
     pub is_new: bool,
     /// It begins with the mark of a copy of ours that did not come to its end.
     pub is_cut_off: bool,
+    /// The copies that are not where they were put.
+    pub gone: Vec<String>,
 }
 
 /// Where the copies go.
@@ -146,10 +149,18 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
             let why = format!("No repair of {} waits to be undone.", pool.name);
             return Err(refused(why, look()));
         }
-        (_, Some(repair)) if request.wanted == Wanted::Undo || (repair.stage == Stage::Undoing && !is_stale(facts)) => {
+        (_, Some(repair))
+            if request.wanted == Wanted::Undo
+                || (repair.stage == Stage::Undoing && (!is_stale(facts) || is_as_shown(repair, pool, facts))) =>
+        {
             finish::undo(pool, repair, facts, &mut plan, &mut reasons);
         }
-        (_, Some(repair)) if is_at_hand(repair, pool, facts, &request.wanted) => {
+        (_, Some(repair)) if let Some((why, hint)) = halted(request, repair, pool, facts) => {
+            reasons.add_with_hint(why, hint);
+        }
+        (_, Some(repair))
+            if is_at_hand(repair, pool, facts, &request.wanted) || is_made_by_lvm(repair, pool, facts) =>
+        {
             swap::swap(pool, repair, facts, &mut plan, &mut reasons);
         }
         (_, Some(repair)) if repair.stage == Stage::Swapped => {
@@ -173,9 +184,69 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
     Ok(plan)
 }
 
+/// Whether a dump is another than the one that the new metadata is made of; one that is gone by now is not asked for.
+fn is_other(asked: &str, repair: &Repair, facts: &Facts) -> bool {
+    match (&repair.source, &facts.dump) {
+        (Source::Dump { path, sum, .. }, Some(Ok(dump))) => asked != path || sum.is_some_and(|sum| sum != dump.sum),
+        (Source::Dump { path, .. }, _) => asked != path,
+        (Source::Metadata { .. }, _) => true,
+    }
+}
+
+/// Whether LVM's own repair did its part: it keeps the old metadata as that volume, and what it made may be, byte for byte,
+/// other than our copy.
+fn is_made_by_lvm(repair: &Repair, pool: &Pool, facts: &Facts) -> bool {
+    let Home::Volume { other, .. } = &repair.home else { return false };
+    let (Ok(lvm), Some(name)) = (&facts.ground.lvm, of_lvm(pool)) else { return false };
+    pool.live.is_none()
+        && repair.by_spare
+        && matches!(repair.stage, Stage::Swapping | Stage::Undoing)
+        && facts.compared().is_some_and(|copies| !copies.is_old)
+        && lvm.lv(name.vg.as_str(), other.as_str()).is_some()
+}
+
+/// Whether a pool with such metadata has what was shown, and so was not used since as far as its map tells.
+fn is_as_shown(repair: &Repair, pool: &Pool, facts: &Facts) -> bool {
+    let found = facts.found.as_ref().and_then(|found| found.as_ref().ok()?.rest.as_ref()?.contents.as_ref().ok());
+    let same = |(found, after): (&Contents, &Contents)| {
+        (found.transaction_id, &found.volumes) == (after.transaction_id, &after.volumes)
+    };
+    is_made_by_lvm(repair, pool, facts) && found.zip(repair.after.as_ref()).is_some_and(same)
+}
+
+/// Why a swap that was cut off is not to be gone on with, nor anything else begun, and the next command.
+fn halted(request: &Request, repair: &Repair, pool: &Pool, facts: &Facts) -> Option<(String, String)> {
+    let name = &pool.name;
+    match (lost(repair, facts), &request.wanted) {
+        (Some((new, true)), _) if !is_made_by_lvm(repair, pool, facts) => Some((
+            format!("{new} is gone, the new metadata of {name} that was on its way into place."),
+            format!("bring that file back; or put the old metadata in place first: dmtool repair {name} --undo"),
+        )),
+        (None, Wanted::Restore(asked)) if repair.stage == Stage::Swapping && is_other(asked, repair, facts) => Some((
+            format!("Other new metadata of {name} is on its way into place."),
+            format!("go on with that: dmtool repair {name}; or back: dmtool repair {name} --undo"),
+        )),
+        _ => None,
+    }
+}
+
+/// The copy that was being put in place, where it is gone and not there: nobody can go on with that. And whether the old
+/// metadata is to be had from its copy alone.
+fn lost<'a>(repair: &'a Repair, facts: &Facts) -> Option<(&'a str, bool)> {
+    let copies = facts.compared().filter(|_| repair.stage == Stage::Swapping)?;
+    let is_lost = !copies.is_new && copies.gone.contains(&repair.new);
+    is_lost.then(|| (repair.new.as_str(), !copies.is_old && !copies.gone.contains(&repair.old)))
+}
+
 /// Whether the metadata is none that an earlier run knew: somebody changed it since.
 fn is_stale(facts: &Facts) -> bool {
-    facts.compared().is_some_and(|copies| !copies.is_old && !copies.is_new && !copies.is_cut_off)
+    facts.compared().is_some_and(|copies| !copies.is_known())
+}
+
+impl Copies {
+    fn is_known(&self) -> bool {
+        self.is_old || self.is_new || self.is_cut_off
+    }
 }
 
 impl Facts {
@@ -210,9 +281,7 @@ fn is_at_hand(repair: &Repair, pool: &Pool, facts: &Facts, wanted: &Wanted) -> b
         && match repair.stage {
             Stage::Built => same_source && copies.is_some_and(|copies| copies.is_old),
             // What is neither, nor a copy that was cut off, somebody else put there since.
-            Stage::Swapping => {
-                same_source && copies.is_some_and(|copies| copies.is_old || copies.is_new || copies.is_cut_off)
-            }
+            Stage::Swapping => same_source && copies.is_some_and(Copies::is_known),
             Stage::Begun | Stage::BackedUp | Stage::Swapped | Stage::Undoing => false,
         }
 }
@@ -231,7 +300,7 @@ fn begin(request: &Request, pool: &Pool, facts: &Facts, plan: &mut Plan, reasons
             let why = format!("{} is up: metadata is restored only into a pool that is down.", pool.name);
             reasons.add_with_hint(why, format!("take it down: dmtool deactivate {}", pool.name));
         } else {
-            while_up(pool, facts, plan, reasons);
+            up::look(pool, facts, plan, reasons);
         }
         return Ok(());
     }
@@ -268,64 +337,6 @@ fn begin(request: &Request, pool: &Pool, facts: &Facts, plan: &mut Plan, reasons
         _ => fresh::build(request, pool, found, facts, plan, reasons),
     }
     Ok(())
-}
-
-/// A pool that is up. One that works is left alone; one that is sick is taken down first, and looked at.
-fn while_up(pool: &Pool, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) {
-    let name = &pool.name;
-    let figures = pool.figures();
-    let marked = figures.is_some_and(|figures| figures.needs_check);
-    match pool.mode() {
-        Some(Mode::Rw) if !marked => match &facts.found {
-            Some(Ok(found)) if found.verdict == Verdict::Clean => return,
-            Some(Ok(_)) => {}
-            Some(Err(why)) => {
-                let why = format!("{name} is up and works; whether its maps are whole could not be looked at: {why}.");
-                reasons.add(why);
-                return;
-            }
-            None => return,
-        },
-        Some(Mode::OutOfDataSpace) if !marked => {
-            let why = format!("{name} is full, and nothing is damaged by that: it needs room, no repair.");
-            reasons.add_with_hint(why, format!("give it room: dmtool resize max {name}"));
-            return;
-        }
-        Some(Mode::Ro) if !marked && is_full(pool) => {
-            let why =
-                format!("The metadata of {name} is full, and nothing is damaged by that: it needs room, no repair.");
-            reasons.add_with_hint(why, format!("give it room while it is up: dmtool resize {name} --metadata +100%"));
-            return;
-        }
-        _ => {}
-    }
-    let taken = activation::deactivate(&Chosen::One(name.clone()), &facts.ground);
-    if !facts.containers.is_empty() && taken.is_err() {
-        reasons.add(format!("Containers that run: {}.", facts.containers.join(", ")));
-    }
-    match taken {
-        Ok(taken) => {
-            plan.steps.extend(taken.steps);
-            plan.warnings.extend(taken.warnings);
-        }
-        Err(refusal) => {
-            let hint = refusal.hint.unwrap_or_else(|| "stop what uses it".to_owned());
-            refusal.reasons.into_iter().for_each(|reason| reasons.add(reason));
-            reasons.add_hint(hint);
-        }
-    }
-    missing(facts, &["thin_check", "thin_dump", "thin_repair"], reasons);
-    // Blocks that were freed are copied too, so that this is the least that a copy takes.
-    fresh::room(facts, figures.map(|figures| figures.metadata_used.bytes()), reasons);
-    plan.question = 1;
-    plan.todo(Step::Examine { pool: name.clone(), device: fresh::device(pool) });
-    if marked && is_full(pool) {
-        fresh::grow(pool, facts, None, plan, reasons);
-    }
-    fresh::bring_back(pool, plan);
-    plan.warnings.push(format!(
-        "if thin_check finds damage in the metadata of {name}, dmtool shows what can be saved and asks anew"
-    ));
 }
 
 fn is_full(pool: &Pool) -> bool {

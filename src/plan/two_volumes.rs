@@ -7,8 +7,10 @@ use super::sizing;
 use super::step::{OfVolume, Step};
 use crate::names::{LvName, LvmName, VgName, dm_escape, means};
 use crate::observe::Looked;
+use crate::observe::content::Content;
 use crate::observe::device::Named;
 use crate::observe::lvm::{LvRow, Lvm};
+use crate::observe::metadata::Head;
 use crate::units::{Amount, Bytes, Extents};
 
 #[derive(Debug, Clone)]
@@ -26,6 +28,9 @@ pub struct Request {
 pub struct Facts {
     pub devices: Vec<Named>,
     pub lvm: Looked<Lvm>,
+    /// What is on the two that are there.
+    pub data: Option<Content>,
+    pub metadata: Option<Content>,
 }
 
 /// The volumes `data` and `metadata` of the two-volume layout, where those are meant; both must be there.
@@ -60,13 +65,9 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
     let group = lvm.group(&request.vg);
     check_group(wish, &devices, group.as_ref(), &mut reasons);
     let there = |lv: &LvName| lvm.lv(request.vg.as_str(), lv.as_str());
-    for row in [there(&request.data_lv), there(&request.metadata_lv)].into_iter().flatten() {
-        if !matches!(row.segtype.as_str(), "linear" | "striped") {
-            reasons.add(format!(
-                "{}/{} exists already and is no plain volume ({}).",
-                row.vg_name, row.lv_name, row.lv_layout
-            ));
-        }
+    plain([there(&request.data_lv), there(&request.metadata_lv)], &mut reasons);
+    if reasons.is_empty() {
+        nobodys(request, facts, &mut reasons);
     }
     reasons.settle(message.as_str())?;
 
@@ -104,4 +105,52 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
     }
     reasons.settle(message)?;
     Ok(plan)
+}
+
+/// Docker writes over what its two devices hold, unless it finds a pool's metadata there.
+fn nobodys(request: &Request, facts: &Facts, reasons: &mut Reasons) {
+    let name = |lv: &LvName| format!("{}/{lv}", request.vg);
+    let (data, metadata) = (name(&request.data_lv), name(&request.metadata_lv));
+    match facts.metadata.as_ref().map(|content| &content.head) {
+        // What a volume begins with may stand in the first chunk of its pool.
+        Some(Ok(Head::Of(_))) => return,
+        Some(Ok(Head::Foreign)) => reasons.add_with_hint(
+            format!(
+                "{metadata} exists already and holds something that is no metadata of a pool, or damaged metadata."
+            ),
+            format!("name another group: --pool VG; or see what it is: thin_check /dev/{metadata}"),
+        ),
+        Some(Ok(Head::Blank) | Err(_)) | None => {}
+    }
+    for (volume, content) in [(&metadata, &facts.metadata), (&data, &facts.data)] {
+        let Some(Content { head, signatures, uses }) = content else { continue };
+        match (head, signatures, uses) {
+            (Ok(_), Ok(found), Ok(uses)) => {
+                for kind in found {
+                    let why =
+                        format!("{volume} exists already and carries a signature: {kind}. It is somebody's data.");
+                    reasons.add_with_hint(why, somebodys(volume));
+                }
+                for used in uses {
+                    reasons.add(format!("{volume} exists already and {used}."));
+                }
+            }
+            (Err(why), ..) | (_, Err(why), _) | (.., Err(why)) => reasons.add_with_hint(
+                format!("{volume} exists already, and what is on it could not be looked at: {why}."),
+                format!("activate it and run setup again: lvchange --activate y {volume}"),
+            ),
+        }
+    }
+}
+
+fn somebodys(volume: &str) -> String {
+    format!("name another group: --pool VG; or, if nobody needs what is on it: lvremove {volume}")
+}
+
+/// What is there under the two names and is no plain volume.
+fn plain(there: [Option<&LvRow>; 2], reasons: &mut Reasons) {
+    for row in there.into_iter().flatten().filter(|row| !matches!(row.segtype.as_str(), "linear" | "striped")) {
+        let (vg, lv) = (&row.vg_name, &row.lv_name);
+        reasons.add(format!("{vg}/{lv} exists already and is no plain volume ({}).", row.lv_layout));
+    }
 }

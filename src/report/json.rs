@@ -10,7 +10,7 @@ use crate::observe::pools::{Below, Kind, LvmSide, Pool};
 use crate::observe::profile::NEVER;
 use crate::observe::register::{Place, Record};
 use crate::observe::survey::Survey;
-use crate::observe::thin::{Mode, PoolTable};
+use crate::observe::thin::{Mode, PoolFigures, PoolTable};
 use crate::observe::volumes::{Inventory, Volume};
 use crate::plan::volume::orphans::Orphans;
 use crate::units::{Bytes, percent};
@@ -272,7 +272,7 @@ pub fn pool(pool: &Pool) -> Value {
         "when_full": table.map(|table| if table.has("error_if_no_space") { "error" } else { "queue" })
             .or(lvm.map(|lvm| lvm.row.lv_when_full.as_str()).filter(|word| !word.is_empty())),
         "volumes": live.and_then(|live| live.volumes.as_ref().ok()),
-        "autoextend": lvm.and_then(autoextend),
+        "autoextend": lvm.and_then(|lvm| autoextend(lvm, pool.figures())),
         "data_devices": devices(data, |lvm| &lvm.data_devices),
         "metadata_devices": devices(metadata, |lvm| &lvm.metadata_devices),
         "data_file": file(data, place(|record| &record.data)),
@@ -297,7 +297,7 @@ fn discard_by_lvm(lvm: &LvmSide) -> Option<Value> {
     }
 }
 
-fn autoextend(lvm: &LvmSide) -> Option<Value> {
+fn autoextend(lvm: &LvmSide, figures: Option<&PoolFigures>) -> Option<Value> {
     let settings = *lvm.autoextend.as_ref().ok()?;
     Some(json!({
         "enabled": settings.threshold < NEVER,
@@ -306,7 +306,7 @@ fn autoextend(lvm: &LvmSide) -> Option<Value> {
         "profile": lvm.profile(),
         "monitored": lvm.is_watched(),
         "free_bytes": lvm.row.vg_free_count.saturating_mul(lvm.row.vg_extent_size),
-        "extensions_left": lvm.extensions_left(settings),
+        "extensions_left": lvm.extensions_left(figures, settings),
     }))
 }
 

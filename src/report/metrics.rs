@@ -118,7 +118,7 @@ const FIGURES: [(&str, &str, Figure); 15] = [
     }),
     ("dmtool_pool_extensions_left", "Extensions that the volume group has room for.", |pool| {
         let lvm = pool.lvm.as_ref()?;
-        Some(lvm.extensions_left(*lvm.autoextend.as_ref().ok()?))
+        Some(lvm.extensions_left(pool.figures(), *lvm.autoextend.as_ref().ok()?))
     }),
     ("dmtool_pool_volume_group_free_bytes", "What is free in the pool's volume group.", |pool| {
         let row = &pool.lvm.as_ref()?.row;

@@ -105,7 +105,7 @@ pub fn page(pool: &Pool, stack: Option<&Stack>) -> String {
                     &format!("at {}% by {}%, {profile}, {monitored}", settings.threshold, settings.percent),
                 );
                 let free = Bytes(lvm.row.vg_free_count.saturating_mul(lvm.row.vg_extent_size));
-                let room = match lvm.extensions_left(*settings) {
+                let room = match lvm.extensions_left(pool.figures(), *settings) {
                     0 => format!("no extension: {free} free in {}", lvm.row.vg_name),
                     1 => format!("one extension: {free} free in {}", lvm.row.vg_name),
                     count => format!("{count} extensions: {free} free in {}", lvm.row.vg_name),

@@ -139,7 +139,7 @@ mod tests {
             dmtool: FORMAT,
             pool: "v/p".to_owned(),
             stage: Stage::Built,
-            source: Source::Dump { path: "/d".to_owned(), data_blocks: 1 },
+            source: Source::Dump { path: "/d".to_owned(), data_blocks: 1, sum: None },
             home: Home::Place { place: Place::Device { path: "/dev/x".to_owned(), size: Bytes(1), dm_uuid: None } },
             size: Bytes(1),
             old: "/o".to_owned(),
@@ -149,6 +149,7 @@ mod tests {
             before: Some(contents(&[(1, 1600), (2, 16), (3, 0)])),
             after: Some(contents(&[(1, 1352), (2, 16), (3, 0)])),
             new_superblock: None,
+            by_spare: false,
         };
         let names = [("web".to_owned(), 1), ("gone".to_owned(), 7)];
         let text = picture(&repair, &names);

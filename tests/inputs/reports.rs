@@ -81,7 +81,7 @@ pub fn on_files(survey: &mut Survey, file: &str, deleted: bool) {
         for lower in [&mut seen.data, &mut seen.metadata].into_iter().flatten() {
             let length = Some(Bytes(lower.size.0 / 2));
             let file = Some(file.to_owned());
-            lower.loop_device = Some(LoopDevice { file, deleted, length, autoclear: false });
+            lower.loop_device = Some(LoopDevice { file, deleted, length, offset: Bytes(0), autoclear: false });
         }
     }
 }

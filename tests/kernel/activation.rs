@@ -69,6 +69,21 @@ fn all_at_every_boot() {
 }
 
 #[test]
+fn one_of_two_disks_that_is_late_is_waited_for() {
+    in_kernel(|| {
+        let late = "dmsetup create late --table '0 614400 linear /dev/xvdg 2048'";
+        sh(&format!("{late} && udevadm settle && vgcreate -qq vg /dev/xvdi /dev/mapper/late"));
+        sh(
+            "lvcreate -qq --type thin-pool -l 90%FREE -n pool vg && vgchange -qq -an vg && dmsetup remove late && udevadm settle",
+        );
+        sh(&format!("(sleep 4; {late}) >/dev/null 2>&1 &"));
+        dmtool("activate vg/pool --wait 30").assert().success();
+        assert!(is_up("vg/pool"));
+        sh("vgremove -qq -ff vg");
+    });
+}
+
+#[test]
 fn skip_activation_is_explained() {
     in_kernel(|| {
         dmtool("setup /dev/xvdf --yes").assert().success();

@@ -241,6 +241,41 @@ fn the_verb_shows_sets_and_switches_off() {
     });
 }
 
+/// LVM extends until the pool is below its threshold again, or not at all.
+#[test]
+fn an_extension_that_does_not_fit_is_none_that_is_left() {
+    in_kernel(|| {
+        pool_with_room();
+        dmtool("autoextend --threshold 95").assert().success();
+        fill(86);
+        assert_eq!(json("status docker/thinpool").1["pools"][0]["autoextend"]["extensions_left"], 2);
+        let said = dmtool("autoextend --threshold 50").assert().success();
+        said.stderr(contains("has no room for an extension of docker/thinpool"));
+        assert_eq!(json("status docker/thinpool").1["pools"][0]["autoextend"]["extensions_left"], 0);
+        dmtool("autoextend").assert().success().stdout(contains("none: the next extension takes"));
+        assert!(json("check").1.to_string().contains("autoextend-no-room"));
+        sh("dmsetup remove t0");
+    });
+}
+
+/// LVM takes it that a pool whose profile is lost is never to extend itself.
+#[test]
+fn a_profile_that_is_lost_is_written_anew_as_for_a_new_pool() {
+    in_kernel(|| {
+        pool_with_room();
+        let profile = "/etc/lvm/profile/docker-thinpool.profile";
+        let (text, table) = (sh(&format!("cat {profile}")), sh("dmsetup table docker-thinpool"));
+        let lost = || sh(&format!("rm {profile}; lvchange -qq --refresh docker/thinpool"));
+        lost();
+        dmtool("setup /dev/xvdi --yes").assert().success().stdout(contains("extended at 80% by 20%"));
+        assert_eq!((sh(&format!("cat {profile}")), sh("dmsetup table docker-thinpool")), (text.clone(), table.clone()));
+        lost();
+        dmtool("autoextend --percent 20").assert().success().stdout(contains("at 80% by 20%"));
+        assert_eq!((sh(&format!("cat {profile}")), sh("dmsetup table docker-thinpool")), (text, table));
+        sh("dmsetup remove t0");
+    });
+}
+
 #[test]
 fn the_verb_on_what_others_made() {
     in_kernel(|| {

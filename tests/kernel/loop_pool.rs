@@ -344,6 +344,10 @@ fn what_others_made_in_the_pool_is_left_alone() {
         dmtool("activate").assert().code(3).stderr(contains("another volume than the register says"));
         dmtool("volume create loop b 32M").assert().code(3).stderr(contains("another volume than the register says"));
         dmtool("deactivate").assert().code(3).stderr(contains("loop-b stands on loop and is in no register"));
+        // What could not be read again does not take the place of what is known.
+        let before = sh("cat /var/lib/dmtool/pools/loop.json");
+        dmtool("activate loop --remember").assert().code(3).stderr(contains("dmsetup rename loop-b NAME"));
+        assert_eq!(sh("cat /var/lib/dmtool/pools/loop.json"), before);
         sh("dmsetup rename loop-b x0");
         for (words, said) in [
             ("loop b 2M", "is there already"),

@@ -346,6 +346,39 @@ fn a_dump_is_restored() {
     });
 }
 
+/// Another dump under its name is not in place, and what is made on the way is not somebody's file.
+#[test]
+fn a_dump_is_known_by_what_is_in_it() {
+    in_kernel(|| {
+        for kind in KINDS {
+            kind.make();
+            let pool = kind.pool();
+            let restore = format!("metadata restore {pool} /var/lib/dmtool/good.xml --yes");
+            dmtool(&format!("metadata dump {pool} /var/lib/dmtool/good.xml")).assert().success();
+            kind.down();
+            dmtool(&restore).assert().success();
+            sh("cd /var/lib/dmtool && cp good.xml kept.xml && echo '<!-- -->' >> good.xml");
+            dmtool(&restore).assert().code(3).stderr(contains("neither accepted nor undone"));
+            sh("cd /var/lib/dmtool && rm good.xml");
+            dmtool(&restore).assert().code(3).stderr(contains("No such file"));
+            sh("cd /var/lib/dmtool && mv kept.xml good.xml");
+            assert_eq!(json(&restore).1["changed"], false, "{kind:?}");
+            dmtool(&format!("repair {pool} --accept --yes")).assert().success();
+            let copy = format!("/run/{}.new.xml", pool.replace('/', "-"));
+            sh(&format!("cp /var/lib/dmtool/good.xml {copy}"));
+            dmtool(&format!("metadata restore {pool} {copy} --backup-dir /run --yes")).assert().success();
+            assert_eq!(sh(&format!("md5sum < {copy}")), sh("md5sum < /var/lib/dmtool/good.xml"));
+            sh(&format!("rm {copy}"));
+            kind.up();
+            kind.assert_whole("a");
+            kind.down();
+            dmtool(&format!("repair {pool} --accept --yes")).assert().success();
+            sh("rm -f /var/lib/dmtool/*.xml");
+            kind.gone();
+        }
+    });
+}
+
 #[test]
 fn a_full_disk_while_dumping() {
     in_kernel(|| {

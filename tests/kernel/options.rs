@@ -186,3 +186,37 @@ fn two_volumes_for_a_pool_of_dockers_own() {
         dmtool("setup /dev/xvdg --two-volumes --zero --yes").assert().code(2);
     });
 }
+
+#[test]
+fn two_volumes_that_are_somebodys_are_not_handed_to_docker() {
+    in_kernel(|| {
+        sh("vgcreate -qq vg0 /dev/xvdg && lvcreate -qq --yes -n data -L 200m vg0 && mkfs.ext4 -q /dev/vg0/data");
+        let words = "setup /dev/xvdg --two-volumes --pool vg0 --metadata 64M --yes";
+        let refused = |volume: &str, what: &str, hint: &str| {
+            let before = sh("vgs --noheadings -o vg_seqno vg0; head -c 300M /dev/xvdg | md5sum");
+            let said = dmtool(words).assert().code(3).stdout("");
+            said.stderr(contains(format!("{volume} exists already and {what}")).and(contains(hint)));
+            assert_eq!(sh("vgs --noheadings -o vg_seqno vg0; head -c 300M /dev/xvdg | md5sum"), before);
+        };
+        refused("vg0/data", "carries a signature: ext4. It is somebody's data.", "lvremove vg0/data");
+        sh("mount -o ro /dev/vg0/data /mnt");
+        refused("vg0/data", "is mounted on /mnt.", "lvremove vg0/data");
+        sh("umount /mnt; lvchange -qq -an vg0/data");
+        refused("vg0/data", "carries a signature: ext4. It is somebody's data.", "lvremove vg0/data");
+        sh("lvchange -qq -ay vg0/data; wipefs -qa /dev/vg0/data");
+        dmtool(words).assert().success();
+        // In it something that no signature tells.
+        sh(
+            "dd if=/dev/urandom of=/dev/vg0/metadata bs=4k count=1 oflag=direct status=none; lvchange -qq -an vg0/metadata",
+        );
+        refused("vg0/metadata", "holds something that is no metadata of a pool", "thin_check /dev/vg0/metadata");
+        sh(
+            "lvchange -qq -ay vg0/metadata; dd if=/dev/zero of=/dev/vg0/metadata bs=4k count=1 oflag=direct status=none",
+        );
+        // A pool's chunks hold what its volumes begin with.
+        sh("dmsetup create p --table '0 409600 thin-pool /dev/vg0/metadata /dev/vg0/data 128 0'");
+        sh("dmsetup message p 0 'create_thin 0' && dmsetup create t --table '0 204800 thin /dev/mapper/p 0'");
+        sh("mkfs.ext4 -q /dev/mapper/t; dmsetup remove t; dmsetup remove p");
+        dmtool(words).assert().success().stdout(contains("nothing was changed"));
+    });
+}

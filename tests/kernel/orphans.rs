@@ -55,6 +55,10 @@ fn what_has_lost_its_other_half() {
         sh("dmsetup remove --retry y; mv /var/lib/dmtool/pools/loop.json /run/");
         assert_eq!(found("loop"), "orphan 901, in-use 0");
         dmtool("volume orphans loop --remove --yes").assert().code(3).stderr(contains("loop is in no register"));
+        // To remember it as it is found says nothing of them either.
+        dmtool("activate loop --remember").assert().success();
+        assert_eq!(found("loop"), "orphan 901");
+        dmtool("volume orphans loop --remove --yes").assert().code(3).stderr(contains("as somebody else had made it"));
         sh("mv /run/loop.json /var/lib/dmtool/pools/");
         // One that cannot be seen is not taken for one that is not there.
         sh("dmsetup message loop 0 reserve_metadata_snap");
@@ -164,7 +168,7 @@ fn volumes_that_dockers_files_know_are_no_orphans() {
                 "has no volume at all",
             ),
             (
-                r#"cp -a /etc/containerd /etc/containerd.was; echo 'imports = ["/etc/x/*.toml"]' > /etc/containerd/config.toml"#
+                r#"cp -a /etc/containerd /etc/containerd.was; echo 'imports = ["/etc/?/*.toml"]' > /etc/containerd/config.toml"#
                     .to_owned(),
                 "rm -rf /etc/containerd && mv /etc/containerd.was /etc/containerd".to_owned(),
                 "in other files, too",

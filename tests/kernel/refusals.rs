@@ -2,6 +2,7 @@
 //! the same command accepted once the disk is blank.
 
 use crate::harness::*;
+use predicates::prelude::*;
 use predicates::str::contains;
 
 const DISK: &str = "/dev/xvdi";
@@ -230,6 +231,30 @@ fn wipe_spares_a_member_of_the_group() {
         dmtool("setup /dev/xvdi --wipe --yes --data 50%VG").assert().success();
         sh("lvchange -qq -ay docker/theirs");
         assert_eq!(sh("md5sum < /dev/docker/theirs"), sh("cat /run/sum"));
+    });
+}
+
+#[test]
+fn a_partition_of_a_group_that_is_down_is_not_covered_by_wipe() {
+    in_kernel(|| {
+        let first = partition(DISK, 1);
+        sh(&format!(
+            "parted -s /dev/xvdi mklabel gpt mkpart a 1MiB 200MiB && udevadm settle && \
+             vgcreate -qq theirs {first} && lvcreate -qq --yes -n volume -l 100%FREE theirs && \
+             mkfs.ext4 -q /dev/theirs/volume && vgchange -qq -an theirs"
+        ));
+        let before = print_of(DISK);
+        let reason =
+            format!("{first}, a partition of /dev/xvdi, is a physical volume of the volume group theirs, which --wipe");
+        for options in ["", " --two-volumes", " --pool other/pool --metadata-device /dev/xvdj"] {
+            let refused = dmtool(&format!("setup /dev/xvdi --wipe --yes{options}")).assert().code(3);
+            refused.stderr(contains(reason.as_str()).and(contains("dmtool setup --adopt theirs")));
+        }
+        assert_eq!(print_of(DISK), before);
+        sh("vgchange -qq -ay theirs");
+        sh("e2fsck -fn /dev/theirs/volume >/dev/null 2>&1");
+        sh("vgremove -qq --yes theirs");
+        dmtool("setup /dev/xvdi --wipe --yes").assert().success();
     });
 }
 

@@ -205,6 +205,12 @@ fn a_deleted_file_is_rescued_and_known_again() {
         let hint = value["findings"][0]["hint"].as_str().expect("a hint").to_owned();
         let binary =
             std::path::Path::new(env!("CARGO_BIN_EXE_dmtool")).parent().expect("a folder").display().to_string();
+        // Somebody else's file has its name by now.
+        sh("echo theirs > /var/lib/dmtool/loop/data");
+        assert!(!try_sh(&format!("PATH={binary}:$PATH; {hint}")).0);
+        assert_eq!(sh("cat /var/lib/dmtool/loop/data"), "theirs");
+        assert_eq!(sh("md5sum < /dev/mapper/loop-web"), sum);
+        sh("rm /var/lib/dmtool/loop/data");
         sh(&format!("PATH={binary}:$PATH; {hint}"));
         dmtool("check").assert().success();
         assert_eq!(sh("md5sum < /dev/mapper/loop-web"), sum);
@@ -212,6 +218,36 @@ fn a_deleted_file_is_rescued_and_known_again() {
         dmtool("activate").assert().success();
         assert_eq!(sh("md5sum < /dev/mapper/loop-web"), sum);
         dmtool("deactivate").assert().success();
+        no_var();
+    });
+}
+
+/// At a boot somebody may hold LVM's lock for longer than the unit waits.
+#[test]
+fn lvm_that_cannot_be_asked_keeps_no_bare_pool_down() {
+    in_kernel(|| {
+        var();
+        for name in ["one", "two"] {
+            dmtool(&format!("setup --loop --pool {name} --data 64M --metadata 8M --yes")).assert().success();
+        }
+        dmtool("setup /dev/xvdg --yes").assert().success();
+        dmtool("deactivate --all").assert().success();
+        sh("mkdir -p /run/lock/lvm; (flock /run/lock/lvm/V_docker tail -f /dev/null >/dev/null 2>&1 &); sleep 0.5");
+        let (status, value) = json("activate two --lock-timeout 1");
+        assert_eq!((status, &value["pool"]["name"]), (0, &"two".into()), "{value:#}");
+        let (status, value) = json("activate --all --lock-timeout 1");
+        assert_eq!((status, &value["error"]["kind"]), (1, &"failed".into()), "{value:#}");
+        assert!(value["error"]["causes"].to_string().contains("holds LVM's lock"), "{value:#}");
+        let up = sh("dmsetup ls");
+        assert!(up.contains("one") && up.contains("two") && !up.contains("docker"), "{up}");
+        // It does no more, and does not say that all is well.
+        assert_eq!(json("activate --all --lock-timeout 1").0, 3);
+        dmtool("activate docker/thinpool --lock-timeout 1").assert().code(3).stderr(contains("Could not look"));
+        sh("pkill -x tail");
+        dmtool("activate --all").assert().success();
+        assert!(sh("dmsetup ls").contains("docker-thinpool"));
+        dmtool("teardown one --yes").assert().success();
+        dmtool("teardown two --yes").assert().success();
         no_var();
     });
 }

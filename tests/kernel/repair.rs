@@ -3,6 +3,7 @@
 use super::kinds::{KINDS, Kind, repair};
 use crate::harness::metadata::{Metadata, Part};
 use crate::harness::*;
+use predicates::prelude::*;
 use predicates::str::contains;
 use serde_json::Value;
 
@@ -241,6 +242,93 @@ fn the_spare_volume_serves_where_the_group_is_full() {
         kind.assert_whole("b");
         dmtool("repair vg/pool --accept --yes").assert().success();
         kind.gone();
+    });
+}
+
+/// Without a copy nobody knows whether the pool was used since, and the old metadata is not to be given up for that.
+#[test]
+fn an_undo_without_the_copies_says_that_they_are_gone() {
+    in_kernel(|| {
+        for kind in [Kind::Lvm, Kind::Raw] {
+            kind.make();
+            kind.down();
+            let pool = kind.pool();
+            kind.metadata().damage(Part::Leaf);
+            let damaged = kind.metadata().sum();
+            assert_eq!(repair(kind, "").0, 0);
+            let repaired = kind.metadata().sum();
+            for which in ["*", "*.old"] {
+                sh(&format!(
+                    "mkdir /run/away && mv /var/lib/dmtool/repair/{which} /run/away/ && mv /run/away/*.json /var/lib/dmtool/repair/ || true"
+                ));
+                dmtool(&format!("repair {pool} --undo --yes")).assert().code(3).stderr(contains("is gone"));
+                assert_eq!(kind.metadata().sum(), repaired);
+                sh("mv /run/away/* /var/lib/dmtool/repair/ && rmdir /run/away");
+            }
+            assert_eq!(repair(kind, "--undo").0, 0);
+            assert_eq!(kind.metadata().sum(), damaged, "{kind:?}");
+            assert_eq!(repair(kind, "").0, 0);
+            kind.gone();
+        }
+    });
+}
+
+/// The second question was answered no, and the pool brought up as before.
+#[test]
+fn a_repair_that_was_given_up_is_forgotten_once_the_pool_is_up_and_whole() {
+    in_kernel(|| {
+        for kind in [Kind::Lvm, Kind::Loop] {
+            kind.make();
+            let pool = kind.pool();
+            dmtool(&format!("metadata dump {pool} /run/good.xml")).assert().success();
+            kind.down();
+            let words = format!("metadata restore {pool} /run/good.xml");
+            let answers = "(sleep 4; printf 'y\\n'; sleep 25; printf 'n\\n'; sleep 5)";
+            let (ok, said, _) =
+                try_sh(&format!("{answers} | script -qec '{} {words}' /dev/null", env!("CARGO_BIN_EXE_dmtool")));
+            assert!(!ok && said.contains("second part"), "{said}");
+            kind.up();
+            assert!(json("check").1.to_string().contains("has not come to its end"));
+            let said = dmtool(&format!("repair {pool} --yes")).assert().success();
+            said.stderr(contains("came to no end").and(contains(".old")));
+            assert!(!json("check").1.to_string().contains("has not come to its end"));
+            assert_eq!(repair(kind, "").1["changed"], false);
+            kind.assert_whole("a");
+            sh("rm /run/good.xml");
+            kind.gone();
+        }
+    });
+}
+
+/// It is not taken down for a repair that cannot go on then.
+#[test]
+fn metadata_on_stripes_is_no_reason_to_take_a_pool_down() {
+    in_kernel(|| {
+        sh(
+            "vgcreate -qq vg /dev/xvdi /dev/xvdj && lvcreate -qq -Wn -L 256m -n pool vg && lvcreate -qq -i2 -I64k -L 8m -n meta vg",
+        );
+        sh(
+            "lvconvert -qq --yes --type thin-pool --poolmetadata vg/meta vg/pool && lvcreate -qq -V 64m -n a --thinpool vg/pool",
+        );
+        sh("vgchange -qq -an vg");
+        // LVM shows it read-only.
+        sh(
+            "lvchange -qq -ay -y vg/pool_tmeta; dmsetup table vg-pool_tmeta > /run/table; lvchange -qq -an -y vg/pool_tmeta; dmsetup create m < /run/table",
+        );
+        Metadata::of("/dev/mapper/m").mark();
+        sh("dmsetup remove m");
+        sh("lvchange -qq -ay --config 'global/thin_check_options=[\"-q\"]' vg/pool && lvchange -qq -ay vg/a");
+        let before = sh("dmsetup table; dmsetup status vg-pool-tpool");
+        assert!(before.contains("needs_check"), "{before}");
+        dmtool("repair vg/pool --yes")
+            .assert()
+            .code(3)
+            .stderr(contains("plain stretches").and(contains("dmtool deactivate vg/pool")));
+        assert_eq!(sh("dmsetup table; dmsetup status vg-pool-tpool"), before);
+        dmtool("deactivate vg/pool").assert().success();
+        dmtool("activate vg/pool").assert().success();
+        assert!(!sh("dmsetup status vg-pool-tpool").contains("needs_check"));
+        sh("vgremove -qq -ff vg");
     });
 }
 

@@ -57,6 +57,55 @@ fn a_killed_repair_is_finished_by_the_next_loop() {
     in_kernel(|| killed_and_run_again(Kind::Loop, &[2, 5, 8, 11, 14], false));
 }
 
+/// LVM makes the new metadata in the spare then, and swaps the two: other bytes than ours, since the spare was used before.
+#[test]
+fn a_killed_repair_by_the_spare_is_finished_by_the_next() {
+    in_kernel(|| {
+        let (path, kind, words) = (env!("CARGO_BIN_EXE_dmtool"), Kind::Lvm, "repair vg/pool --yes");
+        let make = || {
+            kind.make();
+            kind.down();
+            sh("lvcreate -qq -an -Zn -l 100%FREE -n full vg 2>/dev/null");
+            sh(
+                "at=$(lvs -a --noheadings -o seg_pe_ranges vg/lvol0_pmspare | tr -dc '0-9:-' | sed 's/.*:\\([0-9]*\\)-.*/\\1/'); \
+                dd if=/dev/urandom of=/dev/xvdi bs=1M seek=$((at + 1)) count=4 oflag=direct conv=notrunc status=none",
+            );
+            kind.metadata().damage(Part::Leaf);
+        };
+        make();
+        let notes: Vec<Place> = learn(path, words)
+            .expect("an undisturbed run")
+            .into_iter()
+            .filter(|place| place.call == "rename")
+            .collect();
+        kind.gone();
+        let mut behind_lvms_part = 0;
+        for note in &notes {
+            make();
+            let damaged = kind.metadata().sum();
+            tampered(path, words, note, Tamper::Signal("KILL")).expect("an end");
+            let journal = sh("cat /var/lib/dmtool/repair/lvm-vg-pool.json 2>/dev/null || true");
+            let swapped = sh("lvs --noheadings -o lv_name vg").contains("pool_meta0");
+            let between = swapped && journal.contains("\"swapping\"");
+            behind_lvms_part += u32::from(between);
+            if between {
+                // The old metadata can be had back.
+                assert_eq!(repair(kind, "--undo").0, 0, "{note:?}");
+                assert_eq!(kind.metadata().sum(), damaged, "{note:?}");
+                kind.gone();
+                make();
+                tampered(path, words, note, Tamper::Signal("KILL")).expect("an end");
+            }
+            let (status, value) = repair(kind, "");
+            assert_eq!((status, &value["repair"]["stage"]), (0, &"swapped".into()), "{note:?} {value:#}");
+            kind.up();
+            kind.assert_whole("b");
+            kind.gone();
+        }
+        assert!(behind_lvms_part > 0, "{notes:#?}");
+    });
+}
+
 /// New metadata of a killed restore is made anew, once: its dump may be another by now.
 #[test]
 fn a_killed_restore_is_finished_by_the_next() {

@@ -136,6 +136,34 @@ fn a_disk_is_added() {
     });
 }
 
+/// Where it is to be extended, it was taken from dmeventd to be given back.
+#[test]
+fn a_run_that_added_a_disk_and_was_cut_off_has_the_pool_watched_again() {
+    in_kernel(|| {
+        lvm_pool();
+        let size = sh("lvs --noheadings --nosuffix --units b -o lv_size docker/thinpool");
+        sh("vgextend -qq docker /dev/xvdh && lvchange -qq --monitor n docker/thinpool");
+        dmtool(&format!("resize {size} docker/thinpool --add-device /dev/xvdh --yes")).assert().success();
+        assert_eq!(sh("lvs --noheadings -o seg_monitor docker/thinpool"), "monitored");
+    });
+}
+
+/// LVM grows metadata that are full without room for the spare, too.
+#[test]
+fn metadata_grow_where_there_is_no_room_for_the_spare() {
+    in_kernel(|| {
+        sh(
+            "vgcreate -qq vg /dev/xvdi && lvcreate -qq --type thin-pool --poolmetadataspare n -L 64m --poolmetadatasize 8m -n pool vg 2>/dev/null",
+        );
+        sh("lvcreate -qq -an -Zn -n full -l $(($(vgs --noheadings -o vg_free_count vg) - 2)) vg 2>/dev/null");
+        dmtool("resize vg/pool --metadata +4M").assert().success().stderr(contains("no room for the spare"));
+        assert_eq!(sh("lvs -a --noheadings --nosuffix --units m -o lv_size vg/pool_tmeta"), "12.00");
+        dmtool("resize vg/pool --metadata +8M").assert().code(3).stderr(contains("That needs 8 MiB more"));
+        dmtool("resize vg/pool --metadata +4M").assert().success();
+        sh("vgremove -qq -ff vg");
+    });
+}
+
 /// Refused by name, and the disk untouched, until `clearing`.
 #[track_caller]
 fn not_added(obstacle: &str, reason: &str, clearing: &str) {

@@ -65,6 +65,9 @@ pub fn look(request: &Request, memory: &mut Memory, host: &mut Host) -> Facts {
             memory.file_systems.insert(volume.device.clone(), kind);
         }
     }
+    if let Wanted::Restore(path) = &request.wanted {
+        facts.dump = Some(volumes::of_dump(Path::new(path)));
+    }
     if let Some(live) = &pool.live {
         memory.was_up = true;
         facts.containers = consumers::running_containers();
@@ -82,10 +85,8 @@ pub fn look(request: &Request, memory: &mut Memory, host: &mut Host) -> Facts {
         facts.ended |= is_undone(&pool, &facts.room, &open);
     }
     facts.copies = journal.map(|repair| open.as_ref().map_err(Clone::clone).and_then(|open| copies(repair, open)));
-    if let Wanted::Restore(path) = &request.wanted {
-        facts.dump = Some(volumes::of_dump(Path::new(path)));
-    }
-    if request.wanted != Wanted::Undo {
+    // What LVM made itself is known by what it holds.
+    if request.wanted != Wanted::Undo || journal.is_some_and(|repair| repair.by_spare) {
         let free = facts.room.as_ref().map_or(Bytes(0), |room| room.free);
         let restores = facts.dump.is_some();
         facts.found = Some(open.and_then(|open| found(&open, (free, restores), stage, memory)));
@@ -171,17 +172,19 @@ fn found(open: &Open, (free, restores): (Bytes, bool), stage: Option<Stage>, mem
 }
 
 fn copies(repair: &Repair, open: &Open) -> Looked<Copies> {
-    let same = |path: &str| {
-        if Path::new(path).exists() { looked(copy::same(open.path(), Path::new(path))) } else { Ok(false) }
-    };
-    match repair.stage {
-        Stage::Begun | Stage::BackedUp => Ok(Copies { is_old: false, is_new: false, is_cut_off: false }),
-        _ => Ok(Copies {
-            is_old: same(&repair.old)?,
-            is_new: same(&repair.new)?,
-            is_cut_off: copy::is_cut_off(&looked(blocks::head(open.path()))?),
-        }),
+    if matches!(repair.stage, Stage::Begun | Stage::BackedUp) {
+        return Ok(Copies::default());
     }
+    let mut gone = Vec::new();
+    let mut same = |path: &str| -> Looked<bool> {
+        if looked(file::identity(Path::new(path)))?.is_none() {
+            gone.push(path.to_owned());
+            return Ok(false);
+        }
+        looked(copy::same(open.path(), Path::new(path)))
+    };
+    let (is_old, is_new) = (same(&repair.old)?, same(&repair.new)?);
+    Ok(Copies { is_old, is_new, is_cut_off: copy::is_cut_off(&looked(blocks::head(open.path()))?), gone })
 }
 
 fn room(request: &Request, pool: &Pool, journal: Option<&Repair>) -> Looked<Room> {
@@ -200,12 +203,17 @@ fn room_in(folder: &str, pool: &Pool, journal: Option<&Repair>) -> Looked<Room> 
     let begun = journal.filter(|repair| repair.stage == Stage::Begun);
     // One that cannot be looked at may be there.
     let is_taken = |path: String| -> Looked<bool> {
-        let ours = begun.is_some_and(|repair| repair.old == path || repair.new == path);
+        let ours = begun.is_some_and(|repair| repair.old == path || path.starts_with(&repair.new));
         Ok(!ours && looked(file::identity(Path::new(&path)))?.is_some())
     };
     let mut free = None;
     for number in 0..1000 {
-        if !is_taken(copy_of(folder, &word, number, "old"))? && !is_taken(copy_of(folder, &word, number, "new"))? {
+        // What is made on the way is as little somebody's own.
+        let mut taken = false;
+        for which in ["old", "new", "new.xml", "new.led"] {
+            taken |= is_taken(copy_of(folder, &word, number, which))?;
+        }
+        if !taken {
             free = Some(number);
             break;
         }

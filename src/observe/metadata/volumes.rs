@@ -8,7 +8,7 @@ use quick_xml::events::{BytesStart, Event};
 use quick_xml::reader::Reader;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::BufRead;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 /// What a map holds.
@@ -37,13 +37,38 @@ pub fn of(metadata: &Path) -> Looked<Contents> {
     read(ended.said.as_bytes()).map_err(Unseen)
 }
 
+/// A dump in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dump {
+    pub contents: Contents,
+    /// CRC-32C of all its bytes: another dump under the same name is another.
+    pub sum: u32,
+}
+
 /// What a dump in a file tells.
 ///
 /// # Errors
 /// It cannot be read, or is no dump of a thin pool from its beginning to its end.
-pub fn of_dump(path: &Path) -> Looked<Contents> {
-    let file = looked(file::open(path))?;
-    read(file).map_err(|why| Unseen(format!("{} is no dump of a thin pool's metadata: {why}", path.display())))
+pub fn of_dump(path: &Path) -> Looked<Dump> {
+    let mut file = Summed { inner: looked(file::open(path))?, sum: 0 };
+    let contents = read(BufReader::new(&mut file));
+    let contents =
+        contents.map_err(|why| Unseen(format!("{} is no dump of a thin pool's metadata: {why}", path.display())))?;
+    Ok(Dump { contents, sum: file.sum })
+}
+
+/// Counts a sum over what is read through it.
+struct Summed<R> {
+    inner: R,
+    sum: u32,
+}
+
+impl<R: Read> Read for Summed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.sum = crc32c::crc32c_append(self.sum, buffer.get(..count).unwrap_or_default());
+        Ok(count)
+    }
 }
 
 /// What a dump tells.

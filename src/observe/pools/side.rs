@@ -4,6 +4,7 @@ use super::Live;
 use crate::observe::Looked;
 use crate::observe::lvm::LvRow;
 use crate::observe::profile::{Autoextend, NEVER};
+use crate::observe::striping::Striping;
 use crate::observe::thin::PoolFigures;
 use crate::units::{Bytes, Extents, is_above, share_and_rest};
 use serde::Serialize;
@@ -18,6 +19,8 @@ pub struct LvmSide {
     pub data_devices: Vec<String>,
     pub metadata_devices: Vec<String>,
     pub metadata_size: Bytes,
+    /// Of its data.
+    pub striping: Striping,
     /// Its hidden volumes that are active; all are while the pool is.
     pub active_components: Vec<String>,
 }
@@ -69,27 +72,35 @@ impl LvmSide {
     }
 
     /// How many extensions by `autoextend` the free space of the group has room for, each step `percent` of the
-    /// size of then, rounded up to extents (lvm.conf(5), `thin_pool_autoextend_percent`).
-    pub fn extensions_left(&self, autoextend: Autoextend) -> u64 {
-        let extent = self.row.vg_extent_size.max(1);
-        extensions(Extents(self.row.lv_size / extent), Extents(self.row.vg_free_count), autoextend.percent)
+    /// size of then, rounded up to extents (lvm.conf(5), `thin_pool_autoextend_percent`); none where there is none for the
+    /// next one of a pool that is as full as `figures` say.
+    pub fn extensions_left(&self, figures: Option<&PoolFigures>, autoextend: Autoextend) -> u64 {
+        self.extended(figures, autoextend).0
     }
 
-    /// What LVM adds at the next extension: its percent, or what it takes to be below the threshold again if that is
-    /// more. It adds all of it or nothing.
+    fn extended(&self, figures: Option<&PoolFigures>, autoextend: Autoextend) -> (u64, Extents) {
+        let size = Extents(self.row.lv_size / self.row.vg_extent_size.max(1));
+        let free = Extents(self.row.vg_free_count);
+        if figures.is_some_and(|figures| self.next_step(figures, autoextend) > free) {
+            return (0, size);
+        }
+        extended(size, free, autoextend.percent, self.striping)
+    }
+
+    /// What LVM takes of the group at the next extension: its percent, or what it takes to be below the threshold again if
+    /// that is more. It takes all of it or nothing.
     pub fn next_step(&self, figures: &PoolFigures, autoextend: Autoextend) -> Extents {
         let (used, total) = (u128::from(figures.data_used.0), u128::from(figures.data_total.0.max(1)));
         let below = (used * 10_000).div_ceil(total * u128::from(autoextend.threshold.max(1))).saturating_sub(100);
         let percent = u128::from(autoextend.percent).max(below);
         let size = u128::from(self.row.lv_size / self.row.vg_extent_size.max(1));
-        Extents(u64::try_from(size.saturating_mul(percent).div_ceil(100)).unwrap_or(u64::MAX))
+        let step = u64::try_from(size.saturating_mul(percent).div_ceil(100)).unwrap_or(u64::MAX);
+        Extents(self.striping.takes(step))
     }
 
     /// The pool's size when the last of these extensions was made.
-    pub fn extends_until(&self, autoextend: Autoextend) -> Bytes {
-        let extent = self.row.vg_extent_size.max(1);
-        let size = Extents(self.row.lv_size / extent);
-        extended(size, Extents(self.row.vg_free_count), autoextend.percent).1.bytes(Bytes(extent))
+    pub fn extends_until(&self, figures: Option<&PoolFigures>, autoextend: Autoextend) -> Bytes {
+        self.extended(figures, autoextend).1.bytes(Bytes(self.row.vg_extent_size.max(1)))
     }
 }
 
@@ -102,20 +113,14 @@ pub fn is_overdue(figures: &PoolFigures, threshold: u64) -> bool {
             || is_above(figures.metadata_used.0, figures.metadata_total.0, step))
 }
 
-fn extensions(size: Extents, free: Extents, percent: u64) -> u64 {
-    extended(size, free, percent).0
-}
-
 /// How many steps there is room for, and the size after them.
-fn extended(mut size: Extents, mut free: Extents, percent: u64) -> (u64, Extents) {
+fn extended(mut size: Extents, mut free: Extents, percent: u64, striping: Striping) -> (u64, Extents) {
     let mut count = 0;
     while percent > 0 && size.0 > 0 {
         let step = share_and_rest(size.0, percent);
-        if step > free.0 {
-            break;
-        }
-        free.0 = free.0.saturating_sub(step);
-        size.0 = size.0.saturating_add(step);
+        let Some(left) = free.0.checked_sub(striping.takes(step)) else { break };
+        free.0 = left;
+        size.0 = size.0.saturating_add(striping.rounded(step));
         count += 1;
     }
     (count, size)
@@ -128,6 +133,7 @@ mod tests {
     #[test]
     fn the_documented_defaults_have_room_for_no_extension() {
         // 95 % + 1 % + the spare of a 4 GiB disk: 971 + 10 + 10 of 1023 extents.
+        let extensions = |size, free, percent| extended(size, free, percent, Striping::NONE).0;
         assert_eq!(extensions(Extents(971), Extents(32), 20), 0);
         assert_eq!(extensions(Extents(971), Extents(195), 20), 1);
         assert_eq!(extensions(Extents(971), Extents(194), 20), 0);

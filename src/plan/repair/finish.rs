@@ -4,11 +4,11 @@ use super::super::Plan;
 use super::super::activation::components_down;
 use super::super::refusal::Reasons;
 use super::super::step::Step;
-use super::{Facts, Request, Wanted, of_lvm};
+use super::{Facts, Request, Wanted, is_as_shown, is_other, of_lvm};
 use crate::names::LvmName;
 use crate::observe::metadata::Verdict;
 use crate::observe::pools::Pool;
-use crate::observe::repair::{Home, Repair, Source, Stage};
+use crate::observe::repair::{Home, Repair, Stage};
 
 /// Plans to give the old metadata up.
 pub fn accept(pool: &Pool, repair: &Repair, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) {
@@ -54,7 +54,19 @@ pub fn undo(pool: &Pool, repair: &Repair, facts: &Facts, plan: &mut Plan, reason
         // Nothing was put in place.
         return plan.todo(end);
     }
-    if !copies.is_old && !copies.is_new && !copies.is_cut_off {
+    if !copies.is_known() && !is_as_shown(repair, pool, facts) {
+        if let Some(path) = copies.gone.first() {
+            let why = format!(
+                "Whether {name} was used since cannot be seen: {path} is gone, which it would be compared with."
+            );
+            let keep = match repair.stage {
+                Stage::Swapped => {
+                    format!("; or keep the new metadata and remove the old: dmtool repair {name} --accept")
+                }
+                _ => String::new(),
+            };
+            return reasons.add_with_hint(why, format!("bring that file back and run this again{keep}"));
+        }
         let why =
             format!("{name} was used since its repair: what was written since would be lost with the old metadata.");
         let hint = match repair.stage {
@@ -62,6 +74,10 @@ pub fn undo(pool: &Pool, repair: &Repair, facts: &Facts, plan: &mut Plan, reason
             _ => format!("keep what is there: dmtool repair {name}"),
         };
         return reasons.add_with_hint(why, hint);
+    }
+    if !copies.is_old && copies.gone.contains(&repair.old) {
+        let why = format!("{} is gone, the copy of the old metadata.", repair.old);
+        return reasons.add_with_hint(why, "bring that file back and run this again");
     }
     let repair = Box::new(repair.clone());
     plan.put(Step::NoteRepair { repair: repair.clone(), stage: Stage::Undoing }, repair.stage == Stage::Undoing);
@@ -97,11 +113,14 @@ fn back(pool: &Pool, repair: &Repair, is_old: bool, facts: &Facts, plan: &mut Pl
 /// A pool that was repaired, and neither accepted nor undone.
 pub fn repaired(request: &Request, pool: &Pool, repair: &Repair, facts: &Facts, reasons: &mut Reasons) {
     let name = &pool.name;
-    let again = match (&request.wanted, &repair.source) {
-        (Wanted::Restore(asked), Source::Dump { path, .. }) => asked != path,
-        (Wanted::Restore(_), Source::Metadata { .. }) => true,
+    let again = match &request.wanted {
+        // What was used since is not what the dump says any more.
+        Wanted::Restore(asked) => is_other(asked, repair, facts) || super::is_stale(facts),
         _ => false,
     };
+    if let (Wanted::Restore(_), Some(Err(why))) = (&request.wanted, &facts.dump) {
+        reasons.add(format!("{why}."));
+    }
     if let Some(Err(why)) = &facts.found {
         reasons.add(format!("Could not look at the metadata of {name}: {why}."));
     }

@@ -143,6 +143,7 @@ fn repair(pool: &Pool, found: &Found, rest: &Rest, home: Home, source: Source, t
         before: rest.contents.as_ref().ok().cloned(),
         after: None,
         new_superblock: None,
+        by_spare: false,
     }
 }
 
@@ -211,8 +212,8 @@ fn volume(pool: &Pool, side: &LvmSide, facts: &Facts, plan: &mut Plan, reasons: 
 
 /// A dump, where it is of this pool.
 fn dump(path: &str, pool: &Pool, shape: &Shape, facts: &Facts, reasons: &mut Reasons) -> Option<Source> {
-    let contents = match &facts.dump {
-        Some(Ok(contents)) => contents,
+    let (contents, sum) = match &facts.dump {
+        Some(Ok(dump)) => (&dump.contents, dump.sum),
         Some(Err(why)) => {
             reasons.add(format!("{why}."));
             return None;
@@ -247,7 +248,7 @@ fn dump(path: &str, pool: &Pool, shape: &Shape, facts: &Facts, reasons: &mut Rea
             contents.transaction_id, shape.transaction_id
         ));
     }
-    Some(Source::Dump { path: path.to_owned(), data_blocks: shape.data_blocks })
+    Some(Source::Dump { path: path.to_owned(), data_blocks: shape.data_blocks, sum: Some(sum) })
 }
 
 /// Makes metadata larger that is full, while the pool is down: as large again, as far as it may.

@@ -4,8 +4,9 @@ use super::super::Plan;
 use super::super::activation::components_down;
 use super::super::refusal::Reasons;
 use super::super::step::Step;
-use super::{Facts, known, of_lvm};
+use super::{Facts, is_made_by_lvm, known, of_lvm};
 use crate::names::LvmName;
+use crate::observe::lvm::Lvm;
 use crate::observe::pools::Pool;
 use crate::observe::repair::{Home, Repair, Source, Stage};
 use crate::units::{Bytes, Extents};
@@ -25,9 +26,12 @@ pub fn swap(pool: &Pool, repair: &Repair, facts: &Facts, plan: &mut Plan, reason
 
 /// The steps of the swap.
 pub fn steps(pool: &Pool, repair: &Repair, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) {
-    let repair = Box::new(repair.clone());
     let is_new = facts.compared().is_some_and(|copies| copies.is_new);
-    plan.put(Step::NoteRepair { repair: repair.clone(), stage: Stage::Swapping }, repair.stage == Stage::Swapping);
+    let by_lvm = is_made_by_lvm(repair, pool, facts);
+    let spare = by_lvm || (!is_new && needs_spare(pool, repair, facts));
+    let noted = repair.stage == Stage::Swapping && repair.by_spare == spare;
+    let repair = Box::new(Repair { by_spare: spare, ..repair.clone() });
+    plan.put(Step::NoteRepair { repair: repair.clone(), stage: Stage::Swapping }, noted);
     match &repair.home {
         Home::Volume { extents, other, .. } => {
             let (Ok(lvm), Some(name)) = (&facts.ground.lvm, of_lvm(pool)) else {
@@ -35,19 +39,16 @@ pub fn steps(pool: &Pool, repair: &Repair, facts: &Facts, plan: &mut Plan, reaso
             };
             let volume = LvmName { vg: name.vg.clone(), lv: other.clone() };
             let there = lvm.lv(name.vg.as_str(), other.as_str());
-            let side = pool.lvm.as_ref().map(|side| &side.row);
-            let free = side.map_or(0, |row| row.vg_free_count);
-            let extent = Bytes(side.map_or(0, |row| row.vg_extent_size));
-            let size = extents.bytes(extent);
-            if there.is_none() && !is_new && free < extents.0 {
-                by_spare(
-                    &name,
-                    lvm.spare(name.vg.as_str()),
-                    (size, Extents(free).bytes(extent)),
-                    &repair,
-                    plan,
-                    reasons,
-                );
+            if spare {
+                plan.put(Step::RepairBySpare { pool: name.clone() }, by_lvm);
+                plan.todo(Step::AdoptMetadata { repair: repair.clone() });
+                if !by_lvm {
+                    let superblock = repair.superblock.is_some();
+                    let restores = matches!(repair.source, Source::Dump { .. });
+                    if let Some((why, hint)) = no_room(pool, *extents, lvm, superblock && !restores) {
+                        reasons.add_with_hint(why, hint);
+                    }
+                }
             } else {
                 let create = Step::CreateVolume {
                     vg: name.vg.clone(),
@@ -73,29 +74,33 @@ pub fn steps(pool: &Pool, repair: &Repair, facts: &Facts, plan: &mut Plan, reaso
     plan.todo(Step::NoteRepair { repair, stage: Stage::Swapped });
 }
 
-/// Where the group has no room for a second volume, LVM has the spare for this: what it makes of the metadata there is
-/// compared with what was shown.
-fn by_spare(
-    name: &LvmName,
-    spare: Bytes,
-    (size, free): (Bytes, Bytes),
-    repair: &Repair,
-    plan: &mut Plan,
-    reasons: &mut Reasons,
-) {
-    let restores = matches!(repair.source, Source::Dump { .. });
-    // With a broken superblock LVM would not know the figures to give.
-    if spare >= size && !restores && repair.superblock.is_some() {
-        plan.todo(Step::RepairBySpare { pool: name.clone() });
-        plan.todo(Step::AdoptMetadata { repair: Box::new(repair.clone()) });
-        return;
+/// Whether the group has no room for a second volume of metadata: LVM has the spare for this, and what it makes of the
+/// metadata there is compared with what was shown.
+fn needs_spare(pool: &Pool, repair: &Repair, facts: &Facts) -> bool {
+    let (Home::Volume { extents, other, .. }, Ok(lvm), Some(side)) = (&repair.home, &facts.ground.lvm, &pool.lvm)
+    else {
+        return false;
+    };
+    lvm.lv(&side.row.vg_name, other.as_str()).is_none() && side.row.vg_free_count < extents.0
+}
+
+/// Why there is room for new metadata of so many extents neither in the group nor in its spare, and the next command.
+/// `known` is whether LVM's own repair would know what to make it of: its superblock, and no dump.
+pub fn no_room(pool: &Pool, extents: Extents, lvm: &Lvm, known: bool) -> Option<(String, String)> {
+    let row = &pool.lvm.as_ref()?.row;
+    let (vg, extent) = (&row.vg_name, Bytes(row.vg_extent_size));
+    let (size, spare) = (extents.bytes(extent), lvm.spare(vg));
+    if row.vg_free_count >= extents.0 || (spare >= size && known) {
+        return None;
     }
     let spare_says = match spare {
         Bytes(0) => "it has no spare metadata volume".to_owned(),
         spare if spare < size => format!("its spare metadata volume has {spare}"),
         _ => "its spare metadata volume serves no other purpose than lvconvert --repair".to_owned(),
     };
-    let why =
-        format!("The new metadata needs a volume of {size}, the group {} has {free} free, and {spare_says}.", name.vg);
-    reasons.add_with_hint(why, format!("add a disk to the group: vgextend {} DEVICE", name.vg));
+    let free = Extents(row.vg_free_count).bytes(extent);
+    Some((
+        format!("The new metadata needs a volume of {size}, the group {vg} has {free} free, and {spare_says}."),
+        format!("add a disk to the group: vgextend {vg} DEVICE"),
+    ))
 }

@@ -5,6 +5,7 @@ use crate::names::LvmName;
 use crate::observe::lvm::Lvm;
 use crate::observe::pools::{LvmSide, is_overdue};
 use crate::observe::profile::Autoextend;
+use crate::observe::striping::Striping;
 use crate::observe::thin::PoolFigures;
 use crate::plan::Plan;
 use crate::plan::refusal::Reasons;
@@ -21,6 +22,8 @@ struct Sizes {
     /// Of metadata, in bytes.
     used: Bytes,
     chunk: Bytes,
+    /// Of the data.
+    striping: Striping,
     total: u64,
     free: u64,
 }
@@ -32,10 +35,13 @@ impl Sizes {
         if data > self.data { self.metadata.max(needed.0) } else { self.metadata }
     }
 
-    /// What both take of the group; the spare is as large as the largest metadata (lvmthin(7)).
+    /// What both take of the group. The spare is as large as the largest metadata (lvmthin(7)), made by LVM where there was
+    /// none; where it does not fit LVM grows the metadata all the same (seen with 2.03.16), but what it took is missing then
+    /// for the data.
     fn cost(&self, data: u64, metadata: u64) -> u64 {
-        let spare = if metadata > self.metadata { metadata.saturating_sub(self.spare) } else { 0 };
-        data.saturating_sub(self.data).saturating_add(metadata.saturating_sub(self.metadata)).saturating_add(spare)
+        let grown = data.saturating_sub(self.data);
+        let spare = if grown > 0 && metadata > self.metadata { metadata.saturating_sub(self.spare) } else { 0 };
+        self.striping.takes(grown).saturating_add(metadata.saturating_sub(self.metadata)).saturating_add(spare)
     }
 
     fn bytes(&self, extents: u64) -> Bytes {
@@ -53,7 +59,8 @@ impl Sizes {
         let room = Room { total: self.total, free: self.free };
         let half = Room { total: self.total, free: self.free / 2 };
         let asked = match (fixed.and_then(|fixed| fixed.metadata), request.metadata) {
-            (Some(bytes), _) => Some(extents(bytes)),
+            // Somebody may have grown it further meanwhile.
+            (Some(bytes), _) => Some(extents(bytes).max(self.metadata)),
             (None, growth) => growth.map(|growth| target(growth, self.metadata, &half, self.extent.0)),
         };
         // What grows along by itself must not stand in the way of what was asked for.
@@ -65,7 +72,7 @@ impl Sizes {
         };
         let along = |data: u64| asked.unwrap_or_else(|| self.metadata_with(data));
         let data = match (fixed.and_then(|fixed| fixed.data), request.data) {
-            (Some(bytes), _) => extents(bytes),
+            (Some(bytes), _) => extents(bytes).max(self.data),
             (None, Some(Growth::Max)) => {
                 let most = |goes: &dyn Fn(u64) -> u64| {
                     largest(self.data, self.free, |data| self.cost(data, goes(data)) <= self.free)
@@ -79,8 +86,18 @@ impl Sizes {
             (None, Some(Growth::To(bytes))) if (self.whole_chunks()..self.bytes(self.data)).contains(&bytes) => {
                 self.data
             }
+            // Nor is it smaller than what LVM has rounded up to its stripes.
+            (None, Some(Growth::To(bytes)))
+                if extents(bytes) < self.data && self.striping.rounded(extents(bytes)) == self.data =>
+            {
+                self.data
+            }
             (None, Some(growth)) => target(growth, self.data, &room, self.extent.0),
             (None, None) => self.data,
+        };
+        let data = match data.checked_sub(self.data) {
+            Some(grown) => self.data.saturating_add(self.striping.rounded(grown)),
+            None => data,
         };
         (data, metadata(data))
     }
@@ -106,6 +123,7 @@ pub fn plan(
         spare: lvm.spare(name.vg.as_str()).extents_for(extent).0,
         used: now.figures.metadata_used.bytes(),
         chunk: Bytes(side.row.chunk_size),
+        striping: side.striping,
         total: group.extents.0.saturating_add(added),
         free: group.free.0.saturating_add(added),
     };
@@ -118,7 +136,19 @@ pub fn plan(
             sizes.bytes(wanted)
         ));
     }
-    let watched = fixed.map_or(side.monitored(), |fixed| fixed.watched);
+    let spare = sizes.spare.max(metadata);
+    if metadata > sizes.metadata
+        && sizes.cost(data, metadata).saturating_add(spare - sizes.spare) > sizes.free
+        && data == sizes.data
+    {
+        plan.warnings.push(format!(
+            "there is no room for the spare metadata volume of {} to grow along to {}, which lvconvert --repair would need",
+            name.vg,
+            sizes.bytes(spare)
+        ));
+    }
+    // A run that added the disk may have been cut off between taking the pool from dmeventd and giving it back.
+    let watched = fixed.map_or(side.monitored() || (request.adds && side.extends_itself()), |fixed| fixed.watched);
     let targets = Targets { data: Some(sizes.bytes(data)), metadata: Some(sizes.bytes(metadata)), watched };
     let keeps_watch = keeps_watch(side, now.figures);
     let grows = metadata > sizes.metadata;
@@ -182,7 +212,7 @@ fn check(sizes: &Sizes, name: &LvmName, (data, metadata): (u64, u64), reasons: &
     if needed <= sizes.free {
         return;
     }
-    let for_metadata = match needed.saturating_sub(data.saturating_sub(sizes.data)) {
+    let for_metadata = match needed.saturating_sub(sizes.striping.takes(data.saturating_sub(sizes.data))) {
         0 => String::new(),
         extents => format!(", {} of it for metadata and its spare", sizes.bytes(extents)),
     };
@@ -215,6 +245,7 @@ mod tests {
             spare: 24,
             used: Bytes(0),
             chunk: Bytes(64 << 10),
+            striping: Striping::NONE,
             total: 30_000,
             free,
         };

@@ -6,6 +6,7 @@ use crate::observe::device::{Device, Partition, What};
 use crate::observe::lvm::{LvRow, PvRow};
 use crate::observe::pools::{Kind, Live, LvmSide};
 use crate::observe::profile::Profile;
+use crate::observe::striping::Striping;
 use crate::observe::thin::parse_pool_table;
 use crate::sys::blkid::Signature;
 use crate::units::{GIB, Sectors, parse_amount};
@@ -123,6 +124,7 @@ fn done() -> Facts {
         data_devices: Vec::new(),
         metadata_devices: Vec::new(),
         metadata_size: Bytes(40 << 20),
+        striping: Striping::NONE,
         active_components: Vec::new(),
     };
     facts.lvm = Ok(Lvm { pvs: vec![pv("/dev/sdb", 16, "docker")], lvs: vec![row], warnings: Vec::new() });
@@ -222,6 +224,20 @@ fn what_an_earlier_run_left_is_finished() {
         "+ lvchange --monitor y docker/thinpool".to_owned(),
     ];
     assert_eq!(lines_todo(&request(), &by_hand), expected);
+    // Its profile is attached, and the file of that is lost; what it says cannot be read is not taken for that.
+    let attached = |settings: Looked<Autoextend>, missing: bool| {
+        let mut facts = by_hand.clone();
+        if let Ok(Some(Pool { lvm: Some(lvm), .. })) = &mut facts.pool {
+            lvm.row.lv_profile = "docker-thinpool".to_owned();
+            lvm.profile_missing = missing;
+            lvm.autoextend = settings;
+        }
+        facts
+    };
+    let lost = attached(Ok(Autoextend { threshold: NEVER, percent: 20 }), true);
+    assert_eq!(lines_todo(&request(), &lost), [&expected[0], &expected[2], &expected[3]].map(Clone::clone));
+    let unseen = reasons(&request(), &attached(Err(Unseen("the look failed".to_owned())), false));
+    assert!(unseen.concat().contains("the look failed"), "{unseen:?}");
     // A pool that is down.
     let mut inactive = done();
     if let Ok(Some(pool)) = &mut inactive.pool {
@@ -296,6 +312,8 @@ fn everything_that_protects_data_is_listed_at_once() {
         device.signatures = Ok(vec![signature("gpt", true), signature("ext4", false)]);
         device.partitions = Ok(vec![Partition {
             path: "/dev/sdb1".to_owned(),
+            major: 98,
+            minor: 17,
             size: Bytes(GIB),
             uses: vec!["is in use as swap".to_owned()],
         }]);
@@ -310,6 +328,22 @@ fn everything_that_protects_data_is_listed_at_once() {
     assert_eq!(reasons(&request(), &facts), expected);
     // --wipe covers the signatures, never a use.
     assert_eq!(reasons(&Request { wipe: true, ..request() }, &facts), expected[..3]);
+    // Nor another group, whether anything of it is up or not.
+    let wiped = |row: PvRow| {
+        let mut facts =
+            Facts { lvm: Ok(Lvm { pvs: vec![row], lvs: Vec::new(), warnings: Vec::new() }), ..facts.clone() };
+        with_device(&mut facts, |device| {
+            *device = Device { read_only: false, uses: Ok(Vec::new()), free: Ok(true), ..device.clone() };
+            device.partitions.iter_mut().flatten().for_each(|partition| partition.uses.clear());
+        });
+        plan(&Request { wipe: true, ..request() }, &facts).map_or_else(|refusal| refusal.reasons, |_| Vec::new())
+    };
+    let in_theirs = "/dev/sdb1, a partition of /dev/sdb, is a physical volume of the volume group theirs, which --wipe \
+                     does not cover.";
+    assert_eq!(wiped(pv("/dev/sdb1", 17, "theirs")), [in_theirs]);
+    let stranded = wiped(PvRow { pv_in_use: "used".to_owned(), ..pv("/dev/sdb1", 17, "") });
+    assert!(stranded.concat().starts_with("/dev/sdb1, a partition of /dev/sdb, is marked by LVM"), "{stranded:?}");
+    assert_eq!(wiped(pv("/dev/sdb1", 17, "")), [""; 0]);
 }
 
 #[test]

@@ -232,10 +232,17 @@ fn strangers(facts: &Facts, reasons: &mut Reasons) {
             "{name} is at transaction {own}, and was at {known} as far as is known here: another program makes volumes in it."
         ));
     }
-    if pool.kind != Kind::Lvm && pool.record.is_none() && !facts.claims.iter().flatten().any(recorded) {
+    // One that was remembered as it was found is known no better than before.
+    let how = match &pool.record {
+        None => Some("is in no register"),
+        Some(Ok(record)) if record.remembered => Some("was remembered as somebody else had made it"),
+        Some(_) => None,
+    };
+    let any_books = pool.kind == Kind::Lvm || facts.claims.iter().flatten().any(recorded);
+    if let Some(how) = how.filter(|_| !any_books) {
         reasons.add_with_hint(
-            format!("{name} is in no register: whoever made its volumes may have books of his own."),
-            format!("have it remembered, with the volumes that are up: dmtool activate {name} --remember"),
+            format!("{name} {how}: whoever made its volumes may have books of his own."),
+            format!("for each that nobody needs, as you know yourself: dmsetup message {} 0 'delete ID'", quoted(name)),
         );
     }
     let read = facts.claims.iter().flatten().any(|claims| claims.recorded && claims.who != DOCKER);
