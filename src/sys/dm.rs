@@ -280,8 +280,13 @@ impl Control {
                 Ok(File::open(format!("/dev/{node}"))?)
             })
             .with_context(context);
-        let removed = self.0.device_remove(&id, options(DmFlags::DM_DEFERRED_REMOVE));
-        removed.map_err(|why| plain(&why)).with_context(context)?;
+        let remove = || self.0.device_remove(&id, options(DmFlags::DM_DEFERRED_REMOVE));
+        if let Err(why) = remove() {
+            // Whoever is told that nothing was changed shall not find it.
+            drop(opened);
+            let _ = remove();
+            return Err(plain(&why)).with_context(context);
+        }
         opened
     }
 

@@ -3,7 +3,7 @@
 use super::kinds::Kind;
 use super::metadata::held;
 use crate::harness::*;
-use crate::matrix::trace::{Ended, Place, go_on, learn, stopped_at};
+use crate::matrix::trace::{Ended, Place, Tamper, go_on, learn, stopped_at, tampered};
 
 const DMTOOL: &str = env!("CARGO_BIN_EXE_dmtool");
 
@@ -91,5 +91,24 @@ fn a_volume_whose_removal_could_not_be_written_down_is_not_forgotten() {
         let names: Vec<_> = list["volumes"].as_array().expect("volumes").iter().map(|volume| &volume["name"]).collect();
         assert_eq!(names, ["a", "c"], "{list:#}");
         the_disk_goes();
+    });
+}
+
+#[test]
+fn a_device_to_look_through_whose_removal_fails_once_does_not_stay() {
+    in_kernel(|| {
+        Kind::Lvm.make();
+        Kind::Lvm.down();
+        let words = "metadata check vg/pool";
+        let places = learn(DMTOOL, words).expect("an undisturbed run");
+        let removals = places.iter().filter(|place| place.text.contains("DM_DEV_REMOVE")).collect::<Vec<_>>();
+        let mut failed = 0;
+        for place in &removals {
+            let ended = tampered(DMTOOL, words, place, Tamper::Error("ENOSPC")).expect("an end");
+            failed += u32::from(ended.said.contains("making the read-only device"));
+            assert_eq!(sh("dmsetup ls"), "No devices found", "{}", ended.said);
+            dmtool(words).assert().success();
+        }
+        assert!(failed > 0, "{places:#?}");
     });
 }
