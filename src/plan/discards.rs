@@ -151,7 +151,7 @@ fn bare(asked: Discard, pool: &Pool, known: Option<&Known>, plan: &mut Plan, rea
 fn recorded<'a>(pool: &Pool, known: &'a Known, reasons: &mut Reasons) -> Option<&'a Record> {
     let (record, standing) = looked_at(known, reasons)?;
     if record.is_unfinished() {
-        let hint = "finish it: dmtool setup --loop";
+        let hint = format!("finish it: dmtool setup --loop --pool {}", pool.name);
         reasons.add_with_hint(format!("The files of {} are still to be made.", pool.name), hint);
         return None;
     }

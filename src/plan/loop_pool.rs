@@ -6,7 +6,7 @@ use super::bare::{self, Around, Known};
 use super::refusal::{Reasons, Refusal};
 use super::sizing::LARGEST_METADATA;
 use super::step::Step;
-use crate::names::DmName;
+use crate::names::{DmName, quoted};
 use crate::observe::device::Above;
 use crate::observe::pools::{Kind, Pool};
 use crate::observe::register::{DOCKERS_LOW_WATER, FORMAT, Line, Place, Record};
@@ -165,7 +165,7 @@ fn begin(record: &Record, begun: bool, facts: &Facts, plan: &mut Plan, reasons: 
         let copy = record.copy().unwrap_or_default();
         reasons.add_with_hint(
             format!("{} is there: a pool of this name was here, and its register is lost.", copy.display()),
-            format!("put it back: cp {} {}", copy.display(), record.path().display()),
+            format!("put it back: install -D -m 600 {} {}", quoted(&copy.to_string_lossy()), record.path().display()),
         );
     }
     plan.put(Step::Record { record: Box::new(record.clone()), made: false }, begun);

@@ -4,7 +4,7 @@ use super::activation::{Chosen, choose};
 use super::discards::well;
 use super::refusal::{Reasons, Refusal};
 use super::step::{Discards, Step};
-use super::volume::{is_meant, others};
+use super::volume::{is_meant, others, the_one};
 use super::{Plan, Planned};
 use crate::names::quoted;
 use crate::observe::Looked;
@@ -35,6 +35,8 @@ pub struct Target {
     /// What it has in the pool; absent where it is down or has failed.
     pub mapped: Option<Bytes>,
     pub mount: Option<Mount>,
+    /// It stands still, and would hold whoever trims it.
+    pub suspended: bool,
     /// What its file system has in use, by its own count.
     pub in_use: Option<Bytes>,
 }
@@ -110,6 +112,15 @@ fn targets(request: &Request, pool: &Pool, volumes: &[Target], facts: &Facts, pl
             }
             continue;
         };
+        if volume.suspended {
+            let why = format!("{name} is suspended");
+            if named {
+                reasons.add_with_hint(format!("{why}."), format!("see what lets it run: dmtool check {}", pool.name));
+            } else {
+                plan.warnings.push(format!("{why}, and is left out; what lets it run: dmtool check {}", pool.name));
+            }
+            continue;
+        }
         if mount.has("ro") {
             let why = format!("{name} is mounted read-only on {}", mount.place);
             if named {
@@ -135,10 +146,12 @@ fn chosen<'a>(request: &Request, pool: &Pool, volumes: &'a [Target], reasons: &m
     let mut found: Vec<&Target> = Vec::new();
     for word in &request.volumes {
         let is_it = |one: &&Target| is_meant(word, &one.name, one.dm_name.as_deref().unwrap_or_default(), one.thin_id);
-        match volumes.iter().find(is_it) {
-            Some(volume) if found.contains(&volume) => {}
-            Some(volume) => found.push(volume),
-            None => reasons.add_with_hint(
+        let fit = volumes.iter().filter(is_it).map(|one| (one, one.thin_id)).collect();
+        match the_one(word, &pool.name, fit) {
+            Err(why) => reasons.add(why),
+            Ok(Some(volume)) if found.contains(&volume) => {}
+            Ok(Some(volume)) => found.push(volume),
+            Ok(None) => reasons.add_with_hint(
                 format!("There is no volume {word} on {}.", pool.name),
                 format!("list them: dmtool volume list {}", pool.name),
             ),
@@ -168,6 +181,7 @@ mod tests {
             dm_name: Some(format!("p-{name}")),
             mapped: Some(Bytes(1 << 20)),
             mount,
+            suspended: false,
             in_use: None,
         };
         let volumes =

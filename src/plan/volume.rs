@@ -230,16 +230,69 @@ pub fn is_meant(typed: &str, name: &str, device: &str, id: Option<u64>) -> bool 
     }
 }
 
+/// The one that is meant among those that a word fits, with their numbers: the name of one may be the device of another.
+///
+/// # Errors
+/// A sentence, where several are.
+pub fn the_one<T>(typed: &str, pool: &str, found: Vec<(T, Option<u64>)>) -> Result<Option<T>, String> {
+    if found.len() > 1 {
+        let ids: Vec<String> = found.iter().filter_map(|(_, id)| Some(format!("id:{}", (*id)?))).collect();
+        return Err(format!("{typed} may be each of {} in {pool}: name it by its number.", ids.join(", ")));
+    }
+    Ok(found.into_iter().next().map(|(one, _)| one))
+}
+
 /// The volume of LVM's in this pool that is meant.
-fn lvm_volume<'a>(pool: &LvmName, typed: &str, facts: &'a Facts) -> Option<(&'a LvRow, LvmName)> {
+///
+/// # Errors
+/// As [`the_one`]'s.
+fn lvm_volume<'a>(pool: &LvmName, typed: &str, facts: &'a Facts) -> Result<Option<(&'a LvRow, LvmName)>, String> {
     let rows = facts.ground.lvm.iter().flat_map(|lvm| &lvm.lvs).filter(|row| is_in(row, pool));
     let named = rows.filter_map(|row| Some((row, LvmName::parse(&format!("{}/{}", row.vg_name, row.lv_name)).ok()?)));
-    named.into_iter().find(|(row, name)| is_meant(typed, &row.lv_name, &name.dm_name(), row.thin_id.parse().ok()))
+    let id = |row: &LvRow| row.thin_id.parse().ok();
+    let fit = named.filter(|(row, name)| is_meant(typed, &row.lv_name, &name.dm_name(), id(row)));
+    the_one(typed, &pool.to_string(), fit.map(|(row, name)| ((row, name), id(row))).collect())
 }
 
 /// The volume of the register that is meant.
-fn bare_volume<'a>(record: &'a Record, typed: &str) -> Option<&'a Volume> {
-    record.volumes.iter().find(|volume| is_meant(typed, &volume.name, volume.device.as_str(), Some(volume.thin_id)))
+///
+/// # Errors
+/// As [`the_one`]'s.
+fn bare_volume<'a>(record: &'a Record, typed: &str) -> Result<Option<&'a Volume>, String> {
+    let fits = |volume: &&Volume| is_meant(typed, &volume.name, volume.device.as_str(), Some(volume.thin_id));
+    let fit = record.volumes.iter().filter(fits).map(|volume| (volume, Some(volume.thin_id)));
+    the_one(typed, record.name.as_str(), fit.collect())
+}
+
+/// What a run cannot wait for: a device that stands still holds whoever reads it. `device` is a name.
+fn stands_still(device: &str, facts: &Facts, reasons: &mut Reasons) {
+    if let Some(above) = above(device, facts).filter(|above| above.suspended) {
+        reasons.add_with_hint(
+            format!("{device} is suspended."),
+            format!("see what lets it run: dmtool check {}", above.pool),
+        );
+    }
+}
+
+/// Whether a device may be read: neither it nor the pool stands still.
+pub fn is_readable(device: &str, pool: &Pool, facts: &Facts) -> bool {
+    let name = device.strip_prefix("/dev/mapper/").map(str::to_owned);
+    let name = name.or_else(|| LvmName::parse(device.strip_prefix("/dev/")?).ok().map(|name| name.dm_name()));
+    !pool.live.as_ref().is_some_and(|live| live.suspended)
+        && !name.and_then(|name| above(&name, facts)).is_some_and(|above| above.suspended)
+}
+
+/// The command that goes on with a bare volume that is not complete.
+fn again(record: &Record, volume: &Volume) -> String {
+    let pool = &record.name;
+    let origin = volume.origin.map(|origin| match record.volumes.iter().find(|one| one.thin_id == origin) {
+        Some(one) => one.name.clone(),
+        None => format!("id:{origin}"),
+    });
+    match origin {
+        Some(origin) => format!("run it again: dmtool volume snapshot {pool} {origin} {}", volume.name),
+        None => format!("run it again: dmtool volume create {pool} {} SIZE --fs TYPE", volume.name),
+    }
 }
 
 /// What stands on the pool under this name.

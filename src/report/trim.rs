@@ -154,7 +154,15 @@ mod tests {
         };
         let name = "web".to_owned();
         let dm_name = Some("loop-web".to_owned());
-        Target { name, thin_id: Some(1), dm_name, mapped: Some(mapped), mount: Some(mount), in_use: Some(in_use) }
+        Target {
+            name,
+            thin_id: Some(1),
+            dm_name,
+            mapped: Some(mapped),
+            mount: Some(mount),
+            suspended: false,
+            in_use: Some(in_use),
+        }
     }
 
     #[test]

@@ -110,7 +110,7 @@ fn setup_never_takes_a_file_that_it_did_not_make() {
         let lost = || {
             dmtool("setup --loop --yes").assert().code(3).stderr(
                 contains("its register is lost")
-                    .and(contains("put it back: cp /var/lib/dmtool/loop/dmtool-register-loop.json")),
+                    .and(contains("put it back: install -D -m 600 /var/lib/dmtool/loop/dmtool-register-loop.json")),
             );
         };
         lost();

@@ -58,4 +58,5 @@ mod trim;
 mod unwritten;
 mod valgrind;
 mod volume_list;
+mod volume_meant;
 mod volumes;

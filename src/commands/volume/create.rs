@@ -7,7 +7,7 @@ use crate::observe::{Host, device, host};
 use crate::plan::Plan;
 use crate::plan::preflight::{self, Needs};
 use crate::plan::refusal::Refusal;
-use crate::plan::volume::{Create as Request, Facts, FileSystem, create};
+use crate::plan::volume::{Create as Request, Facts, FileSystem, create, is_readable};
 use crate::report::json;
 use crate::sys::exec;
 use crate::units::{Bytes, parse_size};
@@ -34,6 +34,9 @@ pub struct Args {
 }
 
 pub fn parse_name(text: &str) -> Result<String, String> {
+    if text.starts_with("id:") {
+        return Err(format!("'{text}' means the volume of a number"));
+    }
     crate::names::DmName::new(text).map(|name| name.as_str().to_owned())
 }
 
@@ -78,7 +81,11 @@ impl Verb for Create {
     fn observe(&self, host: &mut Host) -> Ground {
         let facts = ground::look(host);
         let device = find(&facts, &self.request.pool).map(|pool| ground::device(pool, &self.request.name));
-        let signature = device.filter(|_| self.request.fs.is_some()).and_then(|device| device::signature(&device));
+        // What stands still would hold whoever reads it.
+        let readable =
+            |device: &String| find(&facts, &self.request.pool).is_some_and(|pool| is_readable(device, pool, &facts));
+        let device = device.filter(|device| self.request.fs.is_some() && readable(device));
+        let signature = device.and_then(|device| device::signature(&device));
         let tool = self.request.fs.is_none_or(|fs| exec::find(&format!("mkfs.{fs}")).is_some());
         Ground { facts, fs: FileSystem { signature, tool, systems: host::systems() } }
     }

@@ -79,7 +79,10 @@ fn look(request: &plan::Mount, place: &str, host: &mut Host) -> Ground {
         _ => Ok(None),
     });
     let there = number.as_ref().is_ok_and(Option::is_some);
-    let signature = node.filter(|_| there).and_then(|node| device::signature(&node));
+    // What stands still would hold whoever reads it.
+    let readable =
+        |node: &String| find(&facts, &request.pool).is_some_and(|pool| plan::is_readable(node, pool, &facts));
+    let signature = node.filter(|node| there && readable(node)).and_then(|node| device::signature(&node));
     // Without its number nobody knows what of them is its own.
     let (number, mounts) = match number {
         Ok(number) => (number, mounts::read()),

@@ -4,7 +4,7 @@ use crate::commands::{Globals, Verb, drive};
 use crate::exit::Problem;
 use crate::observe::discards::{self, Chain};
 use crate::observe::pools::{self, Pool};
-use crate::observe::{Host, Looked, Unseen, consumers, host, looked, lvm, register, volumes};
+use crate::observe::{Host, Looked, Unseen, consumers, device, host, looked, lvm, register, volumes};
 use crate::plan::Plan;
 use crate::plan::activation::Chosen;
 use crate::plan::preflight::{self, Needs};
@@ -52,14 +52,17 @@ fn targets(pool: &Pool, lvm: &Looked<lvm::Lvm>, chain: Option<&Looked<Chain>>) -
     let mounted = chain.and_then(|chain| chain.as_ref().ok()).map_or(&[][..], |chain| &chain.volumes);
     // A file system on a pool that stands still may hold whoever asks it.
     let runs = pool.live.as_ref().is_some_and(|live| !live.suspended);
+    let above = device::above_within(std::slice::from_ref(pool), Duration::ZERO);
+    let is_still = |name: &str| above.iter().any(|above| above.dm_name == name && above.suspended);
     let target = |volume: volumes::Volume| {
         let on_it = mounted.iter().find(|on_it| volume.device() == Some(on_it.dm_name.as_str()));
         let mount = on_it.and_then(|volume| volume.mount()).cloned();
-        let asked = mount.as_ref().filter(|_| runs);
+        let suspended = volume.device().is_some_and(is_still);
+        let asked = mount.as_ref().filter(|_| runs && !suspended);
         let in_use = asked.and_then(|mount| trim::in_use(Path::new(&mount.place)).ok()).map(Bytes);
         let dm_name = volume.device().map(str::to_owned);
         let mapped = volume.mapped.filter(|_| dm_name.is_some());
-        Target { name: volume.name, thin_id: volume.thin_id, dm_name, mapped, mount, in_use }
+        Target { name: volume.name, thin_id: volume.thin_id, dm_name, mapped, mount, suspended, in_use }
     };
     let known = volumes::known_by_name(pool, lvm.as_ref().map_err(Clone::clone)?)?;
     Ok(known.into_iter().map(target).collect())

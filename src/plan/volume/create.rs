@@ -1,7 +1,7 @@
 //! The plan of `dmtool volume create`. On a bare pool: in the register first, then in the pool, then a device, then a file
 //! system.
 
-use super::{Facts, Of, is_in, is_unmade, of, row, takes, the_pool, told_again};
+use super::{Facts, Of, again, is_in, is_unmade, of, row, stands_still, takes, the_pool, told_again};
 use crate::names::{DmName, LvName, LvmName};
 use crate::observe::pools::{LvmSide, Pool};
 use crate::observe::register::{LARGEST_ID, Record, State, Volume, is_a_consumers};
@@ -46,6 +46,14 @@ pub fn create(request: &Request, facts: &Facts, fs: &FileSystem) -> Result<Plan,
             Err(why) => reasons.add(why),
         },
         None => {}
+    }
+    // What it carries could not be looked at.
+    if request.fs.is_some() {
+        let device = match (LvmName::parse(&pool.name), LvName::new(&request.name)) {
+            (Ok(of), Ok(lv)) => LvmName { vg: of.vg, lv }.dm_name(),
+            _ => format!("{}-{}", pool.name, request.name),
+        };
+        stands_still(&device, facts, &mut reasons);
     }
     if let Some(kind) = request.fs.filter(|_| !fs.tool) {
         let package = if kind == "xfs" { "xfsprogs" } else { "e2fsprogs" };
@@ -159,6 +167,10 @@ fn steps(
     let there = record.volumes.iter().find(|volume| volume.name == *name || volume.device == device);
     let (pool, mkfs) = (record.name.clone(), |device: &DmName| request.fs.map(|fs| file_system(record, device, fs)));
     match there {
+        // What it holds is its origin's.
+        Some(volume) if volume.state == State::Made && volume.origin.is_some() => {
+            reasons.add_with_hint(format!("{name} is a snapshot that is not complete."), again(record, volume));
+        }
         Some(volume) if volume.state != State::Announced => match around.is_up(&pool, volume) {
             Ok(up) => goes_on(request, (record, volume, up, size), fs, plan, reasons),
             Err(why) => reasons.add(why),

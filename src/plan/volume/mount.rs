@@ -1,10 +1,11 @@
 //! The plans of `dmtool volume mount` and `dmtool volume unmount`.
 
-use super::{Facts, Of, bare_volume, changes, lvm_volume, of, the_pool};
+use super::{Facts, Of, again, bare_volume, changes, lvm_volume, of, stands_still, the_pool};
 use crate::names::{LvmName, quoted};
 use crate::observe::Looked;
+use crate::observe::lvm::LvRow;
 use crate::observe::mounts::Mount;
-use crate::observe::register::{Record, State};
+use crate::observe::register::{Record, State, Volume};
 use crate::plan::Plan;
 use crate::plan::bare::volume_step;
 use crate::plan::refusal::{Reasons, Refusal};
@@ -58,6 +59,9 @@ struct Meant {
     up: Step,
     is_snapshot: bool,
     complete: bool,
+    /// The command that goes on with one that is not.
+    again: String,
+    dm_name: String,
 }
 
 /// # Errors
@@ -81,7 +85,8 @@ pub fn mount(request: &Request, place: &Place, facts: &Facts, ground: &Ground) -
             Ok(mounts) => {
                 elsewhere(request, &mounts, &mut reasons);
                 free(place, ground, &mut plan, &mut reasons);
-                mountable(request, ground, volume.complete, &mut reasons);
+                mountable(request, ground, (volume.complete, volume.again), &mut reasons);
+                stands_still(&volume.dm_name, facts, &mut reasons);
                 plan.todo(step);
             }
         }
@@ -100,7 +105,8 @@ pub fn unmount(request: &Request, facts: &Facts, ground: &Ground) -> Result<Plan
     let mut plan = Plan::default();
     let mut reasons = Reasons::default();
     let of = of(pool, facts, &mut reasons);
-    if of.and_then(|of| meant(request, &of, facts, &mut reasons)).is_some() {
+    if let Some(volume) = of.and_then(|of| meant(request, &of, facts, &mut reasons)) {
+        stands_still(&volume.dm_name, facts, &mut reasons);
         match ground.mounts() {
             Err(why) => reasons.add(why),
             // The last one covers the others.
@@ -128,38 +134,44 @@ pub fn device(request: &Request, facts: &Facts) -> Option<String> {
 }
 
 fn meant(request: &Request, of: &Of<'_>, facts: &Facts, reasons: &mut Reasons) -> Option<Meant> {
+    let (pool, typed) = (&request.pool, &request.volume);
     let found = match of {
-        Of::Lvm(pool, _) => lvm(pool, &request.volume, facts),
-        Of::Register(record) => bare(record, &request.volume),
+        Of::Lvm(name, _) => {
+            lvm_volume(name, typed, facts).map(|found| found.map(|(row, volume)| lvm(request, row, volume)))
+        }
+        Of::Register(record) => bare_volume(record, typed).map(|found| found.map(|volume| bare(record, volume))),
     };
-    if found.is_none() {
-        let (pool, volume) = (&request.pool, &request.volume);
-        reasons.add_with_hint(
-            format!("There is no volume {volume} in {pool}."),
+    match found {
+        Err(why) => reasons.add(why),
+        Ok(None) => reasons.add_with_hint(
+            format!("There is no volume {typed} in {pool}."),
             format!("list them: dmtool volume list {pool}"),
-        );
+        ),
+        Ok(Some(meant)) => return Some(meant),
     }
-    found
+    None
 }
 
-fn lvm(pool: &LvmName, typed: &str, facts: &Facts) -> Option<Meant> {
-    let (row, volume) = lvm_volume(pool, typed, facts)?;
-    Some(Meant {
+fn lvm(request: &Request, row: &LvRow, volume: LvmName) -> Meant {
+    Meant {
+        again: format!("run it again: dmtool volume create {} {} SIZE --fs TYPE", request.pool, request.volume),
+        dm_name: volume.dm_name(),
         device: format!("/dev/{volume}"),
         up: Step::Volume(OfVolume::Activate { volume }),
         is_snapshot: !row.origin.is_empty(),
         complete: !row.has_tag(UNFINISHED),
-    })
+    }
 }
 
-fn bare(record: &Record, typed: &str) -> Option<Meant> {
-    let volume = bare_volume(record, typed)?;
-    Some(Meant {
+fn bare(record: &Record, volume: &Volume) -> Meant {
+    Meant {
+        again: again(record, volume),
+        dm_name: volume.device.to_string(),
         device: format!("/dev/mapper/{}", volume.device),
         up: volume_step(record, volume),
         is_snapshot: volume.origin.is_some(),
         complete: volume.state == State::Ready,
-    })
+    }
 }
 
 fn elsewhere(request: &Request, mounts: &[&Mount], reasons: &mut Reasons) {
@@ -192,13 +204,10 @@ fn free(place: &Place, ground: &Ground, plan: &mut Plan, reasons: &mut Reasons) 
     }
 }
 
-fn mountable(request: &Request, ground: &Ground, complete: bool, reasons: &mut Reasons) {
+fn mountable(request: &Request, ground: &Ground, (complete, again): (bool, String), reasons: &mut Reasons) {
     let Request { pool, volume } = request;
     if !complete {
-        reasons.add_with_hint(
-            format!("{volume} is not complete: a run that made it was cut off."),
-            format!("run it again: dmtool volume create {pool} {volume} SIZE --fs TYPE"),
-        );
+        reasons.add_with_hint(format!("{volume} is not complete: a run that made it was cut off."), again);
         return;
     }
     match &ground.signature {

@@ -1,10 +1,14 @@
 //! The plan of `dmtool volume remove`.
 
-use super::{Facts, Of, above, bare_volume, changes, is_unmade, lvm_volume, no_dependents, of, the_pool, told_again};
+use super::{
+    Facts, Of, above, bare_volume, changes, is_unmade, lvm_volume, no_dependents, of, stands_still, the_pool,
+    told_again,
+};
 use crate::names::LvmName;
 use crate::observe::Looked;
+use crate::observe::lvm::LvRow;
 use crate::observe::pools::{Kind, Pool};
-use crate::observe::register::{Record, State};
+use crate::observe::register::{Record, State, Volume};
 use crate::observe::thin::Discard;
 use crate::plan::Plan;
 use crate::plan::activation::layer_first;
@@ -29,19 +33,34 @@ pub fn remove(request: &Request, facts: &Facts, ids: Option<&Looked<BTreeSet<u64
     let mut reasons = Reasons::default();
     let of = of(pool, facts, &mut reasons);
     let discard = request.discard || hands_on(pool);
-    let mut seen: Vec<&String> = Vec::new();
+    let mut seen: Vec<String> = Vec::new();
     for typed in &request.volumes {
-        if seen.contains(&typed) {
-            continue;
-        }
-        seen.push(typed);
         let found = match &of {
-            Some(Of::Lvm(name, _)) => lvm((name, pool), typed, discard, facts, &mut plan, &mut reasons),
-            Some(Of::Register(record)) => bare(record, typed, discard, facts, &mut plan, &mut reasons),
-            None => true,
+            Some(Of::Lvm(name, _)) => lvm_volume(name, typed, facts)
+                .map(|found| found.map(|(row, volume)| (volume.dm_name(), Meant::Lvm(name, row, volume)))),
+            Some(Of::Register(record)) => bare_volume(record, typed)
+                .map(|found| found.map(|volume| (volume.device.to_string(), Meant::Register(record, volume)))),
+            None => continue,
         };
-        if !found {
-            unknown(pool, typed, (facts, ids), &mut plan, &mut reasons);
+        match found {
+            Err(why) => reasons.add(why),
+            Ok(None) if seen.contains(typed) => {}
+            Ok(None) => {
+                seen.push(typed.clone());
+                unknown(pool, typed, (facts, ids), &mut plan, &mut reasons);
+            }
+            // Two words may mean one.
+            Ok(Some((device, _))) if seen.contains(&device) => {}
+            Ok(Some((device, meant))) => {
+                stands_still(&device, facts, &mut reasons);
+                seen.push(device);
+                match meant {
+                    Meant::Lvm(name, row, volume) => {
+                        lvm((name, pool), (row, volume), discard, facts, &mut plan, &mut reasons);
+                    }
+                    Meant::Register(record, volume) => bare(record, volume, discard, facts, &mut plan, &mut reasons),
+                }
+            }
         }
     }
     if !plan.nothing_to_do() {
@@ -53,6 +72,12 @@ pub fn remove(request: &Request, facts: &Facts, ids: Option<&Looked<BTreeSet<u64
     }
     reasons.settle(format!("volume remove is refused, nothing was changed in {}", request.pool))?;
     Ok(plan)
+}
+
+/// A volume that goes.
+enum Meant<'a> {
+    Lvm(&'a LvmName, &'a LvRow, LvmName),
+    Register(&'a Record, &'a Volume),
 }
 
 /// A volume's chunks come back to a pool at once; the file of a loop pool gets smaller only by a discard.
@@ -103,13 +128,12 @@ fn in_use(device: &str, (pool, name): (&str, &str), facts: &Facts, reasons: &mut
 
 fn lvm(
     (pool, seen): (&LvmName, &Pool),
-    typed: &str,
+    (row, volume): (&LvRow, LvmName),
     discard: bool,
     facts: &Facts,
     plan: &mut Plan,
     reasons: &mut Reasons,
-) -> bool {
-    let Some((row, volume)) = lvm_volume(pool, typed, facts) else { return false };
+) {
     in_use(&volume.dm_name(), (&pool.to_string(), &row.lv_name), facts, reasons);
     no_dependents(row, pool, facts.ground.lvm.as_ref().ok(), reasons);
     let taken_back = told_again(pool, seen, facts);
@@ -125,26 +149,31 @@ fn lvm(
     }
     let holds = format!("the volume {volume} ({})", Bytes(row.lv_size));
     plan.todo(Step::Volume(OfVolume::Remove { volume, holds }));
-    true
 }
 
 fn activate(volume: LvmName) -> crate::plan::Planned {
     crate::plan::Planned::todo(Step::Volume(OfVolume::Activate { volume }))
 }
 
-fn bare(record: &Record, typed: &str, discard: bool, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) -> bool {
-    let Some(volume) = bare_volume(record, typed) else { return false };
+fn bare(record: &Record, volume: &Volume, discard: bool, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) {
     if volume.state == State::Announced {
-        // Whose its number is, is not known.
-        let mut after = record.clone();
+        // Whose its number is, is not known. All of them go at once, and before what takes others out of the register.
+        let before = match plan.steps.first().map(|planned| &planned.step) {
+            Some(Step::Record { record, .. }) => Some((**record).clone()),
+            _ => None,
+        };
+        if before.is_some() {
+            plan.steps.remove(0);
+        }
+        let mut after = before.unwrap_or_else(|| record.clone());
         after.next_thin_id = record.free_id();
         after.volumes.retain(|kept| kept.device != volume.device);
-        plan.todo(Step::Record { record: Box::new(after), made: false });
+        plan.steps.insert(0, crate::plan::Planned::todo(Step::Record { record: Box::new(after), made: false }));
         plan.warnings.push(format!(
             "{} was never complete; whether something is left of it: dmtool volume orphans {}",
             volume.name, record.name
         ));
-        return true;
+        return;
     }
     let (pool, device) = (record.name.clone(), volume.device.clone());
     in_use(device.as_str(), (pool.as_str(), &volume.name), facts, reasons);
@@ -160,5 +189,4 @@ fn bare(record: &Record, typed: &str, discard: bool, facts: &Facts, plan: &mut P
     }
     let holds = format!("the volume {device} ({})", volume.size);
     plan.todo(Step::Volume(OfVolume::Delete { pool, volume: volume.clone(), holds }));
-    true
 }

@@ -1,6 +1,6 @@
 //! The plan of `dmtool volume snapshot`.
 
-use super::{Facts, Of, above, bare_volume, is_in, is_unmade, lvm_volume, of, row, takes, the_pool, told_again};
+use super::{Facts, Of, above, again, bare_volume, is_in, is_unmade, lvm_volume, of, row, takes, the_pool, told_again};
 use crate::names::{DmName, LvName, LvmName};
 use crate::observe::pools::Pool;
 use crate::observe::register::{LARGEST_ID, Record, State, Volume, is_a_consumers};
@@ -43,12 +43,8 @@ fn missing(request: &Request, reasons: &mut Reasons) {
     );
 }
 
-fn incomplete(request: &Request, reasons: &mut Reasons) {
-    let (origin, pool) = (&request.origin, &request.pool);
-    reasons.add_with_hint(
-        format!("{origin} is not complete: a run that made it was cut off."),
-        format!("run it again: dmtool volume create {pool} {origin} SIZE --fs TYPE"),
-    );
+fn incomplete(request: &Request, again: String, reasons: &mut Reasons) {
+    reasons.add_with_hint(format!("{} is not complete: a run that made it was cut off.", request.origin), again);
 }
 
 fn lvm(request: &Request, (pool, seen): (&LvmName, &Pool), facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) {
@@ -56,9 +52,14 @@ fn lvm(request: &Request, (pool, seen): (&LvmName, &Pool), facts: &Facts, plan: 
         Ok(lv) => LvmName { vg: pool.vg.clone(), lv },
         Err(why) => return reasons.add(format!("{why}.")),
     };
-    let Some((of, origin)) = lvm_volume(pool, &request.origin, facts) else { return missing(request, reasons) };
+    let (of, origin) = match lvm_volume(pool, &request.origin, facts) {
+        Ok(Some(found)) => found,
+        Ok(None) => return missing(request, reasons),
+        Err(why) => return reasons.add(why),
+    };
     if of.has_tag(UNFINISHED) {
-        incomplete(request, reasons);
+        let again = format!("run it again: dmtool volume create {} {} SIZE --fs TYPE", request.pool, request.origin);
+        incomplete(request, again, reasons);
     }
     let still = above(&origin.dm_name(), facts).is_some_and(|above| above.suspended);
     if facts.stilled.as_ref().is_ok_and(|begun| begun.contains(&origin)) {
@@ -97,10 +98,12 @@ fn bare(request: &Request, record: &Record, facts: &Facts, plan: &mut Plan, reas
     if is_a_consumers(&pool, device.as_str()) {
         reasons.add(format!("{device} is a name that Docker or containerd gives to its own volumes."));
     }
-    let Some(origin) = bare_volume(record, &request.origin) else { return missing(request, reasons) };
-    if origin.state != State::Ready {
-        return incomplete(request, reasons);
-    }
+    let origin = match bare_volume(record, &request.origin) {
+        Ok(Some(origin)) if origin.state == State::Ready => origin,
+        Ok(Some(origin)) => return incomplete(request, again(record, origin), reasons),
+        Ok(None) => return missing(request, reasons),
+        Err(why) => return reasons.add(why),
+    };
     let up = around.is_up(&pool, origin).unwrap_or_else(|why| {
         reasons.add(why);
         false
