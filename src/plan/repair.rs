@@ -230,12 +230,12 @@ fn halted(request: &Request, repair: &Repair, pool: &Pool, facts: &Facts) -> Opt
     }
 }
 
-/// The copy that was being put in place, where it is gone and not there: nobody can go on with that. And whether the old
-/// metadata is to be had from its copy alone.
+/// The copy that was being put in place, where it is gone and not there: nobody can go on with that. And whether the
+/// metadata was cut off half-written, so that the copy of the old is all that is left.
 fn lost<'a>(repair: &'a Repair, facts: &Facts) -> Option<(&'a str, bool)> {
     let copies = facts.compared().filter(|_| repair.stage == Stage::Swapping)?;
     let is_lost = !copies.is_new && copies.gone.contains(&repair.new);
-    is_lost.then(|| (repair.new.as_str(), !copies.is_old && !copies.gone.contains(&repair.old)))
+    is_lost.then(|| (repair.new.as_str(), copies.is_cut_off && !copies.gone.contains(&repair.old)))
 }
 
 /// Whether the metadata is none that an earlier run knew: somebody changed it since.
