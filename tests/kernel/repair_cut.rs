@@ -6,6 +6,7 @@ use super::register::var;
 use crate::harness::metadata::Part;
 use crate::harness::*;
 use crate::matrix::trace::{Place, Tamper, learn, tampered};
+use predicates::prelude::*;
 use predicates::str::contains;
 
 /// Runs dmtool and kills it at the call with this number (of each of its threads); whether it came that far.
@@ -248,6 +249,40 @@ fn crashed_under_load_loop() {
 #[test]
 fn crashed_under_load_raw() {
     boots(|machine| crashed_under_load(Kind::Raw, machine));
+}
+
+/// Half-written, and what it was written from is gone: the copy of the old is what is left.
+#[test]
+fn metadata_that_was_cut_off_and_lost_its_new_copy_goes_back() {
+    in_kernel(|| {
+        let kind = Kind::Loop;
+        kind.make();
+        kind.down();
+        kind.metadata().damage(Part::Leaf);
+        let damaged = kind.metadata().sum();
+        let mut met = false;
+        for number in 1..30 {
+            killed_at("repair loop", "fsync", number);
+            let journal = sh("cat /var/lib/dmtool/repair/bare-loop.json 2>/dev/null || true");
+            let half = sh("head -c 6 /var/lib/dmtool/loop/metadata | tr -dc a-z") == "dmtool";
+            if journal.contains("\"swapping\"") && half {
+                met = true;
+                sh("mv /var/lib/dmtool/repair/loop*.new /run/");
+                let refused = dmtool("repair loop --yes").assert().code(3);
+                refused.stderr(contains("is gone").and(contains("dmtool repair loop --undo")));
+                assert_eq!(repair(kind, "--undo").0, 0);
+                assert_eq!(kind.metadata().sum(), damaged);
+                break;
+            }
+            assert_eq!(repair(kind, "").0, 0, "{number}");
+            assert_eq!(repair(kind, "--undo").0, 0, "{number}");
+        }
+        assert!(met, "no kill in the middle of the write");
+        assert_eq!(repair(kind, "").0, 0);
+        kind.up();
+        kind.assert_whole("b");
+        kind.gone();
+    });
 }
 
 /// What a repair that was cut off left is put nowhere once somebody used the pool.
