@@ -281,7 +281,7 @@ fn is_at_hand(repair: &Repair, pool: &Pool, facts: &Facts, wanted: &Wanted) -> b
         && match repair.stage {
             Stage::Built => same_source && copies.is_some_and(|copies| copies.is_old),
             // What is neither, nor a copy that was cut off, somebody else put there since.
-            Stage::Swapping => same_source && copies.is_some_and(Copies::is_known),
+            Stage::Swapping => same_source && copies.is_some_and(Copies::is_known) && lost(repair, facts).is_none(),
             Stage::Begun | Stage::BackedUp | Stage::Swapped | Stage::Undoing => false,
         }
 }

@@ -285,6 +285,36 @@ fn metadata_that_was_cut_off_and_lost_its_new_copy_goes_back() {
     });
 }
 
+/// Half-written, and both copies are gone, as in a folder in memory after a boot: the dump is there all the same.
+#[test]
+fn a_restore_that_was_cut_off_and_lost_its_copies_begins_anew() {
+    in_kernel(|| {
+        let kind = Kind::Loop;
+        kind.make();
+        dmtool("metadata dump loop /run/good.xml").assert().success();
+        kind.down();
+        kind.metadata().damage(Part::Leaf);
+        let words = "metadata restore loop /run/good.xml";
+        let mut met = false;
+        for number in 1..30 {
+            killed_at(words, "fsync", number);
+            met = sh("head -c 6 /var/lib/dmtool/loop/metadata | tr -dc a-z") == "dmtool";
+            if met {
+                break;
+            }
+            dmtool(&format!("{words} --yes")).assert().success();
+            assert_eq!(repair(kind, "--undo").0, 0, "{number}");
+        }
+        assert!(met, "no kill in the middle of the write");
+        sh("rm /var/lib/dmtool/repair/loop*.new /var/lib/dmtool/repair/loop*.old");
+        dmtool(&format!("{words} --yes")).assert().success();
+        kind.up();
+        kind.assert_whole("a");
+        kind.assert_whole("b");
+        kind.gone();
+    });
+}
+
 /// What a repair that was cut off left is put nowhere once somebody used the pool.
 #[test]
 fn what_was_cut_off_long_ago_is_not_put_over_what_was_written_since() {
