@@ -9,7 +9,7 @@ use crate::sys::{block, exec, file};
 use serde::Serialize;
 use std::path::Path;
 
-pub use containerd::{CONTAINERD, Snapshotter, containerd_pool, snapshotter, snapshotter_by};
+pub use containerd::{CONTAINERD, Snapshotter, snapshotter, snapshotter_by};
 pub use docker::{DOCKER, OfDocker, devices_by, docker_devices, docker_files, docker_pool, pool_by, root_by};
 
 /// A consumer that needs a device with the thin-pool target.

@@ -3,7 +3,7 @@
 use super::consumers::{self, OPTIONS_FILE};
 use super::mounts;
 use super::moved::{self, Moved};
-use super::{Looked, Unseen, looked};
+use super::{Looked, Unseen, host, looked};
 use crate::sys::{block, exec, file};
 use crate::units::Bytes;
 use serde_json::Value;
@@ -179,32 +179,44 @@ pub fn root_of_unit() -> Looked<Option<String>> {
     if consumers::DAEMONS.iter().all(|name| exec::find(name).is_none()) {
         return Ok(None);
     }
-    root_told(Path::new("/run/systemd/system").is_dir().then(unit).as_ref())
+    root_told(host::has_systemd().then(unit).as_ref())
 }
 
 fn root_told(unit: Option<&Looked<Unit>>) -> Looked<Option<String>> {
-    let (words, files) = match unit {
-        Some(unit) => {
-            let unit = unit.as_ref().map_err(Clone::clone)?;
-            (unit.words.as_str(), unit.files.clone())
-        }
-        None => ("", vec![OPTIONS_FILE.to_owned()]),
+    let files = files(unit)?;
+    let words = unit.and_then(|unit| unit.as_ref().ok()).map_or("", |unit| unit.words.as_str());
+    Ok(root_in(std::iter::once(words).chain(files.iter().flat_map(|(_, text)| lines(text)))))
+}
+
+/// The files that Docker takes words of its command line from, with their texts; what else than systemd starts it has one,
+/// as Debian's script does.
+fn files(unit: Option<&Looked<Unit>>) -> Looked<Vec<(String, String)>> {
+    let paths = match unit {
+        Some(unit) => unit.as_ref().map_err(Clone::clone)?.files.clone(),
+        None => vec![OPTIONS_FILE.to_owned()],
     };
-    let read = |path: &String| looked(file::read(Path::new(path)));
-    let texts: Vec<String> = files.iter().filter_map(|path| read(path).transpose()).collect::<Looked<_>>()?;
-    let lines = texts.iter().flat_map(|text| text.lines()).filter(|line| !line.trim_start().starts_with('#'));
-    Ok(root_in(std::iter::once(words).chain(lines)))
+    let read = |path: String| Ok((path.clone(), looked(file::read(Path::new(&path)))?.unwrap_or_default()));
+    paths.into_iter().map(read).collect()
+}
+
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.trim_start().starts_with('#'))
+}
+
+/// The words of a line of a shell's, or of systemd's.
+fn words_in(line: &str) -> impl Iterator<Item = &str> {
+    line.split([' ', '\t', '"', '\''])
+}
+
+/// What is assigned, of DOCKER_OPTS=--data-root=/srv/docker.
+fn unassigned(word: &str) -> &str {
+    let assigned = word.split_once('=').filter(|(name, rest)| !name.starts_with('-') && rest.starts_with('-'));
+    assigned.map_or(word, |(_, rest)| rest)
 }
 
 fn root_in<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
-    let words = lines.flat_map(|line| line.split([' ', '\t', '"', '\'']).filter(|word| !word.is_empty()));
-    // DOCKER_OPTS=--data-root=/srv/docker
-    let bare = |word: &str| match word.split_once('=') {
-        Some((name, rest)) if !name.starts_with('-') && rest.starts_with('-') => rest.to_owned(),
-        Some((name, "")) if !name.starts_with('-') => String::new(),
-        _ => word.to_owned(),
-    };
-    consumers::root_among(&words.map(bare).filter(|word| !word.is_empty()).collect::<Vec<_>>())
+    let words = lines.flat_map(words_in).filter(|word| !word.is_empty());
+    consumers::root_among(&words.map(|word| unassigned(word).to_owned()).collect::<Vec<_>>())
 }
 
 fn told(unit: Option<&Looked<Unit>>) -> Looked<Vec<Told>> {
@@ -212,35 +224,29 @@ fn told(unit: Option<&Looked<Unit>>) -> Looked<Vec<Told>> {
     let mut add = |words: &mut dyn Iterator<Item = &str>, place: &str| {
         found.extend(words.map(|option| Told { option: option.to_owned(), place: place.to_owned() }));
     };
-    let files = match unit {
+    match unit {
         Some(unit) => {
             let unit = unit.as_ref().map_err(Clone::clone)?;
             add(&mut unit.told(), "docker.service (systemctl cat docker)");
-            unit.files.clone()
         }
-        // What else starts it takes its words from there, as Debian's script does.
         None => {
             let words = consumers::words()?;
             let mut words = words.iter().map(String::as_str).filter(|word| is_of_storage(word));
             add(&mut words, "the command line of the dockerd that runs");
-            vec![OPTIONS_FILE.to_owned()]
         }
-    };
-    for path in files {
-        let text = looked(file::read(Path::new(&path)))?.unwrap_or_default();
-        let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
-        add(&mut lines.flat_map(of_storage), &path);
+    }
+    for (path, text) in files(unit)? {
+        add(&mut lines(&text).flat_map(of_storage), &path);
     }
     Ok(found)
 }
 
 fn of_storage(text: &str) -> impl Iterator<Item = &str> {
-    text.split([' ', '\t', '"', '\'']).filter(|word| is_of_storage(word))
+    words_in(text).filter(|word| is_of_storage(word))
 }
 
 fn is_of_storage(word: &str) -> bool {
-    let assigned = word.split_once('=').filter(|(name, rest)| !name.starts_with('-') && rest.starts_with('-'));
-    let word = assigned.map_or(word, |(_, rest)| rest);
+    let word = unassigned(word);
     let short = word.strip_prefix("-s").is_some_and(|rest| !rest.starts_with('-'));
     short || ["--storage-driver", "--storage-opt"].iter().any(|option| word.starts_with(option))
 }

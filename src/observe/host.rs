@@ -25,6 +25,11 @@ pub struct Abilities {
     pub systems: Vec<String>,
 }
 
+/// systemd is the one that starts services here (sd_booted(3)).
+pub fn has_systemd() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}
+
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }

@@ -27,8 +27,7 @@ impl<'a> Halves<'a> {
         let mut unseen = false;
         let mut half = |name: &str| {
             let row = lvm.lv(vg, name)?;
-            if !matches!(row.segtype.as_str(), "linear" | "striped") {
-                reasons.add(format!("{vg}/{name} exists already and is no plain volume ({}).", row.lv_layout));
+            if !is_plain(row, reasons) {
                 return Some(row);
             }
             let path = format!("/dev/mapper/{}", dm_escape(vg, name));
@@ -59,6 +58,22 @@ impl<'a> Halves<'a> {
     }
 }
 
+/// Whether what is there under a name is a plain volume.
+pub fn is_plain(row: &LvRow, reasons: &mut Reasons) -> bool {
+    let is_plain = matches!(row.segtype.as_str(), "linear" | "striped");
+    if !is_plain {
+        let (vg, lv) = (&row.vg_name, &row.lv_name);
+        reasons.add(format!("{vg}/{lv} exists already and is no plain volume ({}).", row.lv_layout));
+    }
+    is_plain
+}
+
+/// What carries a signature is not ours.
+pub fn signed(volume: &str, kind: &str, hint: impl Into<String>, reasons: &mut Reasons) {
+    let why = format!("{volume} exists already and carries a signature: {kind}. It is somebody's data.");
+    reasons.add_with_hint(why, hint);
+}
+
 fn not_looked_at(volume: &str, reasons: &mut Reasons) {
     reasons.add_with_hint(
         format!("{volume} exists already, and what is on it could not be looked at: it is not active."),
@@ -85,13 +100,7 @@ fn check_half(name: &str, device: &Device, reasons: &mut Reasons) {
     match &device.signatures {
         Ok(signatures) => {
             for signature in signatures {
-                reasons.add_with_hint(
-                    format!(
-                        "{name} exists already and carries a signature: {}. It is somebody's data.",
-                        signature.kind
-                    ),
-                    "choose another name for the pool: --pool VG/LV",
-                );
+                signed(name, &signature.kind, "choose another name for the pool: --pool VG/LV", reasons);
             }
         }
         Err(why) => reasons.add(format!("What is on {name} could not be looked at: {why}.")),

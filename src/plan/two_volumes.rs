@@ -2,6 +2,7 @@
 
 use super::Plan;
 use super::devices::{Wish, check_group, group_step, room, unlabel_step, usable, wipe_step};
+use super::halves::{is_plain, signed};
 use super::refusal::{Reasons, Refusal};
 use super::sizing;
 use super::step::{OfVolume, Step};
@@ -65,7 +66,9 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
     let group = lvm.group(&request.vg);
     check_group(wish, &devices, group.as_ref(), &mut reasons);
     let there = |lv: &LvName| lvm.lv(request.vg.as_str(), lv.as_str());
-    plain([there(&request.data_lv), there(&request.metadata_lv)], &mut reasons);
+    for row in [there(&request.data_lv), there(&request.metadata_lv)].into_iter().flatten() {
+        is_plain(row, &mut reasons);
+    }
     if reasons.is_empty() {
         nobodys(request, facts, &mut reasons);
     }
@@ -127,9 +130,7 @@ fn nobodys(request: &Request, facts: &Facts, reasons: &mut Reasons) {
         match (head, signatures, uses) {
             (Ok(_), Ok(found), Ok(uses)) => {
                 for kind in found {
-                    let why =
-                        format!("{volume} exists already and carries a signature: {kind}. It is somebody's data.");
-                    reasons.add_with_hint(why, somebodys(volume));
+                    signed(volume, kind, somebodys(volume), reasons);
                 }
                 for used in uses {
                     reasons.add(format!("{volume} exists already and {used}."));
@@ -145,12 +146,4 @@ fn nobodys(request: &Request, facts: &Facts, reasons: &mut Reasons) {
 
 fn somebodys(volume: &str) -> String {
     format!("name another group: --pool VG; or, if nobody needs what is on it: lvremove {volume}")
-}
-
-/// What is there under the two names and is no plain volume.
-fn plain(there: [Option<&LvRow>; 2], reasons: &mut Reasons) {
-    for row in there.into_iter().flatten().filter(|row| !matches!(row.segtype.as_str(), "linear" | "striped")) {
-        let (vg, lv) = (&row.vg_name, &row.lv_name);
-        reasons.add(format!("{vg}/{lv} exists already and is no plain volume ({}).", row.lv_layout));
-    }
 }

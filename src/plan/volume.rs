@@ -17,7 +17,7 @@ use super::activation::{self, Chosen, choose};
 use super::bare::Known;
 use super::refusal::{Reasons, Refusal};
 use super::step::{OfVolume, Step};
-use crate::names::{LvmName, means};
+use crate::names::{LvName, LvmName, means};
 use crate::observe::Looked;
 use crate::observe::consumers::Consumer;
 use crate::observe::device::Above;
@@ -264,34 +264,42 @@ fn bare_volume<'a>(record: &'a Record, typed: &str) -> Result<Option<&'a Volume>
     the_one(typed, record.name.as_str(), fit.collect())
 }
 
-/// What a run cannot wait for: a device that stands still holds whoever reads it. `device` is a name.
-fn stands_still(device: &str, facts: &Facts, reasons: &mut Reasons) {
-    if let Some(above) = above(device, facts).filter(|above| above.suspended) {
-        reasons.add_with_hint(
-            format!("{device} is suspended."),
-            format!("see what lets it run: dmtool check {}", above.pool),
-        );
+/// Whether a volume stands still: whoever reads its device, by this name, waits for as long as it does.
+fn is_still<'a>(dm_name: &str, facts: &'a Facts) -> Option<&'a Above> {
+    above(dm_name, facts).filter(|above| above.suspended)
+}
+
+/// Nothing is begun that would wait.
+fn stands_still(dm_name: &str, facts: &Facts, reasons: &mut Reasons) {
+    if let Some(above) = is_still(dm_name, facts) {
+        let hint = format!("see what lets it run: dmtool check {}", above.pool);
+        reasons.add_with_hint(format!("{dm_name} is suspended."), hint);
     }
 }
 
-/// Whether a device may be read: neither it nor the pool stands still.
-pub fn is_readable(device: &str, pool: &Pool, facts: &Facts) -> bool {
-    let name = device.strip_prefix("/dev/mapper/").map(str::to_owned);
-    let name = name.or_else(|| LvmName::parse(device.strip_prefix("/dev/")?).ok().map(|name| name.dm_name()));
-    !pool.live.as_ref().is_some_and(|live| live.suspended)
-        && !name.and_then(|name| above(&name, facts)).is_some_and(|above| above.suspended)
+/// Whether the device of this name may be read: neither it nor the pool stands still.
+pub fn is_readable(dm_name: &str, pool: &Pool, facts: &Facts) -> bool {
+    !pool.live.as_ref().is_some_and(|live| live.suspended) && is_still(dm_name, facts).is_none()
 }
 
 /// The command that goes on with a bare volume that is not complete.
 fn again(record: &Record, volume: &Volume) -> String {
-    let pool = &record.name;
-    let origin = volume.origin.map(|origin| match record.volumes.iter().find(|one| one.thin_id == origin) {
-        Some(one) => one.name.clone(),
-        None => format!("id:{origin}"),
-    });
-    match origin {
-        Some(origin) => format!("run it again: dmtool volume snapshot {pool} {origin} {}", volume.name),
-        None => format!("run it again: dmtool volume create {pool} {} SIZE --fs TYPE", volume.name),
+    let pool = record.name.as_str();
+    let Some(origin) = volume.origin else { return create_again(pool, &volume.name) };
+    let known = record.volumes.iter().find(|one| one.thin_id == origin);
+    let origin = known.map_or_else(|| format!("id:{origin}"), |one| one.name.clone());
+    format!("run it again: dmtool volume snapshot {pool} {origin} {}", volume.name)
+}
+
+fn create_again(pool: &str, volume: &str) -> String {
+    format!("run it again: dmtool volume create {pool} {volume} SIZE --fs TYPE")
+}
+
+/// The name of the device of a volume that dmtool makes.
+pub fn dm_name(pool: &Pool, volume: &str) -> String {
+    match (LvmName::parse(&pool.name), LvName::new(volume)) {
+        (Ok(of), Ok(lv)) => LvmName { vg: of.vg, lv }.dm_name(),
+        _ => format!("{}-{volume}", pool.name),
     }
 }
 

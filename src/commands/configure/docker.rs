@@ -1,6 +1,6 @@
 //! `dmtool configure docker`: a pool into daemon.json.
 
-use super::{Configures, Memory, around, has_systemd, unless_unseen};
+use super::{Configures, Memory, around, unless_unseen};
 use crate::commands::{Globals, Verb, drive};
 use crate::exit::Problem;
 use crate::names::quoted;
@@ -130,7 +130,7 @@ impl Verb for Configure {
     fn observe(&self, host: &mut Host) -> Facts {
         let text = looked(file::read(Path::new(&self.file)));
         let root = consumers::root_by(text.as_ref().ok().and_then(Option::as_deref).unwrap_or_default());
-        let docker = docker::look(&root, has_systemd());
+        let docker = docker::look(&root, host::has_systemd());
         let restarted = self.memory.restarted(docker.daemon.map(|daemon| daemon.id));
         let mut around = around(host, &self.file, FILE, restarted);
         // Which folder was looked at, and whether anybody works in it, came from these.

@@ -8,7 +8,7 @@ use crate::commands::activation;
 use crate::exit::Problem;
 use crate::names::quoted;
 use crate::observe::config::ConfigFile;
-use crate::observe::{Host, Looked, config, consumers};
+use crate::observe::{Host, Looked, config, consumers, host};
 use crate::plan::Plan;
 use crate::plan::configure::{Around, Target};
 use crate::plan::refusal::Refusal;
@@ -114,11 +114,6 @@ fn unless_unseen(file: Looked<ConfigFile>, seen: Looked<()>) -> Looked<ConfigFil
     }
 }
 
-/// systemd is the one that starts services here.
-fn has_systemd() -> bool {
-    Path::new("/run/systemd/system").is_dir()
-}
-
 /// What is looked at for every consumer; the file comes last, so that nothing that takes its time stands between this
 /// look and the write.
 fn around(host: &mut Host, path: &str, own: &str, restarted: bool) -> Around {
@@ -127,7 +122,7 @@ fn around(host: &mut Host, path: &str, own: &str, restarted: bool) -> Around {
         restarted,
         is_its_own: path == own,
         consumers: consumers::consumers(),
-        systemd: has_systemd(),
+        systemd: host::has_systemd(),
         age: file::age(Path::new(path)),
         file: config::look(path),
     }

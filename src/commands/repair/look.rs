@@ -65,7 +65,9 @@ pub fn look(request: &Request, memory: &mut Memory, host: &mut Host) -> Facts {
             memory.file_systems.insert(volume.device.clone(), kind);
         }
     }
-    if let Wanted::Restore(path) = &request.wanted {
+    if let Wanted::Restore(path) = &request.wanted
+        && (pool.live.is_none() || journal.is_some())
+    {
         facts.dump = Some(volumes::of_dump(Path::new(path)));
     }
     if let Some(live) = &pool.live {

@@ -3,11 +3,12 @@
 use super::ground::{self, find};
 use crate::commands::{Globals, Verb, drive};
 use crate::exit::Problem;
+use crate::observe::pools::Pool;
 use crate::observe::{Host, device, host};
 use crate::plan::Plan;
 use crate::plan::preflight::{self, Needs};
 use crate::plan::refusal::Refusal;
-use crate::plan::volume::{Create as Request, Facts, FileSystem, create, is_readable};
+use crate::plan::volume::{Create as Request, Facts, FileSystem, create, dm_name, is_readable};
 use crate::report::json;
 use crate::sys::exec;
 use crate::units::{Bytes, parse_size};
@@ -80,11 +81,10 @@ impl Verb for Create {
 
     fn observe(&self, host: &mut Host) -> Ground {
         let facts = ground::look(host);
-        let device = find(&facts, &self.request.pool).map(|pool| ground::device(pool, &self.request.name));
+        let Request { pool, name, fs, .. } = &self.request;
         // What stands still would hold whoever reads it.
-        let readable =
-            |device: &String| find(&facts, &self.request.pool).is_some_and(|pool| is_readable(device, pool, &facts));
-        let device = device.filter(|device| self.request.fs.is_some() && readable(device));
+        let readable = |pool: &&Pool| fs.is_some() && is_readable(&dm_name(pool, name), pool, &facts);
+        let device = find(&facts, pool).filter(readable).map(|pool| ground::device(pool, name));
         let signature = device.and_then(|device| device::signature(&device));
         let tool = self.request.fs.is_none_or(|fs| exec::find(&format!("mkfs.{fs}")).is_some());
         Ground { facts, fs: FileSystem { signature, tool, systems: host::systems() } }

@@ -73,16 +73,16 @@ struct Ground {
 
 fn look(request: &plan::Mount, place: &str, host: &mut Host) -> Ground {
     let facts = ground::look(host);
-    let node = plan::device(request, &facts);
+    let (node, dm_name) = plan::device(request, &facts).unzip();
     let number = node.as_deref().map_or(Ok(None), |node| match looked(block::node(node))? {
         block::Node::Block { major, minor, .. } => Ok(Some((major, minor))),
         _ => Ok(None),
     });
     let there = number.as_ref().is_ok_and(Option::is_some);
     // What stands still would hold whoever reads it.
-    let readable =
-        |node: &String| find(&facts, &request.pool).is_some_and(|pool| plan::is_readable(node, pool, &facts));
-    let signature = node.filter(|node| there && readable(node)).and_then(|node| device::signature(&node));
+    let both = dm_name.zip(find(&facts, &request.pool));
+    let readable = there && both.is_some_and(|(dm_name, pool)| plan::is_readable(&dm_name, pool, &facts));
+    let signature = node.filter(|_| readable).and_then(|node| device::signature(&node));
     // Without its number nobody knows what of them is its own.
     let (number, mounts) = match number {
         Ok(number) => (number, mounts::read()),

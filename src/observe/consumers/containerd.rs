@@ -2,19 +2,11 @@
 
 use crate::observe::{Looked, Unseen, looked};
 use crate::sys::{block, file};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use toml_edit::{DocumentMut, TableLike};
 
 pub const CONTAINERD: &str = "/etc/containerd/config.toml";
-
-/// The pool in containerd's config.toml.
-///
-/// # Errors
-/// As [`snapshotter`]'s.
-pub fn containerd_pool() -> Looked<Option<String>> {
-    Ok(snapshotter(CONTAINERD)?.pool)
-}
 
 /// What a file of containerd's says of the devmapper snapshotter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,32 +24,27 @@ pub struct Snapshotter {
 /// # Errors
 /// One of them is there and cannot be read or taken apart, or which are imported is not known.
 pub fn snapshotter(file: &str) -> Looked<Snapshotter> {
-    let wrong = |path: &str, why: &str| Unseen(format!("reading {path}: {why}"));
-    let text = looked(file::read(Path::new(file)))?.unwrap_or_default();
-    let document = toml(&text).map_err(|why| wrong(file, &why))?;
-    let (mut own, mut section, mut import) = (own_root(&document), section_of(&document), None);
-    let mut waiting = imported(file, &text)?;
-    let mut seen = BTreeSet::from([file.to_owned()]);
+    let (mut own, mut section, mut import) = (None, None, None);
+    let mut waiting = VecDeque::from([file.to_owned()]);
+    let mut seen = BTreeSet::new();
     // The section of a later file takes the place of an earlier one's, whole (containerd's mergeConfig).
-    while !waiting.is_empty() {
-        let path = waiting.remove(0);
+    while let Some(path) = waiting.pop_front() {
         if !seen.insert(path.clone()) {
             continue;
         }
         let Some(text) = looked(file::read(Path::new(&path)))? else { continue };
-        let document = toml(&text).map_err(|why| wrong(&path, &why))?;
+        let document = toml(&text).map_err(|why| Unseen(format!("reading {path}: {why}")))?;
+        waiting.extend(imported(&path, &document)?);
         own = own_root(&document).or(own);
         if let Some(later) = section_of(&document) {
-            (section, import) = (Some(later), Some(path.clone()));
+            (section, import) = (Some(later), Some(path).filter(|path| path != file));
         }
-        waiting.extend(imported(&path, &text)?);
     }
     Ok(Snapshotter { import, ..together(own, section) })
 }
 
 /// The files that one imports: by path, from its own folder where that is no whole one, or by a `*` in the last part.
-fn imported(file: &str, text: &str) -> Looked<Vec<String>> {
-    let document = toml(text).map_err(|why| Unseen(format!("reading {file}: {why}")))?;
+fn imported(file: &str, document: &DocumentMut) -> Looked<Vec<String>> {
     let list = document.get("imports").and_then(|item| item.as_array());
     let mut found = Vec::new();
     for pattern in list.into_iter().flatten().filter_map(|item| item.as_str()) {

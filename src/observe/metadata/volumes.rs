@@ -50,7 +50,7 @@ pub struct Dump {
 /// # Errors
 /// It cannot be read, or is no dump of a thin pool from its beginning to its end.
 pub fn of_dump(path: &Path) -> Looked<Dump> {
-    let mut file = Summed { inner: looked(file::open(path))?, sum: 0 };
+    let mut file = Summed { inner: looked(file::open(path))?.into_inner(), sum: 0 };
     let contents = read(BufReader::new(&mut file));
     let contents =
         contents.map_err(|why| Unseen(format!("{} is no dump of a thin pool's metadata: {why}", path.display())))?;

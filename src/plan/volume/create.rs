@@ -1,7 +1,7 @@
 //! The plan of `dmtool volume create`. On a bare pool: in the register first, then in the pool, then a device, then a file
 //! system.
 
-use super::{Facts, Of, again, is_in, is_unmade, of, row, stands_still, takes, the_pool, told_again};
+use super::{Facts, Of, again, dm_name, is_in, is_unmade, of, row, stands_still, takes, the_pool, told_again};
 use crate::names::{DmName, LvName, LvmName};
 use crate::observe::pools::{LvmSide, Pool};
 use crate::observe::register::{LARGEST_ID, Record, State, Volume, is_a_consumers};
@@ -49,11 +49,7 @@ pub fn create(request: &Request, facts: &Facts, fs: &FileSystem) -> Result<Plan,
     }
     // What it carries could not be looked at.
     if request.fs.is_some() {
-        let device = match (LvmName::parse(&pool.name), LvName::new(&request.name)) {
-            (Ok(of), Ok(lv)) => LvmName { vg: of.vg, lv }.dm_name(),
-            _ => format!("{}-{}", pool.name, request.name),
-        };
-        stands_still(&device, facts, &mut reasons);
+        stands_still(&dm_name(pool, &request.name), facts, &mut reasons);
     }
     if let Some(kind) = request.fs.filter(|_| !fs.tool) {
         let package = if kind == "xfs" { "xfsprogs" } else { "e2fsprogs" };

@@ -1,6 +1,6 @@
 //! The plans of `dmtool volume mount` and `dmtool volume unmount`.
 
-use super::{Facts, Of, again, bare_volume, changes, lvm_volume, of, stands_still, the_pool};
+use super::{Facts, Of, again, bare_volume, changes, create_again, lvm_volume, of, stands_still, the_pool};
 use crate::names::{LvmName, quoted};
 use crate::observe::Looked;
 use crate::observe::lvm::LvRow;
@@ -125,12 +125,12 @@ pub fn unmount(request: &Request, facts: &Facts, ground: &Ground) -> Result<Plan
     Ok(plan)
 }
 
-/// The node of the volume that is meant.
-pub fn device(request: &Request, facts: &Facts) -> Option<String> {
+/// The node of the volume that is meant, and the name of its device.
+pub fn device(request: &Request, facts: &Facts) -> Option<(String, String)> {
     let mut reasons = Reasons::default();
     let pool = the_pool("volume mount", &request.pool, facts).ok()?;
     let of = of(pool, facts, &mut reasons)?;
-    meant(request, &of, facts, &mut reasons).map(|volume| volume.device)
+    meant(request, &of, facts, &mut reasons).map(|volume| (volume.device, volume.dm_name))
 }
 
 fn meant(request: &Request, of: &Of<'_>, facts: &Facts, reasons: &mut Reasons) -> Option<Meant> {
@@ -154,7 +154,7 @@ fn meant(request: &Request, of: &Of<'_>, facts: &Facts, reasons: &mut Reasons) -
 
 fn lvm(request: &Request, row: &LvRow, volume: LvmName) -> Meant {
     Meant {
-        again: format!("run it again: dmtool volume create {} {} SIZE --fs TYPE", request.pool, request.volume),
+        again: create_again(&request.pool, &request.volume),
         dm_name: volume.dm_name(),
         device: format!("/dev/{volume}"),
         up: Step::Volume(OfVolume::Activate { volume }),

@@ -10,10 +10,10 @@ use crate::observe::lvm::LvRow;
 use crate::observe::pools::{Kind, Pool};
 use crate::observe::register::{Record, State, Volume};
 use crate::observe::thin::Discard;
-use crate::plan::Plan;
 use crate::plan::activation::layer_first;
 use crate::plan::refusal::{Reasons, Refusal};
 use crate::plan::step::{OfVolume, Step};
+use crate::plan::{Plan, Planned};
 use crate::units::Bytes;
 use std::collections::BTreeSet;
 
@@ -33,7 +33,7 @@ pub fn remove(request: &Request, facts: &Facts, ids: Option<&Looked<BTreeSet<u64
     let mut reasons = Reasons::default();
     let of = of(pool, facts, &mut reasons);
     let discard = request.discard || hands_on(pool);
-    let mut seen: Vec<String> = Vec::new();
+    let (mut seen, mut announced): (Vec<String>, Vec<_>) = (Vec::new(), Vec::new());
     for typed in &request.volumes {
         let found = match &of {
             Some(Of::Lvm(name, _)) => lvm_volume(name, typed, facts)
@@ -58,11 +58,17 @@ pub fn remove(request: &Request, facts: &Facts, ids: Option<&Looked<BTreeSet<u64
                     Meant::Lvm(name, row, volume) => {
                         lvm((name, pool), (row, volume), discard, facts, &mut plan, &mut reasons);
                     }
-                    Meant::Register(record, volume) => bare(record, volume, discard, facts, &mut plan, &mut reasons),
+                    Meant::Register(record, volume) => {
+                        if volume.state == State::Announced {
+                            announced.push((record, volume));
+                        }
+                        bare(record, volume, discard, facts, &mut plan, &mut reasons);
+                    }
                 }
             }
         }
     }
+    forget(&announced, &mut plan);
     if !plan.nothing_to_do() {
         changes(pool, &mut reasons);
         // The last of its volumes would take the pool with it.
@@ -151,24 +157,22 @@ fn lvm(
     plan.todo(Step::Volume(OfVolume::Remove { volume, holds }));
 }
 
-fn activate(volume: LvmName) -> crate::plan::Planned {
-    crate::plan::Planned::todo(Step::Volume(OfVolume::Activate { volume }))
+fn activate(volume: LvmName) -> Planned {
+    Planned::todo(Step::Volume(OfVolume::Activate { volume }))
+}
+
+/// Takes volumes that were only announced out of the register: all at once, and before what takes others out of it.
+fn forget(announced: &[(&Record, &Volume)], plan: &mut Plan) {
+    let Some((record, _)) = announced.first() else { return };
+    let mut after = (*record).clone();
+    after.next_thin_id = record.free_id();
+    after.volumes.retain(|kept| announced.iter().all(|(_, volume)| volume.device != kept.device));
+    plan.steps.insert(0, Planned::todo(Step::Record { record: Box::new(after), made: false }));
 }
 
 fn bare(record: &Record, volume: &Volume, discard: bool, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) {
     if volume.state == State::Announced {
-        // Whose its number is, is not known. All of them go at once, and before what takes others out of the register.
-        let before = match plan.steps.first().map(|planned| &planned.step) {
-            Some(Step::Record { record, .. }) => Some((**record).clone()),
-            _ => None,
-        };
-        if before.is_some() {
-            plan.steps.remove(0);
-        }
-        let mut after = before.unwrap_or_else(|| record.clone());
-        after.next_thin_id = record.free_id();
-        after.volumes.retain(|kept| kept.device != volume.device);
-        plan.steps.insert(0, crate::plan::Planned::todo(Step::Record { record: Box::new(after), made: false }));
+        // Whose its number is, is not known.
         plan.warnings.push(format!(
             "{} was never complete; whether something is left of it: dmtool volume orphans {}",
             volume.name, record.name

@@ -1,6 +1,9 @@
 //! The plan of `dmtool volume snapshot`.
 
-use super::{Facts, Of, above, again, bare_volume, is_in, is_unmade, lvm_volume, of, row, takes, the_pool, told_again};
+use super::{
+    Facts, Of, above, again, bare_volume, create_again, is_in, is_unmade, lvm_volume, of, row, takes, the_pool,
+    told_again,
+};
 use crate::names::{DmName, LvName, LvmName};
 use crate::observe::pools::Pool;
 use crate::observe::register::{LARGEST_ID, Record, State, Volume, is_a_consumers};
@@ -58,8 +61,7 @@ fn lvm(request: &Request, (pool, seen): (&LvmName, &Pool), facts: &Facts, plan: 
         Err(why) => return reasons.add(why),
     };
     if of.has_tag(UNFINISHED) {
-        let again = format!("run it again: dmtool volume create {} {} SIZE --fs TYPE", request.pool, request.origin);
-        incomplete(request, again, reasons);
+        incomplete(request, create_again(&request.pool, &request.origin), reasons);
     }
     let still = above(&origin.dm_name(), facts).is_some_and(|above| above.suspended);
     if facts.stilled.as_ref().is_ok_and(|begun| begun.contains(&origin)) {
