@@ -74,7 +74,7 @@ fn one_of_two_disks_that_is_late_is_waited_for() {
         let late = "dmsetup create late --table '0 614400 linear /dev/xvdg 2048'";
         sh(&format!("{late} && udevadm settle && vgcreate -qq vg /dev/xvdi /dev/mapper/late"));
         sh(
-            "lvcreate -qq --type thin-pool -l 90%FREE -n pool vg && vgchange -qq -an vg && dmsetup remove late && udevadm settle",
+            "lvcreate -qq --type thin-pool -l 90%FREE -n pool vg && vgchange -qq -an vg && dmsetup remove --retry late && udevadm settle",
         );
         sh(&format!("(sleep 4; {late}) >/dev/null 2>&1 &"));
         dmtool("activate vg/pool --wait 30").assert().success();
@@ -124,7 +124,7 @@ fn not_while_something_uses_it() {
                 .and(contains("layer stands on docker/thinpool and is not LVM's")),
         );
         assert!(is_up("docker/thinpool") && is_up("docker/mounted"));
-        sh("umount /mnt; pkill -x sleep; dmsetup remove layer; sleep 0.5");
+        sh("umount /mnt; pkill -x sleep; dmsetup remove --retry layer; sleep 0.5");
         dmtool("deactivate docker/thinpool").assert().success();
     });
 }
@@ -222,7 +222,7 @@ fn a_pool_without_the_layer_of_lvm_is_taken_down_and_away() {
         // As a deactivation leaves it that failed between the two.
         let without = || {
             sh(
-                "lvchange -qq -an docker/v docker/w 2>/dev/null; dmsetup remove docker-thinpool; lvchange -an docker/thinpool",
+                "lvchange -qq -an docker/v docker/w 2>/dev/null; dmsetup remove --retry docker-thinpool; lvchange -an docker/thinpool",
             );
             assert!(sh("dmsetup ls").contains("docker-thinpool-tpool"), "LVM takes it down by itself by now");
         };
@@ -261,7 +261,7 @@ fn a_pool_without_the_layer_of_lvm_is_changed_while_it_is_up() {
         // The volume alone brought it up, or not even that is there.
         for (at, alone) in ["lvchange -qq -ay docker/v", "true"].into_iter().enumerate() {
             for words in words {
-                sh(&format!("lvchange -qq -an docker/v; dmsetup remove docker-thinpool; {alone}"));
+                sh(&format!("lvchange -qq -an docker/v; dmsetup remove --retry docker-thinpool; {alone}"));
                 let words = match at {
                     0 => words.to_owned(),
                     _ => words.replace("70", "75").replace("no_", "").replace("+4", "+8"),

@@ -33,7 +33,7 @@ fn a_pool_that_fills_up_is_extended() {
         wait_until("dmeventd extends it", || size() > before);
         assert!(size() * 100 >= before * 120, "{before} {}", size());
         assert_eq!(check("")["status"], "ok", "{:#}", check(""));
-        sh("dmsetup remove t0");
+        sh("dmsetup remove --retry t0");
     });
 }
 
@@ -60,7 +60,7 @@ fn dmeventd_watches_on_while_a_pool_is_resized() {
         let before = size();
         fill(82);
         wait_until("dmeventd extends it", || size() > before);
-        sh("dmsetup remove t0");
+        sh("dmsetup remove --retry t0");
     });
 }
 
@@ -114,7 +114,7 @@ fn each_of_the_five_things_that_can_be_missing() {
         assert_eq!(check("")["status"], "ok");
         fill(65);
         found("autoextend-no-room", "warning");
-        sh("dmsetup remove t0");
+        sh("dmsetup remove --retry t0");
     });
 }
 
@@ -135,7 +135,7 @@ fn dmeventd_is_taken_out_of_its_back_off() {
         run(&hint);
         assert!(size() > before, "it was waited for: {:?}", start.elapsed());
         gone("extension-backed-off");
-        sh("dmsetup remove t0");
+        sh("dmsetup remove --retry t0");
     });
 }
 
@@ -169,7 +169,7 @@ fn a_resize_ends_the_back_off() {
         let before = size();
         fill(86);
         extends_itself_beyond(before);
-        sh("dmsetup remove t0");
+        sh("dmsetup remove --retry t0");
     });
 }
 
@@ -197,7 +197,7 @@ fn a_disk_that_is_added_without_a_size_ends_the_back_off() {
         );
         extends_itself_beyond(before);
         gone("extension-backed-off");
-        sh("dmsetup remove t0");
+        sh("dmsetup remove --retry t0");
     });
 }
 
@@ -237,7 +237,7 @@ fn the_verb_shows_sets_and_switches_off() {
         assert_eq!(again["changed"], false, "{again:#}");
         // To name a step is to switch it on.
         dmtool("autoextend --percent 30").assert().success().stdout(contains("at 80% by 30%"));
-        sh("dmsetup remove t0");
+        sh("dmsetup remove --retry t0");
     });
 }
 
@@ -254,7 +254,7 @@ fn an_extension_that_does_not_fit_is_none_that_is_left() {
         assert_eq!(json("status docker/thinpool").1["pools"][0]["autoextend"]["extensions_left"], 0);
         dmtool("autoextend").assert().success().stdout(contains("none: the next extension takes"));
         assert!(json("check").1.to_string().contains("autoextend-no-room"));
-        sh("dmsetup remove t0");
+        sh("dmsetup remove --retry t0");
     });
 }
 
@@ -272,7 +272,7 @@ fn a_profile_that_is_lost_is_written_anew_as_for_a_new_pool() {
         lost();
         dmtool("autoextend --percent 20").assert().success().stdout(contains("at 80% by 20%"));
         assert_eq!((sh(&format!("cat {profile}")), sh("dmsetup table docker-thinpool")), (text, table));
-        sh("dmsetup remove t0");
+        sh("dmsetup remove --retry t0");
     });
 }
 
@@ -310,6 +310,6 @@ fn the_verb_on_what_others_made() {
         dmtool("autoextend vg/one --threshold 65").assert().success().stderr(contains("vg/one is down"));
         super::status::loop_pool("bare-pool");
         dmtool("autoextend bare-pool --threshold 80").assert().code(3).stderr(contains("bare device-mapper table"));
-        sh("dmsetup remove bare-pool; losetup -D; umount /run/files");
+        sh("dmsetup remove --retry bare-pool; losetup -D; umount /run/files");
     });
 }

@@ -202,7 +202,7 @@ fn what_containerd_would_fail_with_is_refused_before() {
         sh("rm -r /etc/docker");
         // Used, and containerd has no record of it.
         sh(
-            "dmsetup message docker-thinpool 0 'create_thin 1' && dmsetup create t --table '0 2048 thin /dev/mapper/docker-thinpool 1' && dd if=/dev/zero of=/dev/mapper/t bs=64K count=1 oflag=direct status=none && dmsetup remove t",
+            "dmsetup message docker-thinpool 0 'create_thin 1' && dmsetup create t --table '0 2048 thin /dev/mapper/docker-thinpool 1' && dd if=/dev/zero of=/dev/mapper/t bs=64K count=1 oflag=direct status=none && dmsetup remove --retry t",
         );
         dmtool(configure).assert().code(3).stderr(contains("was used before").and(contains("no record")));
         // With its record it is its own.

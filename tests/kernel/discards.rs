@@ -196,7 +196,7 @@ fn bare_pools_that_nobody_remembers_and_dockers_own() {
         dmtool("discards mine ignore").assert().code(3).stderr(contains("only while it is down"));
         // On a device that takes no discards: what the kernel does about it is said.
         sh(
-            "dmsetup remove mine && mkdir -p /run/ram && mount -t ramfs none /run/ram && truncate -s 256M /run/ram/data && \
+            "dmsetup remove --retry mine && mkdir -p /run/ram && mount -t ramfs none /run/ram && truncate -s 256M /run/ram/data && \
             r=$(losetup -f --show /run/ram/data) && m=$(losetup -nO NAME -j /run/files/metadata) && \
             dd if=/dev/zero of=$m bs=4k count=1 conv=fsync status=none && \
             dmsetup create mine --table \"0 524288 thin-pool $m $r 128 0 2 skip_block_zeroing no_discard_passdown\"",
@@ -209,9 +209,9 @@ fn bare_pools_that_nobody_remembers_and_dockers_own() {
         assert!(layer(&value, "pool").1.contains("the kernel has turned it off: /dev/loop"), "{value:#}");
         assert_eq!(layer(&value, "data"), (false, "takes none".to_owned()));
         assert_eq!(json("discards mine passdown").1["changed"], false);
-        sh("dmsetup remove mine");
+        sh("dmsetup remove --retry mine");
         a_device_that_takes_them_later();
-        sh("dmsetup remove mine; losetup -D; umount /run/ram /run/files");
+        sh("dmsetup remove --retry mine; losetup -D; umount /run/ram /run/files");
     });
 }
 

@@ -147,7 +147,7 @@ fn repair_dockers_own() {
     let pool = json("status").1["pools"][0]["name"].as_str().expect("a name").to_owned();
     let transaction = json("status").1["pools"][0]["transaction_id"].clone();
     // As Docker does when it ends.
-    sh(&format!("dmsetup remove '{pool}'"));
+    sh(&format!("dmsetup remove --retry '{pool}'"));
     dmtool(&format!("metadata check {pool}")).assert().success().stdout(contains("is clean"));
     // Nothing of the first block is left to tell chunk or transaction.
     sh("dd if=/dev/zero of=/dev/mapper/vg--docker-metadata bs=4k count=1 oflag=direct status=none");
@@ -275,7 +275,7 @@ fn a_container_works_on_while_files_grow() {
             sh("/usr/bin/docker start --attach writer 2>&1 | grep -q 'File exists'");
             dmtool(&format!("repair {pool} --accept --yes")).assert().success();
             // Marked to be checked, with a Docker that runs and would bring it up.
-            sh(&format!("dmsetup remove '{pool}'"));
+            sh(&format!("dmsetup remove --retry '{pool}'"));
             metadata.mark();
             dmtool(&format!("repair {pool} --yes")).assert().code(3).stderr(contains("Docker runs"));
             stop_docker();

@@ -265,7 +265,9 @@ fn a_physical_volume_is_missing() {
         dmtool("setup /dev/xvdf --data 50%VG --yes").assert().success();
         dmtool("volume create docker/thinpool web 64M --fs ext4").assert().success();
         sh("vgextend -qq docker /dev/mapper/lost");
-        sh("lvcreate -qq -L 64M -n other docker /dev/mapper/lost && vgchange -qq -an docker && dmsetup remove lost");
+        sh(
+            "lvcreate -qq -L 64M -n other docker /dev/mapper/lost && vgchange -qq -an docker && dmsetup remove --retry lost",
+        );
         sh("rm -f /run/lvm/hints; udevadm settle");
         let (status, value) = json("check");
         assert_eq!(status, 2, "{value:#}");
@@ -301,7 +303,7 @@ fn a_physical_volume_is_missing() {
         dmtool("resize +5% docker/thinpool").assert().success();
         let (status, value) = json("check");
         assert!(status == 0, "{value:#}");
-        sh("vgchange -qq -an docker; dmsetup remove lost");
+        sh("vgchange -qq -an docker; dmsetup remove --retry lost");
     });
 }
 
@@ -368,6 +370,6 @@ fn a_disk_is_slow() {
         }
         slow(0);
         dmtool("teardown docker/thinpool --yes").assert().success();
-        sh("dmsetup remove slow");
+        sh("dmsetup remove --retry slow");
     });
 }

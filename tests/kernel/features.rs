@@ -10,7 +10,7 @@ fn with(features: &str, low_water: u64) -> String {
     let words = sh("dmsetup table bare-pool");
     let words: Vec<&str> = words.split(' ').collect();
     sh(&format!(
-        "dmsetup remove bare-pool && dmsetup create bare-pool --table '0 {} thin-pool {} {} 128 {low_water} {count} {features}'",
+        "dmsetup remove --retry bare-pool && dmsetup create bare-pool --table '0 {} thin-pool {} {} 128 {low_water} {count} {features}'",
         words[1], words[3], words[4]
     ));
     sh("dmsetup table bare-pool")
@@ -55,7 +55,7 @@ fn every_word_of_a_table_is_kept() {
             }
             length = longer;
         }
-        sh("dmsetup remove bare-pool; losetup -D; umount /run/files");
+        sh("dmsetup remove --retry bare-pool; losetup -D; umount /run/files");
     });
 }
 
@@ -74,6 +74,6 @@ fn a_table_that_is_read_only_is_left_alone() {
             assert_eq!(sh("dmsetup table bare-pool"), before);
             assert_eq!(sh("stat -c %s /run/files/data /run/files/metadata"), "2147483648\n67108864");
         }
-        sh("dmsetup remove bare-pool; losetup -D; umount /run/files");
+        sh("dmsetup remove --retry bare-pool; losetup -D; umount /run/files");
     });
 }

@@ -98,7 +98,7 @@ fn a_disk_of_the_group_is_missing() {
         sh(&format!("{late} && vgcreate -qq vg /dev/xvdi /dev/mapper/late"));
         sh(
             "lvcreate -qq -L 4m -n other vg /dev/xvdi && lvcreate -qq --type thin-pool -L 600m --poolmetadatasize 4m -n pool vg && \
-            vgchange -qq -an vg && dmsetup remove late && udevadm settle",
+            vgchange -qq -an vg && dmsetup remove --retry late && udevadm settle",
         );
         let hint = found("volume-group-incomplete", "critical");
         assert!(findings(&check(""), "pool-inactive").is_empty(), "the missing disk is the reason");
@@ -107,7 +107,7 @@ fn a_disk_of_the_group_is_missing() {
         gone("volume-group-incomplete");
         assert!(sh("dmsetup table vg-pool").contains("thin-pool"));
         // The group is changed while the disk is away: LVM keeps it out afterwards.
-        sh("vgchange -qq -an vg && dmsetup remove late && udevadm settle && lvremove -qq -y vg/other");
+        sh("vgchange -qq -an vg && dmsetup remove --retry late && udevadm settle && lvremove -qq -y vg/other");
         sh(late);
         let hint = found("volume-group-incomplete", "critical");
         assert_eq!(hint, "vgextend --restoremissing vg /dev/mapper/late");
@@ -115,7 +115,7 @@ fn a_disk_of_the_group_is_missing() {
         gone("volume-group-incomplete");
         run(&found("pool-inactive", "critical"));
         assert!(sh("dmsetup table vg-pool").contains("thin-pool"));
-        sh("vgremove -qq -ff vg; dmsetup remove late");
+        sh("vgremove -qq -ff vg; dmsetup remove --retry late");
     });
 }
 
@@ -139,7 +139,7 @@ fn suspended_with_bare_devices_on_it() {
         run(&hint);
         gone("pool-suspended");
         assert_eq!(sh("dmsetup table docker-thinpool"), table);
-        sh("dmsetup remove layer-1 layer-2 layer-3");
+        sh("dmsetup remove --retry layer-1 layer-2 layer-3");
     });
 }
 
@@ -248,7 +248,7 @@ fn metadata_filling_up_to_its_last_block() {
         found_and_mended("metadata-full", "critical");
         gone("metadata-nearly-full");
         assert!(sh("dmsetup status vg-pool").contains(" rw "));
-        sh("dmsetup remove t0");
+        sh("dmsetup remove --retry t0");
     });
 }
 
@@ -343,7 +343,7 @@ fn another_target_in_the_pools_place() {
         assert_eq!(found("target-error", "critical"), "dmtool explain target-error");
         sh(&format!("dmsetup load bare-pool --table '{table}' && dmsetup resume bare-pool"));
         gone("target-error");
-        sh("dmsetup remove t0 bare-pool; losetup -D; umount /run/files");
+        sh("dmsetup remove --retry t0 bare-pool; losetup -D; umount /run/files");
     });
 }
 

@@ -24,7 +24,7 @@ fn volume() {
 }
 
 fn remove() {
-    sh("dmsetup remove t0; dmsetup remove bare-pool; losetup -D; umount /run/files");
+    sh("dmsetup remove --retry t0; dmsetup remove --retry bare-pool; losetup -D; umount /run/files");
 }
 
 fn loop_of(file: &str) -> String {
@@ -116,7 +116,7 @@ fn the_data_device_stays_too_small() {
         // The loop device has a limit, which is seen before the first write.
         let device = loop_of("data");
         sh(&format!(
-            "dmsetup remove t0 bare-pool && losetup -d {device} && losetup --sizelimit 2G {device} /run/files/data && \
+            "dmsetup remove --retry t0 bare-pool && losetup -d {device} && losetup --sizelimit 2G {device} /run/files/data && \
              dmsetup create bare-pool --table '{before}' && dmsetup create t0 --table '0 2097152 thin /dev/mapper/bare-pool 0'"
         ));
         dmtool("resize 3G bare-pool")
@@ -127,7 +127,7 @@ fn the_data_device_stays_too_small() {
         runs_on(&before);
         // It begins further on in its file, which then must be longer by that.
         sh(&format!(
-            "dmsetup remove t0 bare-pool && losetup -d {device} && truncate -s 2049M /run/files/data && losetup --offset 1M {device} /run/files/data && \
+            "dmsetup remove --retry t0 bare-pool && losetup -d {device} && truncate -s 2049M /run/files/data && losetup --offset 1M {device} /run/files/data && \
              dmsetup create bare-pool --table '{before}' && dmsetup create t0 --table '0 2097152 thin /dev/mapper/bare-pool 0'"
         ));
         let order = Order::learn();

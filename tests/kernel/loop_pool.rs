@@ -99,7 +99,7 @@ fn setup_never_takes_a_file_that_it_did_not_make() {
         }
         sh("dmsetup create loop --table '0 8 zero'");
         dmtool("setup --loop --yes").assert().code(3).stderr(contains("A device of the name loop is there already"));
-        sh("dmsetup remove loop; mount -o remount,ro /var/lib/dmtool");
+        sh("dmsetup remove --retry loop; mount -o remount,ro /var/lib/dmtool");
         dmtool("setup --loop --yes").assert().code(3).stderr(contains("is read-only"));
         sh("mount -o remount,rw /var/lib/dmtool");
         assert_eq!(sh("ls /var/lib/dmtool"), "lost+found");
@@ -212,10 +212,12 @@ fn a_volume_that_was_cut_off_anywhere_is_finished() {
             (&record()["volumes"][0]["thin_id"], &record()["volumes"][0]["state"]),
             (&1.into(), &"ready".into())
         );
-        sh("dmsetup remove loop-a && dmsetup message loop 0 'delete 1' && dmsetup message loop 0 'create_thin 0'");
+        sh(
+            "dmsetup remove --retry loop-a && dmsetup message loop 0 'delete 1' && dmsetup message loop 0 'create_thin 0'",
+        );
         cut_off("announced");
         dmtool("volume create loop a 32M --fs ext4").assert().success();
-        sh("dmsetup remove loop-a && dmsetup message loop 0 'delete 1'");
+        sh("dmsetup remove --retry loop-a && dmsetup message loop 0 'delete 1'");
         // Made, and its device or its file system not, or half: it is nobody's yet, and may have another size.
         for half in [
             "true",
@@ -232,7 +234,7 @@ fn a_volume_that_was_cut_off_anywhere_is_finished() {
                 "50331648\next4"
             );
             assert_eq!(json("volume create loop a 48M --fs ext4").1["changed"], false);
-            sh("dmsetup remove loop-a");
+            sh("dmsetup remove --retry loop-a");
         }
         dmtool("activate").assert().success();
         // What mkfs will not do is found out with nothing handed out, and a larger size goes on.
@@ -251,11 +253,11 @@ fn a_snapshot_that_the_pool_lost_is_taken_anew() {
         dmtool("setup --loop --data 256M --metadata 8M --yes").assert().success();
         dmtool("volume create loop a 32M").assert().success();
         sh("dd if=/dev/urandom of=/dev/mapper/loop-a bs=64k count=8 oflag=direct status=none");
-        for up in ["true", "dmsetup remove loop-a"] {
+        for up in ["true", "dmsetup remove --retry loop-a"] {
             dmtool("volume snapshot loop a s").assert().success();
             // The pool said that it was made, and could not write it down.
             let id = &record()["volumes"][1]["thin_id"];
-            sh(&format!("dmsetup remove loop-s && dmsetup message loop 0 'delete {id}' && {up}"));
+            sh(&format!("dmsetup remove --retry loop-s && dmsetup message loop 0 'delete {id}' && {up}"));
             let register = "/var/lib/dmtool/pools/loop.json";
             let mut made = record();
             made["volumes"][1]["state"] = "made".into();
@@ -279,7 +281,7 @@ fn a_volume_that_the_pool_lost_keeps_no_other_down() {
             dmtool(&format!("volume create loop {name} 32M")).assert().success();
         }
         // As an older dump leaves it that was restored.
-        sh("dmsetup remove loop-b && dmsetup message loop 0 'delete 1'");
+        sh("dmsetup remove --retry loop-b && dmsetup message loop 0 'delete 1'");
         for words in ["activate loop", "activate --all"] {
             dmtool("deactivate").assert().success();
             dmtool(words).assert().code(1).stderr(contains("dmtool volume orphans loop"));
@@ -335,12 +337,12 @@ fn what_others_made_in_the_pool_is_left_alone() {
         }
         assert_eq!(record()["volumes"].as_array().map(Vec::len), Some(1));
         ["x0", "x1", "x2", "loop-c"].into_iter().for_each(is_unharmed);
-        sh("dmsetup remove loop-d");
+        sh("dmsetup remove --retry loop-d");
         // The volume under another name: no second device on it. Another volume under its name: not taken for it.
         sh("dmsetup rename loop-b mine");
         dmtool("activate").assert().code(3).stderr(contains("The volume b is up already, as mine"));
         sh("dmsetup rename mine loop-b");
-        sh("dmsetup remove loop-b && dmsetup rename x0 loop-b");
+        sh("dmsetup remove --retry loop-b && dmsetup rename x0 loop-b");
         dmtool("activate").assert().code(3).stderr(contains("another volume than the register says"));
         dmtool("volume create loop b 32M").assert().code(3).stderr(contains("another volume than the register says"));
         dmtool("deactivate").assert().code(3).stderr(contains("loop-b stands on loop and is in no register"));

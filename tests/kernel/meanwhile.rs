@@ -45,7 +45,7 @@ fn a_volume_that_goes_meanwhile_is_in_nobodys_use() {
     in_kernel(|| {
         Kind::Raw.make();
         let (status, said) = with_a_stop("deactivate bare", "deactivate bare --dry-run", "bare-b", || {
-            sh("dmsetup remove bare-b");
+            sh("dmsetup remove --retry bare-b");
         });
         assert_eq!(status, Some(0), "{said}");
         assert!(!try_sh("dmsetup info bare").0);

@@ -58,7 +58,7 @@ fn thresholds_and_the_nagios_line() {
         let hint = findings(&check(""), "data-nearly-full")[0]["hint"].as_str().expect("a hint").to_owned();
         run(&hint);
         dmtool("check").assert().success();
-        sh("dmsetup remove t0");
+        sh("dmsetup remove --retry t0");
     });
 }
 
@@ -83,7 +83,7 @@ fn the_time_to_full_is_said_where_it_can_be() {
             sh("sleep 61");
         }
         dmtool("check").assert().success().stdout(contains("it is full in"));
-        sh("dmsetup remove t0");
+        sh("dmsetup remove --retry t0");
     });
 }
 

@@ -177,7 +177,7 @@ fn two_volumes_for_a_pool_of_dockers_own() {
         sh("dmsetup create p --table '0 7954432 thin-pool /dev/vg-docker/metadata /dev/vg-docker/data 128 32768'");
         dmtool("setup /dev/xvdf --two-volumes").assert().success().stdout(contains("nothing was changed"));
         dmtool("status").assert().success().stdout(contains("p     raw   ok"));
-        sh("dmsetup remove p");
+        sh("dmsetup remove --retry p");
         dmtool("setup /dev/xvdg --two-volumes --pool other --data 99%VG --metadata 2%VG --yes")
             .assert()
             .code(3)
@@ -216,7 +216,7 @@ fn two_volumes_that_are_somebodys_are_not_handed_to_docker() {
         // A pool's chunks hold what its volumes begin with.
         sh("dmsetup create p --table '0 409600 thin-pool /dev/vg0/metadata /dev/vg0/data 128 0'");
         sh("dmsetup message p 0 'create_thin 0' && dmsetup create t --table '0 204800 thin /dev/mapper/p 0'");
-        sh("mkfs.ext4 -q /dev/mapper/t; dmsetup remove t; dmsetup remove p");
+        sh("mkfs.ext4 -q /dev/mapper/t; dmsetup remove --retry t; dmsetup remove --retry p");
         dmtool(words).assert().success().stdout(contains("nothing was changed"));
     });
 }

@@ -39,7 +39,7 @@ fn what_has_lost_its_other_half() {
         let before = used("loop");
         let sum = sh("md5sum < /dev/mapper/loop-web");
         by_hand("loop");
-        sh("dmsetup remove loop-gone && dmsetup message loop 0 'delete 1'");
+        sh("dmsetup remove --retry loop-gone && dmsetup message loop 0 'delete 1'");
         assert_eq!(found("loop"), "orphan 900, in-use 901, missing 1");
         let text = String::from_utf8(dmtool("volume orphans loop").output().expect("a list").stdout).expect("text");
         assert!(text.lines().all(|line| line.split_whitespace().count() == 5), "{text}");

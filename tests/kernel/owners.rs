@@ -64,7 +64,7 @@ fn assert_as_the_kernel(list: &BTreeMap<u64, Value>) {
         let sectors = volume["size_bytes"].as_u64().expect("a size") / 512;
         let made =
             format!("dmsetup create --readonly probe --table '0 {sectors} thin /dev/mapper/docker-thinpool {id}'");
-        let status = sh(&format!("{made} && dmsetup status probe && dmsetup remove probe"));
+        let status = sh(&format!("{made} && dmsetup status probe && dmsetup remove --retry probe"));
         let bytes = |word: usize| status.split(' ').nth(word).and_then(|word| word.parse::<u64>().ok());
         assert_eq!(volume["mapped_bytes"].as_u64(), bytes(3).map(|mapped| mapped * 512), "{volume:#} {status}");
         assert_eq!(

@@ -11,7 +11,7 @@ fn the_only_disk_of_a_group_is_not_there() {
         let late = "dmsetup create late --table '0 1048576 linear /dev/xvdg 2048' && udevadm settle";
         sh(&format!("{late} && vgcreate -qq vg /dev/mapper/late && lvcreate -qq --type thin-pool -L 64m -n pool vg"));
         assert_eq!(check("")["status"], "ok");
-        sh("vgchange -qq -an vg && dmsetup remove late && udevadm settle");
+        sh("vgchange -qq -an vg && dmsetup remove --retry late && udevadm settle");
         let hint = found("volume-group-incomplete", "critical");
         assert_eq!(check("vg/pool")["status"], "critical");
         dmtool("check").assert().code(2).stdout(contains("and no disk of"));
@@ -27,7 +27,7 @@ fn the_only_disk_of_a_group_is_not_there() {
         gone("volume-group-incomplete");
         sh("rm /etc/lvm/lvmlocal.conf; vgchange -qq -ay vg");
         // One that was given up leaves no backup.
-        sh("vgremove -qq -ff vg && pvremove -qq /dev/mapper/late && dmsetup remove late && udevadm settle");
+        sh("vgremove -qq -ff vg && pvremove -qq /dev/mapper/late && dmsetup remove --retry late && udevadm settle");
         assert_eq!(check("")["status"], "ok");
     });
 }
@@ -109,7 +109,7 @@ fn a_file_that_was_cut_off_under_a_loop_device_with_an_offset() {
         run(&found("data-device-too-small", "critical"));
         assert_eq!(sh("stat -c %s /run/d/data; blockdev --getsize64 /dev/loop7"), "68157440\n67108864");
         gone("data-device-too-small");
-        sh("dmsetup remove p; losetup -d /dev/loop6 /dev/loop7");
+        sh("dmsetup remove --retry p; losetup -d /dev/loop6 /dev/loop7");
     });
 }
 

@@ -89,7 +89,7 @@ fn held() {
         refused_until_gone(
             "dmsetup create above --table '0 2048 linear /dev/xvdi 0' && mkfs.ext2 -q /dev/mapper/above && mount -o ro /dev/mapper/above /mnt",
             "/dev/xvdi is held by above, which is mounted on /mnt.",
-            "umount /mnt; dmsetup remove above",
+            "umount /mnt; dmsetup remove --retry above",
         );
     });
 }

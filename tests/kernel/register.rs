@@ -133,11 +133,13 @@ fn what_is_somebodys_by_now() {
     sh("dmsetup create holder --table \"0 8 linear $(losetup -f --show /var/lib/dmtool/loop/data) 0\"");
     dmtool("activate").assert().code(3).stderr(contains("is in use: something holds its loop device"));
     dmtool("deactivate").assert().code(3).stderr(contains("something else holds its loop device"));
-    sh("dmsetup remove holder; losetup -D");
+    sh("dmsetup remove --retry holder; losetup -D");
     dmtool("activate").assert().success();
     // A pool of the same name on other devices.
-    sh("dmsetup remove loop-web && dmsetup remove loop && losetup -D && truncate -s 64M /run/m /run/d && \
-            dmsetup create loop --table \"0 131072 thin-pool $(losetup -f --show /run/m) $(losetup -f --show /run/d) 128 0\"");
+    sh(
+        "dmsetup remove --retry loop-web && dmsetup remove --retry loop && losetup -D && truncate -s 64M /run/m /run/d && \
+            dmsetup create loop --table \"0 131072 thin-pool $(losetup -f --show /run/m) $(losetup -f --show /run/d) 128 0\"",
+    );
     for verb in ["activate", "deactivate", "resize 2G", "volume create loop x 1M", "activate --remember"] {
         dmtool(verb).assert().code(3).stderr(contains("on other devices"));
     }
@@ -145,7 +147,7 @@ fn what_is_somebodys_by_now() {
     sh("sed -i 's/thin-pool/linear/' /var/lib/dmtool/pools/loop.json");
     dmtool("activate --remember").assert().code(3).stderr(contains("mv /var/lib/dmtool/pools/loop.json"));
     dmtool("check").assert().code(3).stdout(contains("could-not-look"));
-    sh("dmsetup remove loop; losetup -D");
+    sh("dmsetup remove --retry loop; losetup -D");
 }
 
 #[test]
@@ -163,7 +165,7 @@ fn a_raw_pool_is_remembered_and_comes_back() {
             assert_eq!(json("activate rawpool --remember").1["changed"], false);
             sh("dmsetup message rawpool 0 'create_thin 5' && dmsetup create late --table '0 2048 thin /dev/mapper/rawpool 5'");
             dmtool("deactivate").assert().code(3).stderr(contains("late stands on rawpool and is in no register"));
-            sh("dmsetup remove late");
+            sh("dmsetup remove --retry late");
             // What grows is known as it has grown.
             dmtool("resize 1536M").assert().success();
             dmtool("deactivate").assert().success();
@@ -289,7 +291,7 @@ fn one_pool_does_not_keep_the_others_down() {
         dmtool("activate disks --remember").assert().code(3).stderr(contains("could not be known again after a boot"));
         assert_eq!(sh("ls /var/lib/dmtool/pools"), "one.json\ntwo.json");
         sh(
-            "dmsetup remove disks && wipefs -qa /dev/xvdi /dev/xvdj; dd if=/dev/zero of=/dev/xvdi bs=1M count=8 status=none; \
+            "dmsetup remove --retry disks && wipefs -qa /dev/xvdi /dev/xvdj; dd if=/dev/zero of=/dev/xvdi bs=1M count=8 status=none; \
             for d in i j; do echo '2048,100M' | sfdisk -q --label gpt /dev/xvd$d; done; udevadm settle",
         );
         sh(&format!(
@@ -303,7 +305,7 @@ fn one_pool_does_not_keep_the_others_down() {
         // Somebody else has the partition by now.
         sh(&format!("dmsetup create other --table '0 8 linear {} 0'", partition("/dev/xvdj", 1)));
         dmtool("activate disks").assert().code(3).stderr(contains("is in use: something holds it"));
-        sh("dmsetup remove other");
+        sh("dmsetup remove --retry other");
         dmtool("activate disks").assert().success();
         dmtool("deactivate disks").assert().success();
         no_var();
@@ -337,7 +339,7 @@ fn a_resize_that_was_cut_off_leaves_a_pool_that_comes_back() {
             sh(announced);
             assert_eq!(record()["data"]["grows_to_bytes"], 322_122_547_200_u64);
             sh(state);
-            sh("dmsetup remove loop && losetup -D");
+            sh("dmsetup remove --retry loop && losetup -D");
             dmtool("activate").assert().success();
             assert!(sh("dmsetup table loop").starts_with(&format!("0 {length} ")), "{state}");
         }
@@ -398,24 +400,24 @@ fn a_table_that_a_killed_run_did_not_swap_in_is_in_nobodys_way() {
             sh(&format!("dmsetup create {name} --notable -u DMTOOL-{name} && dmsetup load {name} --table '{table}'"));
         };
         for words in ["activate loop", "setup --loop --data 100M --metadata 4M --yes", "deactivate loop"] {
-            sh("dmsetup remove loop-web; dmsetup remove loop; losetup -D");
+            sh("dmsetup remove --retry loop-web; dmsetup remove --retry loop; losetup -D");
             dmtool("activate loop").assert().success();
-            sh("dmsetup remove loop-web && dmsetup remove loop");
+            sh("dmsetup remove --retry loop-web && dmsetup remove --retry loop");
             left("loop", &table);
             dmtool(&format!("{words} --dry-run")).assert().success();
             dmtool(words).assert().success();
         }
         assert_eq!(up(), "", "deactivated");
         dmtool("activate loop").assert().success();
-        sh("dmsetup remove loop-web");
+        sh("dmsetup remove --retry loop-web");
         left("loop-web", &thin);
         dmtool("deactivate loop").assert().success();
         dmtool("activate loop").assert().success();
         // Somebody else's is not touched, and said to be in the way.
-        sh("dmsetup remove loop-web && dmsetup remove loop");
+        sh("dmsetup remove --retry loop-web && dmsetup remove --retry loop");
         sh(&format!("dmsetup create theirs --notable && dmsetup load theirs --table '{table}'"));
         dmtool("activate loop").assert().code(3).stderr(contains("is in use: something holds its loop device"));
-        sh("dmsetup remove theirs");
+        sh("dmsetup remove --retry theirs");
         dmtool("teardown loop --yes").assert().success();
         no_var();
     });

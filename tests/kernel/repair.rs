@@ -316,7 +316,7 @@ fn metadata_on_stripes_is_no_reason_to_take_a_pool_down() {
             "lvchange -qq -ay -y vg/pool_tmeta; dmsetup table vg-pool_tmeta > /run/table; lvchange -qq -an -y vg/pool_tmeta; dmsetup create m < /run/table",
         );
         Metadata::of("/dev/mapper/m").mark();
-        sh("dmsetup remove m");
+        sh("dmsetup remove --retry m");
         sh("lvchange -qq -ay --config 'global/thin_check_options=[\"-q\"]' vg/pool && lvchange -qq -ay vg/a");
         let before = sh("dmsetup table; dmsetup status vg-pool-tpool");
         assert!(before.contains("needs_check"), "{before}");

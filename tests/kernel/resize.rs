@@ -210,7 +210,7 @@ fn a_disk_that_is_in_use_is_not_added() {
             (
                 "dmsetup create holds --table '0 2048 linear /dev/xvdi 0'",
                 "/dev/xvdi is held by holds.",
-                "dmsetup remove holds",
+                "dmsetup remove --retry holds",
             ),
             ("blockdev --setro /dev/xvdi", "/dev/xvdi is read-only.", "blockdev --setrw /dev/xvdi"),
             (
@@ -271,7 +271,7 @@ fn a_size_beyond_all_measure() {
             }
             assert_eq!(sh("stat -c %s /run/files/data /run/files/metadata; dmsetup table; vgs --noheadings"), before);
         }
-        sh("dmsetup remove bare-pool rawpool; losetup -D; umount /run/files");
+        sh("dmsetup remove --retry bare-pool rawpool; losetup -D; umount /run/files");
     });
 }
 
@@ -303,7 +303,7 @@ fn files_of_a_loop_pool() {
         assert_eq!(figures("bare-pool").0, 201 * 16384);
         sh("rm /run/files/data");
         dmtool("resize 300G bare-pool").assert().code(3).stderr(contains("was deleted under the pool"));
-        sh("dmsetup remove bare-pool; losetup -D; umount /run/files");
+        sh("dmsetup remove --retry bare-pool; losetup -D; umount /run/files");
     });
 }
 
@@ -329,7 +329,7 @@ fn volumes_and_disks_under_a_bare_pool() {
         assert_eq!(json("resize 6G rawpool --add-device /dev/xvdf").1["changed"], false);
         dmtool("resize rawpool --add-device /dev/xvdh --yes").assert().success();
         assert_eq!(sh("vgs --noheadings -o vg_free_count vg-docker"), "0");
-        sh("dmsetup remove rawpool");
+        sh("dmsetup remove --retry rawpool");
         // Whole disks, the table shorter than its disk.
         sh("dd if=/dev/zero of=/dev/xvdj bs=4k count=1 conv=fsync status=none && \
             dmsetup create disks --table '0 524288 thin-pool /dev/xvdj /dev/xvdi 128 100 3 skip_block_zeroing no_discard_passdown error_if_no_space'");
@@ -339,7 +339,7 @@ fn volumes_and_disks_under_a_bare_pool() {
         dmtool("resize 1G disks").assert().code(3).stderr(contains("has 512 MiB"));
         dmtool("resize max").assert().success();
         assert_eq!(figures("disks").0, 8192);
-        sh("dmsetup remove disks");
+        sh("dmsetup remove --retry disks");
     });
 }
 
@@ -404,9 +404,9 @@ fn a_writer_loses_nothing() {
             }
             assert!(written > 50, "{name}: only {written}");
             drop(device);
-            sh(&format!("dmsetup remove t0; dmsetup message {name} 0 'delete 0'"));
+            sh(&format!("dmsetup remove --retry t0; dmsetup message {name} 0 'delete 0'"));
         }
-        sh("dmsetup remove raw-pool; dmsetup remove bare-pool; losetup -D; umount /run/files");
+        sh("dmsetup remove --retry raw-pool; dmsetup remove --retry bare-pool; losetup -D; umount /run/files");
     });
 }
 
@@ -448,6 +448,6 @@ fn a_table_that_does_not_take_leaves_the_old_one() {
         assert_eq!(sh("dmsetup table bare-pool"), table);
         assert!(sh("dmsetup info bare-pool").contains("ACTIVE"));
         dmtool("resize 3G bare-pool").assert().success();
-        sh("dmsetup remove bare-pool; losetup -D; umount /run/files");
+        sh("dmsetup remove --retry bare-pool; losetup -D; umount /run/files");
     });
 }

@@ -71,12 +71,12 @@ fn of_a_pool_of_lvm() {
 fn of_a_pool_on_volumes() {
     in_kernel(|| {
         raw_pool("rawpool");
-        sh("dmsetup remove rawpool && lvreduce -qq -f -L 100m vg-docker/data && \
+        sh("dmsetup remove --retry rawpool && lvreduce -qq -f -L 100m vg-docker/data && \
             dd if=/dev/zero of=/dev/vg-docker/metadata bs=4k count=1 conv=fsync status=none && dmsetup create rawpool --table '0 204800 thin-pool /dev/vg-docker/metadata /dev/vg-docker/data 128 32768'");
         every_form("rawpool", &IN_A_GROUP, Some("vg-docker"), false);
         dmtool("resize --metadata max").assert().success();
         assert_eq!(group("vg-docker").1, 0);
-        sh("dmsetup remove rawpool");
+        sh("dmsetup remove --retry rawpool");
     });
 }
 
@@ -84,7 +84,7 @@ fn of_a_pool_on_volumes() {
 fn of_a_pool_on_files() {
     in_kernel(|| {
         loop_pool("bare-pool");
-        sh("dmsetup remove bare-pool && truncate -s 100M /run/files/data && losetup -c /dev/loop0 && \
+        sh("dmsetup remove --retry bare-pool && truncate -s 100M /run/files/data && losetup -c /dev/loop0 && \
             dd if=/dev/zero of=/dev/loop1 bs=4k count=1 conv=fsync status=none && dmsetup create bare-pool --table '0 204800 thin-pool /dev/loop1 /dev/loop0 128 32768 1 skip_block_zeroing'");
         every_form("bare-pool", &ON_FILES, None, false);
         for size in ["5%VG", "+2%FREE"] {
@@ -98,6 +98,6 @@ fn of_a_pool_on_files() {
         let grown = figures("bare-pool").0 * 65536 - (512 << 20);
         assert!(grown > before / 10 * 9 && grown < before / 10 * 12, "{grown} of {before}");
         assert_eq!(json("resize max").1["changed"], false);
-        sh("dmsetup remove bare-pool; losetup -D; umount /run/files");
+        sh("dmsetup remove --retry bare-pool; losetup -D; umount /run/files");
     });
 }

@@ -72,7 +72,9 @@ fn all_three_kinds_side_by_side() {
                 .success()
                 .stdout(contains("kind:  raw, a bare device-mapper table"));
         }
-        sh("dmsetup remove thin0 rawpool; dmsetup remove docker-253:17-1835016-pool; losetup -D; umount /run/files");
+        sh(
+            "dmsetup remove --retry thin0 rawpool; dmsetup remove --retry docker-253:17-1835016-pool; losetup -D; umount /run/files",
+        );
     });
 }
 
@@ -127,7 +129,7 @@ fn sick_pools_are_told_and_never_hang() {
         let (_, value) = json("status");
         assert_eq!(value["pools"][0]["suspended"], true);
         assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
-        sh("dmsetup resume docker-thinpool; dmsetup remove bare");
+        sh("dmsetup resume docker-thinpool; dmsetup remove --retry bare");
     });
 }
 

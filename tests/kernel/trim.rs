@@ -194,10 +194,10 @@ fn volumes_of_others_are_left_to_them() {
         dmtool("volume trim vg/pool theirs").assert().code(3).stderr(
             contains("Docker is configured for vg/pool").and(contains("dmtool configure docker vg/pool --discard")),
         );
-        sh("rm /etc/docker/daemon.json; umount /mnt; dmsetup remove theirs");
+        sh("rm /etc/docker/daemon.json; umount /mnt; dmsetup remove --retry theirs");
         let docker = "docker-253:17-1835016-pool";
         loop_pool(docker);
         dmtool(&format!("volume trim {docker}")).assert().code(3).stderr(contains("is Docker's own pool"));
-        sh(&format!("dmsetup remove {docker}; losetup -D; umount /run/files"));
+        sh(&format!("dmsetup remove --retry {docker}; losetup -D; umount /run/files"));
     });
 }

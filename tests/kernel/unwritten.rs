@@ -31,7 +31,7 @@ fn a_disk_that_may_fail() {
 
 fn the_disk_goes() {
     sh(
-        "vgchange -qq -an vg; umount /var/lib/dmtool; dmsetup remove bad; udevadm trigger --subsystem-match=block --settle",
+        "vgchange -qq -an vg; umount /var/lib/dmtool; dmsetup remove --retry bad; udevadm trigger --subsystem-match=block --settle",
     );
 }
 

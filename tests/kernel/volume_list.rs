@@ -24,7 +24,7 @@ fn shared() {
 }
 
 fn unshared() {
-    sh("dmsetup remove --retry t1; dmsetup remove bare-pool; losetup -D; umount /run/files");
+    sh("dmsetup remove --retry t1; dmsetup remove --retry bare-pool; losetup -D; umount /run/files");
 }
 
 fn held_root() -> String {
