@@ -73,7 +73,7 @@ lint:
 
 # What dmtool is made of, by .cargo/deny.toml. OFFLINE=1 leaves out what is known against it, which lies elsewhere.
 audit: $(CARGO_DENY)
-	$(CARGO_DENY) --locked $(if $(OFFLINE),--offline) check licenses bans sources
+	$(CARGO_DENY) --locked check licenses bans sources
 	@if [ -n "$(OFFLINE)" ]; then echo "audit: OFFLINE, so nobody asked for advisories" >&2; \
 	elif $(CARGO_DENY) --locked fetch db; then $(CARGO_DENY) --locked check --disable-fetch advisories; \
 	else echo "audit: the advisories could not be had, so nobody knows of any; OFFLINE=1 leaves them out" >&2; exit 1; fi
