@@ -39,7 +39,7 @@ fn main() {
     let seed = number("SEED").unwrap_or_else(|| u64::from(std::process::id()));
     let limit = Duration::from_secs(number("TORTURE_SECONDS").unwrap_or(3600));
     println!("SEED={seed}, for {} s", limit.as_secs());
-    let tally = Mutex::new(Tally::default());
+    let tally = Mutex::new(Tally::of_all_kinds());
     let jobs = Mutex::new(Jobs::new(seed, Instant::now() + limit));
     let guests = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -58,6 +58,8 @@ fn main() {
     });
     let tally = tally.into_inner().expect("the tally");
     println!("{tally}");
+    let jobs = jobs.into_inner().expect("the jobs");
+    println!("{} of {} pairs of a case and a kind were begun", jobs.all.len() - jobs.untried, jobs.all.len());
     std::process::exit(i32::from(!tally.wrong.is_empty()));
 }
 
@@ -103,6 +105,8 @@ struct Job {
 struct Jobs {
     all: Vec<(&'static str, &'static str)>,
     left: Vec<(&'static str, &'static str)>,
+    /// How many were never begun.
+    untried: usize,
     dice: Dice,
     until: Instant,
 }
@@ -114,7 +118,7 @@ impl Jobs {
         let all: Vec<_> =
             cases.chain(races).filter(|(name, kind)| wanted("CASES", name) && wanted("KINDS", kind)).collect();
         assert!(!all.is_empty() || wanted("KINDS", INPUT), "nothing has what CASES and KINDS say in its name");
-        Jobs { left: all.clone(), all, dice: Dice::new(seed), until }
+        Jobs { left: all.clone(), untried: all.len(), all, dice: Dice::new(seed), until }
     }
 
     fn next(&mut self) -> Option<Job> {
@@ -128,6 +132,7 @@ impl Jobs {
             self.left.clone_from(&self.all);
         }
         let (name, kind) = self.left.swap_remove(self.dice.below(self.left.len()));
+        self.untried = self.untried.min(self.left.len());
         Some(Job { name, kind, seed: self.dice.below(1 << 30) })
     }
 }

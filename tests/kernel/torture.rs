@@ -99,3 +99,34 @@ fn several_at_once() {
         judged(&tally, "races", 3);
     });
 }
+
+/// Verbs that change nothing, and those whose change another verb's case has.
+const NO_CASES: [&str; 7] = [
+    "status",
+    // Its metadata snapshot is that of `metadata check`, and the file of its --output that of `metrics`.
+    "check",
+    "watch",
+    "explain",
+    "completions",
+    "volume show",
+    // Who discards is fstrim.
+    "volume trim",
+];
+
+#[test]
+fn no_verb_is_missing() {
+    fn verbs(command: &clap::Command, path: &str, all: &mut Vec<String>) {
+        for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
+            let path = format!("{path} {}", verb.get_name()).trim_start().to_owned();
+            if verb.has_subcommands() { verbs(verb, &path, all) } else { all.push(path) }
+        }
+    }
+    let mut all = Vec::new();
+    let mut command = dmtool::cli::command();
+    command.build();
+    verbs(&command, "", &mut all);
+    let has_a_case = |verb: &str| CASES.iter().any(|case| case.words.starts_with(&format!("{verb} ")));
+    let wrong: Vec<_> = all.iter().filter(|verb| has_a_case(verb) == NO_CASES.contains(&verb.as_str())).collect();
+    assert!(wrong.is_empty(), "in neither list, or in both: {wrong:?}");
+    assert!(NO_CASES.iter().all(|verb| all.iter().any(|known| known == verb)), "{all:?}");
+}

@@ -3,6 +3,7 @@
 use super::cases::Case;
 use super::state::{difference, picture, suspended};
 use super::trace::{Ended, Place, Tamper, learn, learn_looks, tampered};
+use super::writer::Writer;
 use super::{Dice, Tally, ground};
 use crate::harness::{sh, try_sh};
 
@@ -35,7 +36,7 @@ fn undisturbed_by(case: &'static Case, learn: Learn) -> Result<Learned, String> 
     (case.start)();
     let places = learn(DMTOOL, case.words).map_err(of)?;
     let end = picture();
-    case.bytes().map_err(of)?;
+    case.whole().map_err(of)?;
     (case.back)();
     Ok(Learned { case, places, end })
 }
@@ -111,12 +112,14 @@ impl Learned {
         (self.case.start)();
         // Copies that earlier trials left are there, too.
         let start = picture();
+        let writer = Writer::beside(self.case, tally);
         let ended = tampered(DMTOOL, self.case.words, place, tamper);
         let outcome = ended.and_then(|ended| {
             tally.tried(&if ended.met { what.to_owned() } else { format!("{what} that came too late") });
             let honest = self.honest(&ended, &start);
             let finished = self.finished().map_err(|why| format!("{why}\n    before it said: {}", ended.said));
-            honest.and(finished)
+            let kept = writer.map_or(Ok(()), Writer::ended);
+            honest.and(finished).and(kept)
         });
         let outcome = outcome.map_err(|why| {
             format!("{} {tamper} at {call} {number} after {step} steps, {text}:\n    {why}", self.case.name)
@@ -193,7 +196,7 @@ impl Learned {
         // A dump that is there already is of before.
         ground::come_up(self.case);
         let (ok, said, wrong) = try_sh(&format!("rm -f /var/lib/dmtool/dump.xml; {DMTOOL} {words} < /dev/null"));
-        if ok { self.case.bytes() } else { Err(format!("{words}, after a repair: {said} {wrong}")) }
+        if ok { self.case.whole() } else { Err(format!("{words}, after a repair: {said} {wrong}")) }
     }
 
     /// The same command again ends as an undisturbed one.
@@ -207,6 +210,7 @@ impl Learned {
         }
         // The dump was made and something failed after it; no dump is ever written over.
         if again.2.contains("dump.xml is there already") {
+            self.case.whole()?;
             again = try_sh(&format!("rm /var/lib/dmtool/dump.xml; timeout 120 {DMTOOL} {words} < /dev/null"));
         }
         let (ok, said, wrong) = again;
@@ -221,8 +225,20 @@ impl Learned {
         if let Some(difference) = difference(&alike(&self.end), &alike(&ended)) {
             return Err(format!("ends otherwise:\n    {difference}"));
         }
-        self.case.bytes()
+        nobody_is_left()?;
+        self.case.whole()
     }
+}
+
+/// # Errors
+/// A process of dmtool's goes on, or a lock of its is held, when all is over.
+fn nobody_is_left() -> Result<(), String> {
+    let left = "pgrep -lx 'dmtool|thin_.*|mke2fs|mkfs.*'; lslocks -no COMMAND,PATH | grep -w dmtool";
+    // What was killed is a process until somebody has taken note of its end.
+    let (_, said, _) = try_sh(&format!(
+        "for i in $(seq 50); do left=$({left}); [ -n \"$left\" ] || exit 0; sleep 0.1; done; echo \"$left\""
+    ));
+    if said.trim().is_empty() { Ok(()) } else { Err(format!("is left: {said}")) }
 }
 
 /// A picture without the spare metadata volume of a group: LVM makes it last, has no command to make one later, and calls it

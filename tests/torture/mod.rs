@@ -15,19 +15,29 @@ pub mod power;
 pub mod race;
 pub mod state;
 pub mod trace;
+pub mod writer;
 
 pub use dice::Dice;
 use std::fmt;
 
+/// What can be tried.
+pub const KINDS: [&str; 8] =
+    ["kills", "crashes", "power cuts", "faults", "looks that failed", "faults of the disk", "races", "inputs"];
+
 /// What was tried, and what went wrong.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// By kind: kills, crashes, power cuts, faults, races, inputs.
+    /// By kind: see [`KINDS`].
     pub tried: std::collections::BTreeMap<String, u64>,
     pub wrong: Vec<String>,
 }
 
 impl Tally {
+    /// One that says of each kind how often it was tried, also where that is never.
+    pub fn of_all_kinds() -> Tally {
+        Tally { tried: KINDS.iter().map(|kind| ((*kind).to_owned(), 0)).collect(), ..Tally::default() }
+    }
+
     pub fn tried(&mut self, what: &str) {
         self.tried_so_often(what, 1);
     }

@@ -5,6 +5,7 @@
 use super::cases::Case;
 use super::kill::{DMTOOL, Learned};
 use super::state::picture;
+use super::writer::{Writer, acknowledged};
 use super::{Dice, Tally, ground};
 use crate::harness::{sh, try_sh};
 use std::fs::{File, OpenOptions};
@@ -132,8 +133,10 @@ fn cuts(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally) -
     sh(&format!("dmsetup create power --table '0 {size} log-writes {LOGGED} {LOG}'"));
     parts_up();
     (case.start)();
+    let writer = Writer::marking(case);
     sh("sync; dmsetup message power 0 mark begin");
     let (ok, said, wrong) = try_sh(&format!("{DMTOOL} {} < /dev/null", case.words));
+    let by_writer = writer.map(Writer::stopped).transpose()?;
     if !ok {
         return Err(format!("undisturbed: {said} {wrong}"));
     }
@@ -146,7 +149,13 @@ fn cuts(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally) -
     // The mark is behind a sync: what follows it may be lost up to the first flush.
     let flushes: Vec<usize> =
         (begin..end).filter(|at| *at == begin || entries[*at].flags & (FLUSH | FUA) != 0).collect();
-    println!("{}: {} writes with {} flushes", case.name, end - begin - 1, flushes.len() - 1);
+    let blocks = by_writer.as_ref().map_or(0, |written| written.count);
+    println!(
+        "{}: {} writes with {} flushes, and {blocks} blocks of a writer",
+        case.name,
+        end - begin - 1,
+        flushes.len() - 1
+    );
     let mut chosen = dice.some(flushes, count);
     chosen.sort_unstable();
     let mut written = 0;
@@ -154,25 +163,17 @@ fn cuts(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally) -
         println!("power cut at write {at} of {begin} to {end}");
         write(entries[written..=at].iter(), ORIGIN);
         written = at + 1;
-        // What came after the flush may be there in parts, in any order.
-        let next =
-            (at + 1..entries.len()).find(|next| entries[*next].flags & (FLUSH | FUA) != 0).unwrap_or(entries.len());
-        let torn: Vec<usize> =
-            if dice.below(2) == 0 { Vec::new() } else { (at + 1..next).filter(|_| dice.below(2) == 0).collect() };
+        let torn = torn(&entries, at, dice);
         sh(&format!("dmsetup create power --table '0 {size} snapshot {ORIGIN} {COPY_ON_WRITE} N 8'"));
-        write(torn.iter().map(|at| &entries[*at]), "/dev/mapper/power");
+        write(torn.iter().copied(), "/dev/mapper/power");
         parts_up();
         tally.tried("power cuts");
-        let restored = group_restored();
-        if restored {
-            tally.tried("of these between two writes of LVM's, restored from its backup");
+        let mut ended = ends_well(&learned, tally);
+        if let Some(written) = &by_writer {
+            tally.tried("of all these beside a writer");
+            let acknowledged = acknowledged(entries[..=at].iter().map(|entry| entry.mark.as_str()));
+            ended = ended.and_then(|()| written.read_back(acknowledged));
         }
-        ground::come_up(case);
-        if restored && number_given() {
-            tally.tried("of these with a backup older than the pool, given its number");
-            ground::come_up(case);
-        }
-        let ended = learned.finished_after_a_boot(tally);
         tally.note(ended.map_err(|why| {
             format!(
                 "{}, power cut at write {at} of {begin} to {end} and {} torn ones:\n    {why}",
@@ -183,4 +184,27 @@ fn cuts(case: &'static Case, count: usize, dice: &mut Dice, tally: &mut Tally) -
         parts_down()?;
     }
     Ok(())
+}
+
+/// What came after a flush may be there in parts, in any order: half of it, or nothing.
+fn torn<'a>(entries: &'a [Entry], at: usize, dice: &mut Dice) -> Vec<&'a Entry> {
+    if dice.below(2) == 0 {
+        return Vec::new();
+    }
+    let later = entries[at + 1..].iter();
+    later.take_while(|entry| entry.flags & (FLUSH | FUA) == 0).filter(|_| dice.below(2) == 0).collect()
+}
+
+/// The host comes up on what the disk has, and the same command is run again.
+fn ends_well(learned: &Learned, tally: &mut Tally) -> Result<(), String> {
+    let restored = group_restored();
+    if restored {
+        tally.tried("of these between two writes of LVM's, restored from its backup");
+    }
+    ground::come_up(learned.case);
+    if restored && number_given() {
+        tally.tried("of these with a backup older than the pool, given its number");
+        ground::come_up(learned.case);
+    }
+    learned.finished_after_a_boot(tally)
 }

@@ -4,6 +4,7 @@
 use super::kill::DMTOOL;
 use super::state::suspended;
 use super::{Dice, Tally, ground};
+use crate::harness::metadata::{Metadata, Part};
 use crate::harness::{sh, try_sh};
 use std::fmt::Write;
 
@@ -11,6 +12,13 @@ use std::fmt::Write;
 struct Runner {
     command: String,
     may: &'static [i32],
+}
+
+impl Runner {
+    /// Runs it when nobody else does.
+    fn alone(&self) {
+        sh(&format!("{} < /dev/null 2>&1", self.command));
+    }
 }
 
 /// Done, or refused since another holds a lock or was quicker.
@@ -72,6 +80,9 @@ fn two_pools() {
     sh("mkfs.ext4 -q -F /dev/xvdh; mkdir -p /var/lib/dmtool; mount /dev/xvdh /var/lib/dmtool");
 }
 
+/// The pool's table is as long as what it stands on.
+const SAME_SIZE: &str = "test \"$(dmsetup table vg-pool_tdata | awk '{s+=$2} END {print s}')\" = \"$(dmsetup table vg-pool-tpool | cut -d' ' -f2)\"";
+
 /// The bytes that were there before.
 const KEPT: &str = "head -c 8M /dev/vg/kept | cmp - /run/kept";
 
@@ -97,13 +108,19 @@ pub const RACES: &[Race] = &[
     },
     Race {
         name: "volumes made, snapshots taken and removed in one pool",
-        start: two_pools,
+        start: || {
+            two_pools();
+            sh(
+                "lvcreate -qq -V 32m -T vg/pool -n old 2>/dev/null; lvcreate -qq -V 32m -T vg/pool -n older 2>/dev/null",
+            );
+        },
         runners: |_| {
             vec![
                 ours("volume create vg/pool one 32M --fs ext4"),
                 ours("volume snapshot vg/pool kept two"),
+                ours("volume remove vg/pool old --yes"),
                 ours("volume create vg/pool three 32M"),
-                ours("volume remove vg/pool kept-not-there --yes"),
+                ours("volume remove vg/pool older --yes"),
             ]
         },
         end: || {
@@ -122,7 +139,7 @@ pub const RACES: &[Race] = &[
                 ours("resize 400M vg/pool"),
                 ours("resize 500M vg/pool"),
                 ours("resize 450M other/pool"),
-                ours("status"),
+                Runner { command: format!("{DMTOOL} check"), may: &[0, 1, 2, 3] },
             ]
         },
         end: || {
@@ -148,14 +165,89 @@ pub const RACES: &[Race] = &[
         },
         end: || {
             holds("lvs vg/ours && vgck vg && dmsetup status vg-pool-tpool | grep -q ' rw '")?;
+            holds(SAME_SIZE)?;
+            holds(KEPT)
+        },
+    },
+    Race {
+        name: "dmeventd extends what is resized, and somebody writes",
+        start: || {
+            two_pools();
+            ours("autoextend vg/pool --threshold 50 --percent 20").alone();
+            sh("lvcreate -qq -V 300m -T vg/pool -n big 2>/dev/null; head -c 1M /dev/urandom > /run/once; \
+                for i in $(seq 200); do cat /run/once; done > /run/much; sha256sum < /run/much > /run/much.sum; rm /run/once");
+        },
+        runners: |_| {
+            vec![
+                lvms("dd if=/run/much of=/dev/vg/big bs=1M oflag=direct conv=fsync status=none"),
+                ours("resize +20M vg/pool"),
+                ours("volume snapshot vg/pool kept two"),
+                ours("discards vg/pool no_passdown"),
+                ours("resize +20M vg/pool"),
+            ]
+        },
+        end: || {
+            // It looks every ten seconds, and extends by a fifth each time.
             holds(
-                "test \"$(dmsetup table vg-pool_tdata | awk '{s+=$2} END {print s}')\" = \"$(dmsetup table vg-pool-tpool | cut -d' ' -f2)\"",
+                "for i in $(seq 60); do [ \"$(lvs --noheadings -o data_percent vg/pool | cut -d. -f1)\" -le 50 ] && exit 0; sleep 2; done; exit 1",
+            )?;
+            holds(SAME_SIZE)?;
+            holds("head -c 200M /dev/vg/big | sha256sum | cmp - /run/much.sum && rm /run/much")?;
+            holds(
+                "lvs --noheadings -o seg_monitor vg/pool | grep -qw monitored && dmsetup status vg-pool-tpool | grep -q ' rw '",
             )?;
             holds(KEPT)
         },
     },
     Race {
-        name: "activate and deactivate at once",
+        name: "deactivate beside activate",
+        start: two_pools,
+        runners: |dice| {
+            let all = vec![
+                ours("deactivate vg/pool"),
+                ours("activate vg/pool"),
+                ours("deactivate other/pool"),
+                ours("activate --all"),
+                ours("deactivate --all"),
+            ];
+            dice.some(all, 5)
+        },
+        end: || {
+            ours("activate --all").alone();
+            holds(&format!(
+                "lvchange -qq -ay vg/kept; {KEPT} && dmsetup status --target thin-pool | grep -c ' rw ' | grep -qx 2"
+            ))
+        },
+    },
+    Race {
+        name: "a repair beside activations and everything on another pool",
+        start: || {
+            two_pools();
+            sh("vgchange -qq -an vg; udevadm settle");
+            Metadata::of_lvm("vg", "pool").damage(Part::DataMap);
+            sh("sync; echo 3 > /proc/sys/vm/drop_caches");
+        },
+        runners: |dice| {
+            // An activation of what is damaged fails, and says so.
+            let activate = || Runner { command: format!("{DMTOOL} activate vg/pool"), may: &[0, 1, 3] };
+            let all = vec![
+                ours("repair vg/pool --yes"),
+                activate(),
+                ours("repair vg/pool --yes"),
+                ours("resize +20M other/pool"),
+                ours("volume create other/pool one 32M"),
+                activate(),
+            ];
+            dice.some(all, 6)
+        },
+        end: || {
+            ours("repair vg/pool --yes").alone();
+            ours("activate vg/pool").alone();
+            holds(&format!("lvchange -qq -ay vg/kept; {KEPT} && lvs other/one && vgck vg other"))
+        },
+    },
+    Race {
+        name: "several activations at once",
         start: two_pools,
         runners: |_| {
             sh("vgchange -qq -an vg other");

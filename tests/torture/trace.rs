@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// What may change something, of threads and children too.
-const CALLS: &str = "ioctl,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,ftruncate,fallocate,write,pwrite64,\
-                     mkdir,mkdirat,symlink,mount,umount2,io_submit,execve";
+const CALLS: &str = "ioctl,fsync,fdatasync,openat,rename,renameat,renameat2,link,linkat,unlink,unlinkat,rmdir,ftruncate,\
+                     fallocate,fchmod,fchown,write,writev,pwrite64,pwritev,copy_file_range,mkdir,mkdirat,symlink,symlinkat,\
+                     mount,umount2,semop,semctl,io_submit,execve";
 /// Of the ioctls, those that do.
 const IOCTLS: &[&str] = &[
     "DM_DEV_CREATE",
@@ -92,7 +93,11 @@ fn traced(dmtool: &str, words: &str, calls: &str) -> Result<String, String> {
 
 /// Whether a call changes something.
 fn changes(call: &str, arguments: &str) -> bool {
-    call != "ioctl" || IOCTLS.iter().any(|name| arguments.contains(name))
+    match call {
+        "ioctl" => IOCTLS.iter().any(|name| arguments.contains(name)),
+        "openat" => ["O_CREAT", "O_TRUNC"].iter().any(|flag| arguments.contains(flag)),
+        _ => true,
+    }
 }
 
 fn places(trace: &str, is_one: impl Fn(&str, &str) -> bool) -> Vec<Place> {

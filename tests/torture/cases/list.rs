@@ -30,6 +30,15 @@ pub const CASES: &[Case] = &[
             configuration();
         },
     ),
+    case(
+        "setup --for containerd",
+        configuration,
+        "setup /dev/xvdi --for containerd --yes",
+        || {
+            setup_gone();
+            configuration();
+        },
+    ),
     case("setup --two-volumes", nothing, "setup /dev/xvdi --two-volumes --yes", setup_gone),
     case("setup --loop", var, "setup --loop --data 300M --metadata 4M --yes", loop_gone),
     case(
@@ -85,6 +94,16 @@ pub const CASES: &[Case] = &[
         nothing,
     )
     .keeps(LOOP),
+    case(
+        "deactivate --all, loop and lvm",
+        || {
+            loop_pool();
+            lvm_pool();
+        },
+        "deactivate --all",
+        nothing,
+    )
+    .keeps(LVM_DOWN),
     case("resize, lvm", lvm_pool, "resize 260M vg/pool --yes", lvm_gone).keeps(LVM),
     case("resize --metadata, lvm", lvm_pool, "resize vg/pool --metadata 12M --yes", lvm_gone).keeps(LVM),
     case(
@@ -130,16 +149,22 @@ pub const CASES: &[Case] = &[
     .keeps(LVM),
     case("discards, loop", loop_pool, "discards loop no_passdown --yes", || dmtool("discards loop passdown")).keeps(LOOP),
     case("discards, bare", bare_pool, "discards bare no_passdown --yes", || dmtool("discards bare passdown")).keeps(BARE),
-    case("volume create, lvm", lvm_pool, "volume create vg/pool web 48M --fs ext4", || remove("web")).keeps(LVM),
+    case("volume create, lvm", lvm_pool, "volume create vg/pool web 48M --fs ext4", || remove("web")).keeps(LVM)
+        .good_if("e2fsck -fn /dev/vg/web"),
     case("volume create, loop", loop_pool, "volume create loop web 48M --fs ext4", || dmtool("volume remove loop web"))
-        .keeps(LOOP),
+        .keeps(LOOP)
+        .good_if("e2fsck -fn /dev/mapper/loop-web"),
     case("volume create, bare", bare_pool, "volume create bare web 48M --fs ext4", || dmtool("volume remove bare web"))
-        .keeps(BARE),
-    case("volume snapshot, lvm", lvm_pool, "volume snapshot vg/pool kept snap", || remove("snap")).keeps(LVM),
+        .keeps(BARE)
+        .good_if("e2fsck -fn /dev/mapper/bare-web"),
+    case("volume snapshot, lvm", lvm_pool, "volume snapshot vg/pool kept snap", || remove("snap")).keeps(LVM)
+        .good_if("cmp -n 8388608 /dev/vg/kept /dev/vg/snap"),
     case("volume snapshot, loop", loop_pool, "volume snapshot loop kept snap", || dmtool("volume remove loop snap"))
-        .keeps(LOOP),
+        .keeps(LOOP)
+        .good_if("cmp -n 8388608 /dev/mapper/loop-kept /dev/mapper/loop-snap"),
     case("volume snapshot, bare", bare_pool, "volume snapshot bare kept snap", || dmtool("volume remove bare snap"))
-        .keeps(BARE),
+        .keeps(BARE)
+        .good_if("cmp -n 8388608 /dev/mapper/bare-kept /dev/mapper/bare-snap"),
     case(
         "volume remove, lvm",
         || {
@@ -161,6 +186,16 @@ pub const CASES: &[Case] = &[
     )
     .keeps(LOOP),
     case(
+        "volume remove, bare",
+        || {
+            bare_pool();
+            dmtool("volume create bare web 48M");
+        },
+        "volume remove bare web --yes",
+        nothing,
+    )
+    .keeps(BARE),
+    case(
         "volume mount, lvm",
         || {
             lvm_pool();
@@ -172,6 +207,31 @@ pub const CASES: &[Case] = &[
             sh("umount /run/mnt");
             remove("web");
         },
+    )
+    .keeps(LVM),
+    case(
+        "volume mount, loop",
+        || {
+            loop_pool();
+            dmtool("volume create loop web 48M --fs ext4");
+            sh("mkdir -p /run/mnt");
+        },
+        "volume mount loop web /run/mnt",
+        || {
+            sh("umount /run/mnt");
+            dmtool("volume remove loop web");
+        },
+    )
+    .keeps(LOOP),
+    case(
+        "volume unmount, lvm",
+        || {
+            lvm_pool();
+            dmtool("volume create vg/pool web 48M --fs ext4");
+            sh("mkdir -p /run/mnt; mountpoint -q /run/mnt || mount /dev/vg/web /run/mnt");
+        },
+        "volume unmount vg/pool web",
+        || remove("web"),
     )
     .keeps(LVM),
     case(
@@ -195,6 +255,16 @@ pub const CASES: &[Case] = &[
         nothing,
     )
     .keeps(LOOP),
+    case(
+        "volume orphans, lvm",
+        || {
+            lvm_pool();
+            try_sh("dmsetup message vg-pool-tpool 0 'create_thin 900'");
+        },
+        "volume orphans vg/pool --remove --yes",
+        nothing,
+    )
+    .keeps(LVM),
     case(
         "volume recycle, lvm",
         || {
@@ -223,7 +293,19 @@ pub const CASES: &[Case] = &[
         "metadata dump loop /var/lib/dmtool/dump.xml",
         || drop(sh("rm /var/lib/dmtool/dump.xml")),
     )
-    .keeps(LOOP),
+    .keeps(LOOP)
+    .good_if("tail -n 1 /var/lib/dmtool/dump.xml | grep -qx '</superblock>'"),
+    case(
+        "metadata dump, lvm",
+        || {
+            var();
+            lvm_pool();
+        },
+        "metadata dump vg/pool /var/lib/dmtool/dump.xml",
+        || drop(sh("rm /var/lib/dmtool/dump.xml")),
+    )
+    .keeps(LVM)
+    .good_if("tail -n 1 /var/lib/dmtool/dump.xml | grep -qx '</superblock>'"),
     case(
         "metadata restore, loop",
         || {
@@ -238,8 +320,39 @@ pub const CASES: &[Case] = &[
         },
     )
     .keeps(LOOP_DOWN),
+    case(
+        "metadata restore, lvm",
+        || {
+            var();
+            lvm_pool();
+            dmtool("metadata dump vg/pool /var/lib/dmtool/good.xml");
+            sh("vgchange -qq -an vg; udevadm settle");
+        },
+        "metadata restore vg/pool /var/lib/dmtool/good.xml --yes",
+        || {
+            dmtool("repair vg/pool --accept");
+            sh("rm /var/lib/dmtool/good.xml");
+        },
+    )
+    .keeps(LVM_DOWN),
+    case(
+        "metadata restore, bare",
+        || {
+            bare_pool();
+            dmtool("metadata dump bare /var/lib/dmtool/good.xml");
+            dmtool("deactivate bare");
+        },
+        "metadata restore bare /var/lib/dmtool/good.xml --yes",
+        || {
+            dmtool("repair bare --accept");
+            sh("rm /var/lib/dmtool/good.xml");
+        },
+    )
+    .keeps(BARE_DOWN),
     case("repair, loop", loop_damaged, "repair loop --yes", || dmtool("repair loop --accept")).keeps(LOOP_DOWN),
     case("repair, lvm", lvm_damaged, "repair vg/pool --yes", || dmtool("repair vg/pool --accept")).keeps(LVM_DOWN),
+    case("repair, bare", bare_damaged, "repair bare --yes", || dmtool("repair bare --accept")).keeps(BARE_DOWN),
+    case("repair of a marked one, loop", loop_marked, "repair loop --yes", nothing).keeps(LOOP),
     case(
         "repair --accept, loop",
         || {
@@ -306,7 +419,8 @@ pub const CASES: &[Case] = &[
         "configure containerd vg/pool --yes",
         configuration,
     ),
-    case("teardown, lvm", lvm_pool, "teardown vg/pool --wipe-devices --yes", nothing),
+    case("teardown, lvm", lvm_pool, "teardown vg/pool --wipe-devices --yes", nothing)
+        .good_if("test -z \"$(wipefs /dev/xvdi)\""),
     case("teardown, loop", loop_pool, "teardown loop --yes", nothing),
     case("teardown, bare", bare_pool, "teardown bare --yes", bare_gone),
     case(

@@ -16,16 +16,22 @@ pub struct Case {
     pub back: fn(),
     /// Brings up the volume that was there before, and takes it down again: its bytes must be what they were.
     pub kept: Option<Kept>,
+    /// A script that succeeds where what was made is good in itself.
+    pub good: Option<&'static str>,
 }
 
 /// A case whose volume is not looked at, or which has none.
 const fn case(name: &'static str, start: fn(), words: &'static str, back: fn()) -> Case {
-    Case { name, start, words, back, kept: None }
+    Case { name, start, words, back, kept: None, good: None }
 }
 
 impl Case {
     const fn keeps(self, kept: Kept) -> Case {
         Case { kept: Some(kept), ..self }
+    }
+
+    const fn good_if(self, script: &'static str) -> Case {
+        Case { good: Some(script), ..self }
     }
 }
 
@@ -63,15 +69,31 @@ impl Case {
     /// The pool that the case begins with when it is down, and which a boot brings up, or tries to.
     pub fn begins_down(&self) -> Option<&'static str> {
         match self.name {
-            "repair, loop" | "repair --accept, loop" | "metadata restore, loop" => Some("loop"),
-            "repair, lvm" | "repair --accept, lvm" | "activate, lvm" => Some("vg/pool"),
+            "repair, loop" | "repair of a marked one, loop" | "repair --accept, loop" | "metadata restore, loop" => {
+                Some("loop")
+            }
+            "repair, bare" | "metadata restore, bare" => Some("bare"),
+            "repair, lvm" | "repair --accept, lvm" | "metadata restore, lvm" | "activate, lvm" => Some("vg/pool"),
             _ => None,
         }
     }
 
+    /// The volume that was there before, where it is up from before the command until after it.
+    pub fn up_all_the_time(&self) -> Option<&'static str> {
+        let kept = self.kept.as_ref().filter(|kept| kept.up == "true")?;
+        (!self.name.starts_with("activate")).then_some(kept.device)
+    }
+
     /// # Errors
-    /// The bytes of the volume that was there before are not what they were.
-    pub fn bytes(&self) -> Result<(), String> {
+    /// The bytes of the volume that was there before are not what they were, or what was made is no good.
+    pub fn whole(&self) -> Result<(), String> {
+        self.bytes()?;
+        let Some(script) = self.good else { return Ok(()) };
+        let (ok, said, wrong) = try_sh(script);
+        if ok { Ok(()) } else { Err(format!("{script}: {said} {wrong}")) }
+    }
+
+    fn bytes(&self) -> Result<(), String> {
         let Some(Kept { device, up, down }) = &self.kept else { return Ok(()) };
         let (ok, sum, wrong) =
             try_sh(&format!("{up} >/dev/null && dd if={device} bs=1M count=8 iflag=direct status=none | md5sum"));
@@ -176,6 +198,14 @@ fn loop_damaged() {
     sh("sync; echo 3 > /proc/sys/vm/drop_caches");
 }
 
+/// The pool loop, down, marked by the kernel to be checked.
+fn loop_marked() {
+    loop_pool();
+    dmtool("deactivate loop");
+    Metadata::of("/var/lib/dmtool/loop/metadata").mark();
+    sh("sync; echo 3 > /proc/sys/vm/drop_caches");
+}
+
 fn loop_gone() {
     dmtool("teardown loop");
 }
@@ -196,6 +226,14 @@ fn bare_pool() {
     if !is_there("test -e /dev/mapper/bare-kept") {
         dmtool("activate bare");
     }
+}
+
+/// The pool bare, down, the space map of its data damaged.
+fn bare_damaged() {
+    bare_pool();
+    dmtool("deactivate bare");
+    Metadata::of("/dev/mapper/vg-metadata").damage(Part::DataMap);
+    sh("sync; echo 3 > /proc/sys/vm/drop_caches");
 }
 
 fn nothing() {}
