@@ -27,8 +27,10 @@ pub fn reset(pool: &LvmName, host: &mut Host) -> Result<()> {
 
 /// Takes away what a run wrote out and could not take away.
 pub fn tidy() {
-    for name in block::entries(Path::new(FOLDER)).unwrap_or_default() {
-        let _ = file::remove(&Path::new(FOLDER).join(name));
+    let paths =
+        block::entries(Path::new(FOLDER)).unwrap_or_default().into_iter().map(|name| Path::new(FOLDER).join(name));
+    for path in paths.filter(|path| path.extension().is_some_and(|extension| extension == "vg")) {
+        let _ = file::remove(&path);
     }
     file::remove_empty_folder(Path::new(FOLDER));
 }

@@ -5,7 +5,8 @@ use super::pools::Pool;
 use super::taken::{self, Disk};
 use super::{Looked, Unseen, filter, looked};
 use crate::names::layer_over;
-use crate::sys::blkid::{self, Signature};
+use crate::sys::blkid;
+pub use crate::sys::blkid::Signature;
 use crate::sys::block::{self, Node};
 use crate::sys::dm::{self, Ask, Control, Entry, LOOK_NAME, OURS, left_by_a_look};
 use crate::sys::file;
@@ -60,6 +61,7 @@ pub struct Partition {
     pub minor: u32,
     pub size: Bytes,
     pub uses: Vec<String>,
+    pub signatures: Looked<Vec<Signature>>,
 }
 
 /// Waits until all of these are block devices, or until `limit` is over: then the look at them says which is not.
@@ -283,6 +285,7 @@ fn partitions(folder: &Path, usage: &Usage) -> anyhow::Result<Vec<Partition>> {
                 minor,
                 size: Bytes(block::number(&inner.join("size"))?.saturating_mul(SECTOR)),
                 uses: usage.of(&inner, 0)?,
+                signatures: looked(blkid::signatures(&format!("/dev/{name}"))),
                 path: format!("/dev/{name}"),
             });
         }

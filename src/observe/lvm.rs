@@ -3,7 +3,8 @@
 //! Every command is given a filter that admits physical volumes and what the operator named, nothing else: with
 //! bare thin devices on a sick pool around, LVM would wait for them for ever.
 
-use super::{Dmeventd, Host, Looked, Unseen, filter};
+use super::lvmconf::Value as Setting;
+use super::{Dmeventd, Host, Looked, Unseen, filter, profile};
 use crate::names::{VgName, dm_split};
 use crate::sys::lock;
 use crate::sys::lvm2cmd::{LvmError, lock_file};
@@ -138,6 +139,9 @@ pub struct Lvm {
     pub lvs: Vec<LvRow>,
     /// What LVM warned of while it looked.
     pub warnings: Vec<String>,
+    /// New groups get other extents than those of 4 MiB, where nobody says otherwise (lvm.conf(5),
+    /// `allocation/physical_extent_size`).
+    pub other_extents: bool,
 }
 
 /// A volume group, put together from the rows of its physical volumes.
@@ -258,6 +262,9 @@ pub fn look(host: &mut Host) -> Looked<Lvm> {
             lvm.warnings.push(line.to_owned());
         }
     }
+    // In KiB.
+    let size = profile::global_setting("allocation/physical_extent_size")?;
+    lvm.other_extents = size.is_some_and(|size| size != Setting::Number(4096));
     Ok(lvm)
 }
 

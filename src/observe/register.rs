@@ -12,6 +12,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 pub const FOLDER: &str = "/var/lib/dmtool/pools";
+/// The folders in which dmtool keeps what it knows, has begun or copied: no place for the files of a pool.
+pub const OWN_FOLDERS: [&str; 5] = [
+    FOLDER,
+    "/var/lib/dmtool/recycle",
+    "/var/lib/dmtool/repair",
+    "/var/lib/dmtool/snapshots",
+    "/var/lib/dmtool/teardown",
+];
 /// Thin ids have 24 bits (`MAX_DEV_ID` of the kernel's dm-thin.c).
 pub const LARGEST_ID: u64 = (1 << 24) - 1;
 /// What stands in a table for the devices, whose numbers are others after each boot.

@@ -5,7 +5,8 @@ use super::refusal::Reasons;
 use super::sizing::{self, Room};
 use super::step::Step;
 use crate::names::{LvmName, VgName};
-use crate::observe::device::{Device, Named, What};
+use crate::observe::Looked;
+use crate::observe::device::{Device, Named, Signature, What};
 use crate::observe::lvm::{Group, Lvm, PvRow};
 use crate::units::{Bytes, Extents};
 
@@ -38,12 +39,22 @@ pub fn usable<'a>(wish: Wish<'_>, named: &'a [Named], lvm: &Lvm, reasons: &mut R
                     reasons.add(format!("{given} is the same device as {first}."));
                     continue;
                 }
+                found.iter().filter_map(|other| overlap(other, &(given, device))).for_each(|why| reasons.add(why));
                 check_device(wish, given, device, lvm, reasons);
                 found.push((given, device));
             }
         }
     }
     found
+}
+
+/// A disk and a partition of it are not two devices.
+fn overlap(one: &Usable<'_>, other: &Usable<'_>) -> Option<String> {
+    let is_part = |(_, part): &Usable<'_>, (_, disk): &Usable<'_>| {
+        disk.partitions.iter().flatten().any(|found| (found.major, found.minor) == (part.major, part.minor))
+    };
+    let (part, disk) = [(one, other), (other, one)].into_iter().find(|(part, disk)| is_part(part, disk))?;
+    Some(format!("{} is a partition of {}.", part.0, disk.0))
 }
 
 fn check_device(wish: Wish<'_>, given: &str, device: &Device, lvm: &Lvm, reasons: &mut Reasons) {
@@ -79,7 +90,8 @@ fn check_device(wish: Wish<'_>, given: &str, device: &Device, lvm: &Lvm, reasons
                 match lvm.pv_on(partition.major, partition.minor) {
                     Some(pv) if !pv.vg_name.is_empty() => in_a_group(wish, (path, &called), pv, reasons),
                     Some(pv) if pv.is_stranded() => stranded((path, &called), reasons),
-                    _ => {}
+                    Some(_) => {}
+                    None => passed_over(wish, (path, &called), &partition.signatures, reasons),
                 }
             }
         }
@@ -93,7 +105,33 @@ fn check_device(wish: Wish<'_>, given: &str, device: &Device, lvm: &Lvm, reasons
         )),
         Err(why) => reasons.add(format!("Whether {given} is in use could not be looked at: {why}.")),
     }
+    if pv.is_none() {
+        passed_over(wish, (given, given), &device.signatures, reasons);
+    }
     check_signatures(wish, given, device, pv.is_some(), reasons);
+}
+
+/// A whole label of LVM's that LVM does not tell of: the volume of a group of another host or of a cluster (lvmsystemid(7),
+/// lvmlockd(8)), one that a filter or the devices file hides, or a second path to one.
+fn passed_over(
+    wish: Wish<'_>,
+    (path, called): (&str, &str),
+    signatures: &Looked<Vec<Signature>>,
+    reasons: &mut Reasons,
+) {
+    let covered = if wish.grows { "" } else { ", which --wipe does not cover" };
+    match signatures {
+        Ok(found) if found.iter().any(Signature::is_a_label_of_lvm) => reasons.add_with_hint(
+            format!("{called} is a physical volume that LVM passes over, as it does those of other hosts{covered}."),
+            format!(
+                "see whose it is: pvs --all --foreign --shared --options +vg_systemid {path}; where nobody needs what is \
+                 on it: wipefs --all --types LVM2_member {path}"
+            ),
+        ),
+        // Of the device itself check_signatures says that.
+        Err(why) if path != called => reasons.add(format!("What is on {path} could not be looked at: {why}.")),
+        Ok(_) | Err(_) => {}
+    }
 }
 
 /// A physical volume, and what it is called in a sentence: all that its group holds would go with it.
@@ -142,7 +180,9 @@ fn check_signatures(wish: Wish<'_>, given: &str, device: &Device, known_pv: bool
     } else {
         "if nothing on it is needed any more, add --wipe".to_owned()
     };
-    for signature in signatures.iter().filter(|signature| !(known_pv && signature.kind == "LVM2_member")) {
+    // A whole label of LVM's is told of by now.
+    let is_told = |signature: &Signature| signature.is_a_label_of_lvm() || known_pv && signature.kind == "LVM2_member";
+    for signature in signatures.iter().filter(|signature| !is_told(signature)) {
         if signature.partition_table {
             let list = partitions_of(device);
             reasons.add_with_hint(format!("{given} has a partition table ({}: {list}).", signature.kind), &*hint);
@@ -197,8 +237,9 @@ pub fn path_for_lvm((given, device): &Usable<'_>) -> String {
 }
 
 /// The step that makes the group.
-pub fn group_step(vg: &VgName, devices: &[Usable<'_>]) -> Step {
-    Step::CreateGroup { vg: vg.clone(), devices: devices.iter().map(path_for_lvm).collect() }
+pub fn group_step(vg: &VgName, devices: &[Usable<'_>], lvm: &Lvm) -> Step {
+    let extent = lvm.other_extents.then_some(sizing::EXTENT);
+    Step::CreateGroup { vg: vg.clone(), devices: devices.iter().map(path_for_lvm).collect(), extent }
 }
 
 /// The step that takes off what --wipe covers, where there is any of it.

@@ -9,12 +9,13 @@ use super::step::Step;
 use crate::names::{DmName, quoted};
 use crate::observe::device::Above;
 use crate::observe::pools::{Kind, Pool};
-use crate::observe::register::{DOCKERS_LOW_WATER, FORMAT, Line, Place, Record};
+use crate::observe::register::{DOCKERS_LOW_WATER, FORMAT, Line, OWN_FOLDERS, Place, Record};
 use crate::observe::standing::{Room, There};
 use crate::observe::thin::PoolTable;
 use crate::observe::{Looked, Unseen};
 use crate::units::{Bytes, GIB, KIB, MIB};
 use std::collections::BTreeSet;
+use std::path::Path;
 
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -156,6 +157,13 @@ fn same(request: &Request, record: &Record, reasons: &mut Reasons) {
 /// Makes the files, or goes on where a run that was killed left off, and the pool on them.
 fn begin(record: &Record, begun: bool, facts: &Facts, plan: &mut Plan, reasons: &mut Reasons) {
     sizes(record, reasons);
+    let dir = Path::new(record.data.path()).parent();
+    if let Some(own) = OWN_FOLDERS.iter().find(|own| dir.is_some_and(|dir| dir.starts_with(own))) {
+        reasons.add_with_hint(
+            format!("{own} is a folder in which dmtool keeps its own files, which come and go."),
+            "take another name with --pool, or another folder with --dir",
+        );
+    }
     match &facts.room {
         Ok(room) => fits(record, room, plan, reasons),
         Err(why) => reasons.add(format!("Could not look: {why}.")),

@@ -28,7 +28,8 @@ pub enum Step {
     /// Takes every signature off a device, a partition table among them.
     WipeDevice { device: String, found: Vec<String> },
     /// Makes a volume group, and physical volumes of its devices.
-    CreateGroup { vg: VgName, devices: Vec<String> },
+    /// `extent` is said where lvm.conf has another than the usual one.
+    CreateGroup { vg: VgName, devices: Vec<String>, extent: Option<Bytes> },
     /// Writes a profile with autoextension settings.
     WriteProfile { path: PathBuf, text: String, threshold: u64, percent: u64 },
     /// Makes data, metadata, spare and pool in one command, active and monitored.
@@ -267,8 +268,12 @@ impl Step {
             Step::ExtendVolume { volume, to, .. } => {
                 words(&["lvextend", "--extents", &to.0.to_string(), &volume.to_string()])
             }
-            Step::CreateGroup { vg, devices } => {
-                let mut line = words(&["vgcreate", vg.as_str()]);
+            Step::CreateGroup { vg, devices, extent } => {
+                let mut line = words(&["vgcreate"]);
+                line.extend(
+                    extent.iter().flat_map(|extent| words(&["--physicalextentsize", &format!("{}k", extent.0 / KIB)])),
+                );
+                line.push(vg.to_string());
                 line.extend(devices.iter().cloned());
                 line
             }

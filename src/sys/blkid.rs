@@ -14,6 +14,15 @@ pub struct Signature {
     pub label: Option<String>,
     pub uuid: Option<String>,
     pub partition_table: bool,
+    /// Its checksum does not hold.
+    pub damaged: bool,
+}
+
+impl Signature {
+    /// Whether LVM reads this as the label of a physical volume.
+    pub fn is_a_label_of_lvm(&self) -> bool {
+        self.kind == "LVM2_member" && !self.damaged
+    }
 }
 
 /// Every signature on a device, partition tables among them; an empty list means that the device was read and
@@ -44,6 +53,7 @@ fn probe(file: &File) -> Result<Vec<Signature>> {
             label: value("LABEL"),
             uuid: value("UUID").or(value("PTUUID")),
             partition_table,
+            damaged: value("SBBADCSUM").is_some(),
         });
     }
     Ok(found)
@@ -68,7 +78,9 @@ mod tests {
         bytes[4086..4096].copy_from_slice(b"SWAPSPACE2");
         std::fs::write(path, &bytes).expect("a file");
         let found = signatures(path).expect("looked");
-        let [Signature { kind, label, uuid, partition_table: false }] = found.as_slice() else { panic!("{found:?}") };
+        let [Signature { kind, label, uuid, partition_table: false, damaged: false }] = found.as_slice() else {
+            panic!("{found:?}")
+        };
         assert_eq!((kind.as_str(), label.as_deref()), ("swap", Some("mine")));
         assert_eq!(uuid.as_deref(), Some("11111111-1111-1111-1111-111111111111"));
         assert!(signatures("/nowhere").is_err());

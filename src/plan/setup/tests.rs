@@ -127,7 +127,7 @@ fn done() -> Facts {
         striping: Striping::NONE,
         active_components: Vec::new(),
     };
-    facts.lvm = Ok(Lvm { pvs: vec![pv("/dev/sdb", 16, "docker")], lvs: vec![row], warnings: Vec::new() });
+    facts.lvm = Ok(Lvm { pvs: vec![pv("/dev/sdb", 16, "docker")], lvs: vec![row], ..Lvm::default() });
     facts.pool = Ok(Some(Pool {
         name: "docker/thinpool".to_owned(),
         kind: Kind::Lvm,
@@ -261,13 +261,13 @@ fn the_halves_of_a_manual_setup_are_converted() {
     let mut group = blank();
     let free = PvRow { vg_free_count: 1023 - 971, pv_pe_alloc_count: 971, ..pv("/dev/sdb", 16, "docker") };
     let by_hand = LvRow { lv_profile: String::new(), ..lv("thinpool", "linear") };
-    group.lvm = Ok(Lvm { pvs: vec![free.clone()], lvs: vec![by_hand], warnings: Vec::new() });
+    group.lvm = Ok(Lvm { pvs: vec![free.clone()], lvs: vec![by_hand], ..Lvm::default() });
     group.halves = vec![looked_at("thinpool")];
     // LVM was cut off while it zeroed what becomes the metadata: that has the profile, and its size.
     let mut cut_off = group.clone();
     let zeroed = LvRow { lv_size: 40 << 20, ..lv("thinpool", "linear") };
     let free = PvRow { vg_free_count: 1013, pv_pe_alloc_count: 10, ..free };
-    cut_off.lvm = Ok(Lvm { pvs: vec![free], lvs: vec![zeroed], warnings: Vec::new() });
+    cut_off.lvm = Ok(Lvm { pvs: vec![free], lvs: vec![zeroed], ..Lvm::default() });
     assert!(lines(&request(), &cut_off).contains(&"+ lvextend --extents 971 docker/thinpool".to_owned()));
     cut_off.halves = Vec::new();
     assert!(lines(&request(), &cut_off).contains(&"+ lvextend --extents 971 docker/thinpool".to_owned()));
@@ -299,7 +299,7 @@ fn with_device(facts: &mut Facts, change: impl FnOnce(&mut Device)) {
 }
 
 fn signature(kind: &str, partition_table: bool) -> Signature {
-    Signature { kind: kind.to_owned(), label: None, uuid: None, partition_table }
+    Signature { kind: kind.to_owned(), label: None, uuid: None, partition_table, damaged: false }
 }
 
 #[test]
@@ -316,6 +316,7 @@ fn everything_that_protects_data_is_listed_at_once() {
             minor: 17,
             size: Bytes(GIB),
             uses: vec!["is in use as swap".to_owned()],
+            signatures: Ok(Vec::new()),
         }]);
     });
     let expected = [
@@ -330,8 +331,7 @@ fn everything_that_protects_data_is_listed_at_once() {
     assert_eq!(reasons(&Request { wipe: true, ..request() }, &facts), expected[..3]);
     // Nor another group, whether anything of it is up or not.
     let wiped = |row: PvRow| {
-        let mut facts =
-            Facts { lvm: Ok(Lvm { pvs: vec![row], lvs: Vec::new(), warnings: Vec::new() }), ..facts.clone() };
+        let mut facts = Facts { lvm: Ok(Lvm { pvs: vec![row], ..Lvm::default() }), ..facts.clone() };
         with_device(&mut facts, |device| {
             *device = Device { read_only: false, uses: Ok(Vec::new()), free: Ok(true), ..device.clone() };
             device.partitions.iter_mut().flatten().for_each(|partition| partition.uses.clear());
@@ -392,6 +392,32 @@ fn groups_of_others_are_left_alone() {
 #[test]
 fn wiping_is_a_step_that_says_what_is_lost() {
     let mut facts = blank();
+    // Nor what LVM has a label on and passes over, whosever it is; a damaged label is nobody's.
+    let passed_over = |on_the_disk: bool, damaged: bool| {
+        let mut facts = blank();
+        let label = Signature { damaged, ..signature("LVM2_member", false) };
+        with_device(&mut facts, |device| {
+            let (disk, part) = if on_the_disk { (vec![label.clone()], vec![]) } else { (vec![], vec![label.clone()]) };
+            let partition = Partition {
+                path: "/dev/sdb1".to_owned(),
+                major: 98,
+                minor: 17,
+                size: Bytes(GIB),
+                uses: Vec::new(),
+                signatures: Ok(part),
+            };
+            (device.signatures, device.partitions) = (Ok(disk), Ok(vec![partition]));
+        });
+        plan(&Request { wipe: true, ..request() }, &facts).map_or_else(|refusal| refusal.reasons, |_| Vec::new())
+    };
+    for (on_the_disk, called) in [(true, "/dev/sdb"), (false, "/dev/sdb1, a partition of /dev/sdb,")] {
+        assert!(
+            passed_over(on_the_disk, false)
+                .concat()
+                .starts_with(&format!("{called} is a physical volume that LVM passes over"))
+        );
+        assert_eq!(passed_over(on_the_disk, true), Vec::<String>::new());
+    }
     with_device(&mut facts, |device| device.signatures = Ok(vec![signature("xfs", false)]));
     let request = Request { wipe: true, ..request() };
     assert_eq!(lines(&request, &facts).first().map(String::as_str), Some("+ wipefs --all /dev/sdb"));
