@@ -10,6 +10,7 @@ use crate::plan::activation::{Chosen, Facts, activate};
 use crate::plan::preflight::{self, Needs};
 use crate::plan::refusal::Refusal;
 use crate::report::json;
+use crate::sys::signal::Stop;
 use serde_json::Value;
 use std::cell::Cell;
 use std::time::Duration;
@@ -85,11 +86,13 @@ impl Verb for Activate {
     fn observe(&self, host: &mut Host) -> Facts {
         // Once: what did not come by then does not come for the look that verifies.
         let limit = self.limit.take();
+        // What this notes the plan looks at, too.
+        let stop = Stop::listen().unwrap_or_default();
         device::until(limit, || {
             let mut facts = look_with_dockers(host, &self.chosen);
             facts.remembered = self.remember.then(|| remembered(&self.chosen, &facts));
-            let found = self.is_all_there(&facts);
-            (facts, found)
+            let enough = self.is_all_there(&facts) || stop.asked();
+            (facts, enough)
         })
     }
 

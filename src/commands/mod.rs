@@ -152,6 +152,10 @@ fn begin<V: Verb>(verb: &V, globals: &Globals, host: &mut Host, run: &mut Run<V:
         if plan.nothing_to_do() {
             (before, plan, None)
         } else {
+            // Asked to end while it looked, it asks nothing back.
+            if stop.asked() {
+                return Err(interrupted::<V>());
+            }
             ask(verb, &before, &plan, globals)?;
             let lock = lock_for::<V>(globals)?;
             let facts = verb.observe(host);

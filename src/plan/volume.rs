@@ -27,7 +27,7 @@ use crate::observe::profile::NEVER;
 use crate::observe::register::{Record, Volume, is_dockers_own};
 use crate::observe::thin::Mode;
 use crate::units::is_above;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
@@ -39,6 +39,8 @@ pub struct Facts {
     /// The transaction ids that pools of LVM's are at, looked at after LVM's books: what was at work before them, and held
     /// LVM's lock, is over.
     pub told: BTreeMap<String, u64>,
+    /// The thin ids that the pool of LVM's has in which a volume is to be made.
+    pub ids: Option<Looked<BTreeSet<u64>>>,
 }
 
 /// Who keeps the books of a pool's volumes.
@@ -202,6 +204,27 @@ fn is_unmade(row: &LvRow, pool: &Pool, facts: &Facts) -> bool {
     let of_lvm = pool.lvm.as_ref().and_then(|side| side.row.transaction_id.parse::<u64>().ok());
     let (Some(of_lvm), Ok(begun)) = (of_lvm, row.transaction_id.parse::<u64>()) else { return false };
     !row.is_up() && facts.told.get(&pool.name) == Some(&begun) && begun.checked_add(1) == Some(of_lvm)
+}
+
+/// Refuses a volume that LVM would not make but find: it gives the number behind the highest in its own books, and takes the
+/// pool's word that there is one already for its own message of before (libdm-deptree.c, EEXIST). What somebody made by
+/// messages to the pool would be the new volume.
+fn number_is_free(name: &LvmName, forgotten: Option<&LvRow>, pool: &Pool, facts: &Facts, reasons: &mut Reasons) {
+    let Some(ids) = facts.ids.as_ref().filter(|_| pool.live.is_some()) else { return };
+    let number = |row: &LvRow| row.thin_id.parse::<u64>().ok();
+    let rows = facts.ground.lvm.iter().flat_map(|lvm| &lvm.lvs).filter(|row| is_in(row, name));
+    let known: Vec<u64> = rows.filter(|row| Some(*row) != forgotten).filter_map(number).collect();
+    let next = known.iter().max().map_or(1, |highest| highest.saturating_add(1));
+    match ids {
+        Err(why) => reasons.add(format!("Which thin ids {name} has could not be looked at: {why}.")),
+        // It is taken back from the pool before.
+        Ok(_) if forgotten.and_then(number) == Some(next) => {}
+        Ok(ids) if ids.contains(&next) => reasons.add_with_hint(
+            format!("{name} has a thin id {next} that LVM does not know, and LVM would hand it out as the new volume."),
+            format!("see what is in it, and whose: dmtool volume list {name}"),
+        ),
+        Ok(_) => {}
+    }
 }
 
 /// LVM removes with a volume what depends on it, such as a snapshot of the older kind, or a volume of another pool that

@@ -80,8 +80,8 @@ impl Verb for Create {
     }
 
     fn observe(&self, host: &mut Host) -> Ground {
-        let facts = ground::look(host);
         let Request { pool, name, fs, .. } = &self.request;
+        let facts = ground::look_before_one_is_made(host, pool);
         // What stands still would hold whoever reads it.
         let readable = |pool: &&Pool| fs.is_some() && is_readable(&dm_name(pool, name), pool, &facts);
         let device = find(&facts, pool).filter(readable).map(|pool| ground::device(pool, name));

@@ -2,6 +2,7 @@
 
 use crate::commands::activation;
 use crate::names::{LvmName, means};
+use crate::observe::metadata::details::Details;
 use crate::observe::pools::{self, Kind, Pool};
 use crate::observe::{Host, consumers, stilled};
 use crate::plan::volume::Facts;
@@ -10,7 +11,15 @@ use crate::units::Bytes;
 pub fn look(host: &mut Host) -> Facts {
     let ground = activation::look(host);
     let told = pools::counted(ground.pools.as_deref().unwrap_or_default());
-    Facts { ground, consumers: consumers::consumers(), stilled: stilled::read(), told }
+    Facts { ground, consumers: consumers::consumers(), stilled: stilled::read(), told, ids: None }
+}
+
+/// As [`look`], for a volume that is to be made in this pool.
+pub fn look_before_one_is_made(host: &mut Host, pool: &str) -> Facts {
+    let mut facts = look(host);
+    let live = find(&facts, pool).filter(|pool| pool.lvm.is_some()).and_then(|pool| pool.live.as_ref());
+    facts.ids = live.map(|live| Details::ids_of_a_live_pool(&live.metadata_node()?));
+    facts
 }
 
 /// The pool with this name.

@@ -52,7 +52,7 @@ impl Verb for Snapshot {
     }
 
     fn observe(&self, host: &mut Host) -> Facts {
-        ground::look(host)
+        ground::look_before_one_is_made(host, &self.request.pool)
     }
 
     fn plan(&self, facts: &Facts) -> Result<Plan, Refusal> {

@@ -8,8 +8,13 @@ use super::trees::{DEEPEST, DETAILS, MAPS_AT, VOLUMES_AT, is_whole};
 use crate::observe::{Looked, Unseen, looked};
 use crate::sys::blocks::Blocks;
 use crate::units::DataBlocks;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
+use std::time::Duration;
+
+/// How often the metadata of a pool that is up is read anew where it was committed meanwhile, and after which pause.
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What metadata says of a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +70,32 @@ impl Details {
             true
         })?;
         Ok(found)
+    }
+
+    /// The thin ids of a pool that is up, as it committed them last. No block of a committed state is written over before the
+    /// next one is committed, which is a write of the superblock (dm-thin-metadata.c, `__commit_transaction`): what was
+    /// read between two looks at the same superblock was all there at once. So that it costs no metadata snapshot.
+    ///
+    /// # Errors
+    /// A block cannot be read, or the pool commits faster than its volumes are read.
+    pub fn ids_of_a_live_pool(metadata: &Path) -> Looked<BTreeSet<u64>> {
+        Details::committed(&|| Ok(Box::new(looked(Blocks::open_direct(metadata))?)))
+    }
+
+    fn committed(open: &dyn Fn() -> Looked<Box<dyn Read>>) -> Looked<BTreeSet<u64>> {
+        let mut last = None;
+        for _ in 0..TRIES {
+            let blocks = open()?;
+            let before = blocks.read(0)?;
+            let found = Details::of(blocks, 0).and_then(|details| Ok((details.volumes()?, details.blocks.read(0)?)));
+            match found {
+                Ok((volumes, after)) if after == before => return Ok(volumes.into_keys().collect()),
+                Ok(_) => {}
+                Err(why) => last = Some(why),
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Err(last.unwrap_or_else(|| Unseen("the pool commits faster than its volumes can be read".to_owned())))
     }
 
     /// Where each of these volumes ends, in its own chunks: the one behind the last that is mapped; none where nothing is.
@@ -129,6 +160,8 @@ mod tests {
     use super::super::node::{BLOCK, tests::made};
     use super::super::trees::{Figures, Roots, superblock_for};
     use super::*;
+    use std::cell::Cell;
+    use std::rc::Rc;
 
     impl Read for Vec<[u8; BLOCK]> {
         fn count(&self) -> u64 {
@@ -179,6 +212,40 @@ mod tests {
         assert_eq!(figures, [(1, 1, 0), (2, 0, 2), (7, 2, 4)]);
         let ends = details.ends(&|id| id != 1).expect("ends");
         assert_eq!(ends.into_iter().collect::<Vec<_>>(), [(7, DataBlocks(100))]);
+    }
+
+    /// Metadata of which each look at the superblock is another one, so often.
+    struct Busy {
+        blocks: Vec<[u8; BLOCK]>,
+        commits: Rc<Cell<u8>>,
+    }
+
+    impl Read for Busy {
+        fn count(&self) -> u64 {
+            self.blocks.count()
+        }
+
+        fn read(&self, number: u64) -> Looked<[u8; BLOCK]> {
+            let mut block = self.blocks.read(number)?;
+            if number == 0 && self.commits.get() > 0 {
+                self.commits.set(self.commits.get() - 1);
+                // Of the uuid, which nobody sets, so that the sum does not hold either.
+                block[16] ^= self.commits.get();
+            }
+            Ok(block)
+        }
+    }
+
+    #[test]
+    fn a_pool_that_commits_meanwhile_is_read_anew() {
+        for commits in [0, 1, 2, 5, 9] {
+            let left = Rc::new(Cell::new(commits));
+            let open =
+                || -> Looked<Box<dyn Read>> { Ok(Box::new(Busy { blocks: metadata(), commits: Rc::clone(&left) })) };
+            let ids = Details::committed(&open).expect("ids");
+            assert_eq!(ids.into_iter().collect::<Vec<_>>(), [1, 2, 7]);
+            assert_eq!(left.get(), 0, "{commits} commits were seen");
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The plan of `dmtool volume create`. On a bare pool: in the register first, then in the pool, then a device, then a file
 //! system.
 
-use super::{Facts, Of, again, dm_name, is_in, is_unmade, of, row, stands_still, takes, the_pool, told_again};
+use super::{
+    Facts, Of, again, dm_name, is_in, is_unmade, number_is_free, of, row, stands_still, takes, the_pool, told_again,
+};
 use crate::names::{DmName, LvName, LvmName};
 use crate::observe::pools::{LvmSide, Pool};
 use crate::observe::register::{LARGEST_ID, Record, State, Volume, is_a_consumers};
@@ -94,6 +96,7 @@ fn lvm(
     }
     plan.steps.extend(unmade.then(|| Planned::todo(step(OfVolume::Forget { volume: name.clone() }))));
     let Some(row) = row.filter(|_| !unmade) else {
+        number_is_free(pool, row, seen, facts, reasons);
         plan.todo(step(create));
         plan.steps.extend(mkfs.into_iter().flat_map(|mkfs| {
             [Planned::todo(step(mkfs)), Planned::todo(step(OfVolume::Finish { volume: name.clone() }))]

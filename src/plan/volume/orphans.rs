@@ -232,22 +232,38 @@ fn strangers(facts: &Facts, reasons: &mut Reasons) {
             "{name} is at transaction {own}, and was at {known} as far as is known here: another program makes volumes in it."
         ));
     }
-    // One that was remembered as it was found is known no better than before.
-    let how = match &pool.record {
-        None => Some("is in no register"),
-        Some(Ok(record)) if record.remembered => Some("was remembered as somebody else had made it"),
-        Some(_) => None,
-    };
-    let any_books = pool.kind == Kind::Lvm || facts.claims.iter().flatten().any(recorded);
-    if let Some(how) = how.filter(|_| !any_books) {
+    let any_books = facts.claims.iter().flatten().any(recorded);
+    if let Some(how) = says_nothing(pool, known).filter(|_| !any_books) {
+        let device = pool.live.as_ref().map_or(name, |live| &live.dm_name);
         reasons.add_with_hint(
             format!("{name} {how}: whoever made its volumes may have books of his own."),
-            format!("for each that nobody needs, as you know yourself: dmsetup message {} 0 'delete ID'", quoted(name)),
+            format!(
+                "for each that nobody needs, as you know yourself: dmsetup message {} 0 'delete ID'",
+                quoted(device)
+            ),
         );
     }
     let read = facts.claims.iter().flatten().any(|claims| claims.recorded && claims.who != DOCKER);
     let by_name = |volume: &&Volume| volume.owner.as_ref().is_some_and(|owner| owner.kind == OwnerKind::Containerd);
     if let Some(volume) = facts.inventory.volumes.iter().find(by_name).filter(|_| !read) {
         reasons.add(format!("{} is containerd's by its name, and no record of containerd's was found.", volume.name));
+    }
+}
+
+/// Why LVM's books or the register say nothing of whose a pool's volumes are. Those in which no volume ever was are no
+/// witness: the documented way to a pool for containerd is one of LVM's, and its configuration may be any file.
+fn says_nothing(pool: &Pool, transaction_id: Option<u64>) -> Option<&'static str> {
+    match &pool.record {
+        // LVM counts each volume that it makes.
+        None if pool.kind == Kind::Lvm => {
+            (transaction_id == Some(0)).then_some("is LVM's, which never made a volume in it")
+        }
+        None => Some("is in no register"),
+        // One that was remembered as it was found is known no better than before.
+        Some(Ok(record)) if record.remembered => Some("was remembered as somebody else had made it"),
+        Some(Ok(record)) if record.volumes.is_empty() && record.next_thin_id == 0 => {
+            Some("is dmtool's, which never made a volume in it")
+        }
+        Some(_) => None,
     }
 }

@@ -1,8 +1,8 @@
 //! The plan of `dmtool volume snapshot`.
 
 use super::{
-    Facts, Of, above, again, bare_volume, create_again, is_in, is_unmade, lvm_volume, of, row, takes, the_pool,
-    told_again,
+    Facts, Of, above, again, bare_volume, create_again, is_in, is_unmade, lvm_volume, number_is_free, of, row, takes,
+    the_pool, told_again,
 };
 use crate::names::{DmName, LvName, LvmName};
 use crate::observe::pools::Pool;
@@ -75,10 +75,12 @@ fn lvm(request: &Request, (pool, seen): (&LvmName, &Pool), facts: &Facts, plan: 
     let step = Step::Volume(OfVolume::Snapshot { origin, lv: name.lv.clone() });
     match row(pool, name.lv.as_str(), facts) {
         None => {
+            number_is_free(pool, None, seen, facts, reasons);
             plan.steps.extend(told_again(pool, seen, facts));
             plan.todo(step);
         }
         Some(row) if is_in(row, pool) && row.origin == of.lv_name && is_unmade(row, seen, facts) => {
+            number_is_free(pool, Some(row), seen, facts, reasons);
             plan.steps.extend(told_again(pool, seen, facts));
             plan.todo(Step::Volume(OfVolume::Forget { volume: name }));
             plan.todo(step);
