@@ -42,7 +42,12 @@ pub fn after() {
     assert!(left.is_empty(), "left on the disks: {left:?}");
     if !host_mode() {
         // Not only what stands on the disks: also what stands on files.
-        try_sh("dmsetup remove_all --force; losetup -D");
+        try_sh("dmsetup remove_all --force; udevadm settle; losetup -D; udevadm settle");
+        // A file system with files under loop devices was busy until now. The guest's own are of none of these types.
+        try_sh(
+            "n=0; while grep -qE '^[^ ]+ [^ ]+ (ext4|xfs|btrfs) ' /proc/mounts && [ $n -lt 100 ]; do \
+             losetup -D; umount -a -t ext4,xfs,btrfs; n=$((n + 1)); sleep 0.1; done",
+        );
         sh("test -z \"$(dmsetup ls | grep -v 'No devices found')\"");
         sh("pkill -x dmeventd; while pgrep -x dmeventd >/dev/null; do sleep 0.05; done; true");
         // A file that configures Docker for a pool would be in the way of the next test's pool of that name.

@@ -137,7 +137,7 @@ impl Guest {
             .spawn()
             .expect("starting the guest's warden");
         let mut guest = Guest { child, warden, console, lines, heard: Vec::new(), disks };
-        guest.wait_for("@@ready", Duration::from_secs(90));
+        guest.wait_for("@@ready", Duration::from_secs(300));
         guest
     }
 
@@ -164,10 +164,14 @@ impl Guest {
 
     /// Blank disks for the next test; nothing in the guest may use them.
     pub fn blank_disks(&mut self) {
+        // What a test left open is closed by now: what could not be taken down then is taken down before its disk is blank.
+        let down = "udevadm settle; losetup -D; udevadm settle; umount -a -t ext4,xfs,btrfs";
+        self.run(down, Duration::from_secs(300), |_| ());
         self.disks.wipe();
-        let renew = "for d in /dev/ubd?; do blockdev --setrw $d; blockdev --flushbufs $d; blockdev --rereadpt $d 2>/dev/null; done; \
+        // A partition that udev looks at keeps its disk from being read again.
+        let renew = "udevadm settle; for d in /dev/ubd?; do blockdev --setrw $d; blockdev --flushbufs $d; blockdev --rereadpt $d 2>/dev/null; done; \
                      udevadm trigger --subsystem-match=block --settle";
-        self.run(renew, Duration::from_secs(60), |_| ());
+        self.run(renew, Duration::from_secs(300), |_| ());
     }
 
     fn wait_for(&mut self, marker: &str, limit: Duration) {
@@ -199,7 +203,7 @@ impl Guest {
     pub fn power_off(mut self) -> Disks {
         // A bare guest ends at the end of its console's input, one with systemd by itself.
         let _ = writeln!(self.console, "sync; poweroff -f");
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(120);
         while Instant::now() < deadline {
             if let Ok(Some(_)) = self.child.try_wait() {
                 break;

@@ -34,7 +34,7 @@ pub use tools::*;
 const INSIDE: &str = "DMTOOL_INSIDE";
 /// Inside a guest of a test with several boots: which of them this is, from 0.
 const STAGE: &str = "DMTOOL_STAGE";
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(1800);
 
 static IDLE: Mutex<Vec<Guest>> = Mutex::new(Vec::new());
 static HOST: Mutex<()> = Mutex::new(());
@@ -197,7 +197,7 @@ fn command_for(name: &str, stage: Option<usize>) -> String {
     let stage = stage.map_or(String::new(), |stage| format!("{STAGE}={stage} "));
     // The harness of libtest prints the panic and its place; the limit is one for a guest left to itself.
     format!(
-        "cd {}; {INSIDE}=1 {stage}timeout 590 {} --exact {name} --nocapture --test-threads=1 --include-ignored",
+        "cd {}; {INSIDE}=1 {stage}timeout 1790 {} --exact {name} --nocapture --test-threads=1 --include-ignored",
         env!("CARGO_MANIFEST_DIR"),
         binary.display()
     )
