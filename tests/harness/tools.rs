@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// dmtool with these words, to be asserted upon.
 pub fn dmtool(words: &str) -> AssertCommand {
     let mut command = AssertCommand::new(env!("CARGO_BIN_EXE_dmtool"));
-    command.args(words.split_whitespace()).timeout(Duration::from_secs(120));
+    command.args(words.split_whitespace()).timeout(Duration::from_secs(400));
     command
 }
 
@@ -39,6 +39,32 @@ pub fn try_sh(script: &str) -> (bool, String, String) {
     let output = Command::new("sh").args(["-c", script]).output().expect("running sh");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim().to_owned();
     (output.status.success(), text(output.stdout), text(output.stderr))
+}
+
+/// Unmounts what somebody may still use who was told to end, or who just looks at it.
+#[track_caller]
+pub fn unmount(folder: &str) {
+    wait_until(&format!("nobody uses {folder}"), || try_sh(&format!("umount {folder}")).0);
+}
+
+/// Removes devices, the loop devices under them and the file system with their files. udev may look at a loop device
+/// still: that one goes with its last user, whatever losetup says.
+#[track_caller]
+pub fn remove_with_files(names: &str) {
+    try_sh(&format!("for name in {names}; do dmsetup remove --retry $name; done; udevadm settle"));
+    wait_until("nobody uses /run/files", || try_sh("losetup -D; umount /run/files").0);
+}
+
+/// Part of a script: waits until the command whose terminal `script -f` writes down in /run/typed asks. What is typed
+/// sooner, the terminal takes for its own.
+pub const ASKED: &str =
+    "n=0; until grep -q 'y/N' /run/typed 2>/dev/null || [ $n -ge 600 ]; do n=$((n + 1)); sleep 0.1; done; sleep 1";
+
+/// Holds the lock of a file until `pkill -x tail`.
+#[track_caller]
+pub fn hold_lock(file: &str) {
+    sh(&format!("flock {file} tail -f /dev/null >/dev/null 2>&1 &"));
+    wait_until(&format!("{file} is locked"), || !try_sh(&format!("flock -n {file} true")).0);
 }
 
 /// The path of blank disk number `at`: 0 to 2 hold 4 GiB, 3 holds 512 MiB, 4 holds 300 MiB, 5 holds 3 TiB.

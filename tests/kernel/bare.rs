@@ -31,7 +31,7 @@ fn a_bare_pool_that_failed() {
         found_and_mended("needs-check", "critical");
         sh("dmsetup create t0 --table '0 204800 thin /dev/mapper/bare-pool 0'");
         assert_eq!(sh("dd if=/dev/mapper/t0 bs=64k count=10 iflag=direct status=none | md5sum"), before);
-        sh("dmsetup remove --retry t0 bare-pool meta; losetup -D; umount /run/files");
+        remove_with_files("t0 bare-pool meta");
     });
 }
 
@@ -69,7 +69,7 @@ fn the_data_device_does_not_fit() {
         found_and_mended("data-device-too-small", "critical");
         gone("pool-suspended");
         assert_eq!(sh("dmsetup table bare-pool"), table);
-        sh("dmsetup remove --retry bare-pool; losetup -D; umount /run/files");
+        remove_with_files("bare-pool");
     });
 }
 
@@ -93,14 +93,14 @@ fn a_loop_file_deleted_under_the_pool() {
         }
         // As Docker attaches them: gone with their last user.
         sh(
-            "dmsetup remove --retry t0 bare-pool && losetup -D && cd /run/files && d=$(losetup -f --show data) && m=$(losetup -f --show metadata) && \
+            "dmsetup remove --retry t0 bare-pool && udevadm settle && losetup -D && udevadm settle && cd /run/files && d=$(losetup -f --show data) && m=$(losetup -f --show metadata) && \
             dmsetup create bare-pool --table \"0 4194304 thin-pool $m $d 128 32768 1 skip_block_zeroing\" && losetup -d $d && losetup -d $m",
         );
         sh(&format!("{attached} && rm /run/files/data"));
         found_and_mended("backing-file-missing", "critical");
         sh(attached);
         assert_eq!(read(), before, "autoclear");
-        sh("dmsetup remove --retry t0 bare-pool; losetup -D; umount /run/files");
+        remove_with_files("t0 bare-pool");
     });
 }
 
@@ -122,6 +122,6 @@ fn a_bare_pool_that_fills_up() {
         wait_until("the writer is done", || try_sh("cat /run/written").1 == "0");
         gone("data-full-queueing");
         assert!(sh("dmsetup status bare-pool").contains(" rw "));
-        sh("dmsetup remove --retry t0 bare-pool; losetup -D; umount /run/files");
+        remove_with_files("t0 bare-pool");
     });
 }

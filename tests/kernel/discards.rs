@@ -211,7 +211,8 @@ fn bare_pools_that_nobody_remembers_and_dockers_own() {
         assert_eq!(json("discards mine passdown").1["changed"], false);
         sh("dmsetup remove --retry mine");
         a_device_that_takes_them_later();
-        sh("dmsetup remove --retry mine; losetup -D; umount /run/ram /run/files");
+        remove_with_files("mine");
+        unmount("/run/ram");
     });
 }
 

@@ -55,7 +55,7 @@ fn every_word_of_a_table_is_kept() {
             }
             length = longer;
         }
-        sh("dmsetup remove --retry bare-pool; losetup -D; umount /run/files");
+        remove_with_files("bare-pool");
     });
 }
 
@@ -74,6 +74,6 @@ fn a_table_that_is_read_only_is_left_alone() {
             assert_eq!(sh("dmsetup table bare-pool"), before);
             assert_eq!(sh("stat -c %s /run/files/data /run/files/metadata"), "2147483648\n67108864");
         }
-        sh("dmsetup remove --retry bare-pool; losetup -D; umount /run/files");
+        remove_with_files("bare-pool");
     });
 }

@@ -24,11 +24,18 @@ fn volume() {
 }
 
 fn remove() {
-    sh("dmsetup remove --retry t0; dmsetup remove --retry bare-pool; losetup -D; umount /run/files");
+    remove_with_files("t0 bare-pool");
 }
 
 fn loop_of(file: &str) -> String {
     sh(&format!("losetup -nO NAME -j /run/files/{file}"))
+}
+
+/// So that its number can be given anew: udev may look at it still, and then it goes after that.
+fn detach(device: &str) {
+    sh(&format!(
+        "d={device}; udevadm settle; losetup -d $d; while [ -e /sys/class/block/${{d#/dev/}}/loop ]; do sleep 0.1; done"
+    ));
 }
 
 fn table() -> String {
@@ -115,8 +122,10 @@ fn the_data_device_stays_too_small() {
         let before = table();
         // The loop device has a limit, which is seen before the first write.
         let device = loop_of("data");
+        sh("dmsetup remove --retry t0 bare-pool");
+        detach(&device);
         sh(&format!(
-            "dmsetup remove --retry t0 bare-pool && losetup -d {device} && losetup --sizelimit 2G {device} /run/files/data && \
+            "losetup --sizelimit 2G {device} /run/files/data && \
              dmsetup create bare-pool --table '{before}' && dmsetup create t0 --table '0 2097152 thin /dev/mapper/bare-pool 0'"
         ));
         dmtool("resize 3G bare-pool")
@@ -126,8 +135,10 @@ fn the_data_device_stays_too_small() {
         assert_eq!(sh("stat -c %s /run/files/data"), "2147483648");
         runs_on(&before);
         // It begins further on in its file, which then must be longer by that.
+        sh("dmsetup remove --retry t0 bare-pool");
+        detach(&device);
         sh(&format!(
-            "dmsetup remove --retry t0 bare-pool && losetup -d {device} && truncate -s 2049M /run/files/data && losetup --offset 1M {device} /run/files/data && \
+            "truncate -s 2049M /run/files/data && losetup --offset 1M {device} /run/files/data && \
              dmsetup create bare-pool --table '{before}' && dmsetup create t0 --table '0 2097152 thin /dev/mapper/bare-pool 0'"
         ));
         let order = Order::learn();

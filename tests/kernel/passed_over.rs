@@ -109,7 +109,7 @@ fn a_file_that_was_cut_off_under_a_loop_device_with_an_offset() {
         run(&found("data-device-too-small", "critical"));
         assert_eq!(sh("stat -c %s /run/d/data; blockdev --getsize64 /dev/loop7"), "68157440\n67108864");
         gone("data-device-too-small");
-        sh("dmsetup remove --retry p; losetup -d /dev/loop6 /dev/loop7");
+        sh("dmsetup remove --retry p; udevadm settle; losetup -d /dev/loop6 /dev/loop7");
     });
 }
 

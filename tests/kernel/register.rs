@@ -120,7 +120,9 @@ fn a_register_that_does_not_fit_is_refused() {
             contains("the metadata of loop is damaged").and(contains("what to do: dmtool metadata check loop")),
         );
         assert!(!sh("dmsetup ls").contains("loop"));
-        sh("losetup -D; cd /var/lib/dmtool/loop && dd if=old of=metadata bs=1M conv=notrunc status=none");
+        sh(
+            "udevadm settle; losetup -D; udevadm settle; cd /var/lib/dmtool/loop && dd if=old of=metadata bs=1M conv=notrunc status=none",
+        );
         dmtool("activate").assert().success();
         what_is_somebodys_by_now();
         no_var();
@@ -133,11 +135,11 @@ fn what_is_somebodys_by_now() {
     sh("dmsetup create holder --table \"0 8 linear $(losetup -f --show /var/lib/dmtool/loop/data) 0\"");
     dmtool("activate").assert().code(3).stderr(contains("is in use: something holds its loop device"));
     dmtool("deactivate").assert().code(3).stderr(contains("something else holds its loop device"));
-    sh("dmsetup remove --retry holder; losetup -D");
+    sh("dmsetup remove --retry holder; udevadm settle; losetup -D; udevadm settle");
     dmtool("activate").assert().success();
     // A pool of the same name on other devices.
     sh(
-        "dmsetup remove --retry loop-web && dmsetup remove --retry loop && losetup -D && truncate -s 64M /run/m /run/d && \
+        "dmsetup remove --retry loop-web && dmsetup remove --retry loop && udevadm settle && losetup -D && udevadm settle && truncate -s 64M /run/m /run/d && \
             dmsetup create loop --table \"0 131072 thin-pool $(losetup -f --show /run/m) $(losetup -f --show /run/d) 128 0\"",
     );
     for verb in ["activate", "deactivate", "resize 2G", "volume create loop x 1M", "activate --remember"] {
@@ -147,7 +149,7 @@ fn what_is_somebodys_by_now() {
     sh("sed -i 's/thin-pool/linear/' /var/lib/dmtool/pools/loop.json");
     dmtool("activate --remember").assert().code(3).stderr(contains("mv /var/lib/dmtool/pools/loop.json"));
     dmtool("check").assert().code(3).stdout(contains("could-not-look"));
-    sh("dmsetup remove --retry loop; losetup -D");
+    sh("dmsetup remove --retry loop; udevadm settle; losetup -D; udevadm settle");
 }
 
 #[test]
@@ -158,7 +160,7 @@ fn a_raw_pool_is_remembered_and_comes_back() {
             raw_pool("rawpool");
             dmtool("deactivate rawpool").assert().code(3).stderr(contains("in no register").and(contains("--remember")));
             sh("dmsetup message rawpool 0 'create_thin 4' && dmsetup create mine --table '0 131072 thin /dev/mapper/rawpool 4'");
-            sh("head -c 1M /dev/urandom > /run/bytes && dd if=/run/bytes of=/dev/mapper/mine bs=64K oflag=direct status=none");
+            sh("head -c 1M /dev/urandom > /run/bytes && dd if=/run/bytes of=/dev/mapper/mine bs=64K oflag=direct status=none; udevadm settle");
             sh("md5sum < /run/bytes > /var/lib/dmtool/sum");
             let (status, value) = json("activate rawpool --remember");
             assert_eq!((status, &value["changed"]), (0, &true.into()), "{value:#}");
@@ -234,7 +236,8 @@ fn lvm_that_cannot_be_asked_keeps_no_bare_pool_down() {
         }
         dmtool("setup /dev/xvdg --yes").assert().success();
         dmtool("deactivate --all").assert().success();
-        sh("mkdir -p /run/lock/lvm; (flock /run/lock/lvm/V_docker tail -f /dev/null >/dev/null 2>&1 &); sleep 0.5");
+        sh("mkdir -p /run/lock/lvm");
+        hold_lock("/run/lock/lvm/V_docker");
         let (status, value) = json("activate two --lock-timeout 1");
         assert_eq!((status, &value["pool"]["name"]), (0, &"two".into()), "{value:#}");
         let (status, value) = json("activate --all --lock-timeout 1");
@@ -282,7 +285,7 @@ fn one_pool_does_not_keep_the_others_down() {
         let up = sh("dmsetup ls");
         assert!(up.contains("two") && up.contains("docker-thinpool") && !up.contains("one"), "{up}");
         sh(
-            "losetup -d $(losetup -nO NAME -j /var/lib/dmtool/one/metadata) && cd /var/lib/dmtool/one && dd if=m of=metadata bs=1M conv=notrunc status=none",
+            "udevadm settle; losetup -d $(losetup -nO NAME -j /var/lib/dmtool/one/metadata) && udevadm settle && cd /var/lib/dmtool/one && dd if=m of=metadata bs=1M conv=notrunc status=none",
         );
         dmtool("activate --all").assert().success();
         dmtool("deactivate --all").assert().success();
@@ -339,7 +342,7 @@ fn a_resize_that_was_cut_off_leaves_a_pool_that_comes_back() {
             sh(announced);
             assert_eq!(record()["data"]["grows_to_bytes"], 322_122_547_200_u64);
             sh(state);
-            sh("dmsetup remove --retry loop && losetup -D");
+            sh("dmsetup remove --retry loop && udevadm settle && losetup -D && udevadm settle");
             dmtool("activate").assert().success();
             assert!(sh("dmsetup table loop").starts_with(&format!("0 {length} ")), "{state}");
         }
@@ -400,7 +403,9 @@ fn a_table_that_a_killed_run_did_not_swap_in_is_in_nobodys_way() {
             sh(&format!("dmsetup create {name} --notable -u DMTOOL-{name} && dmsetup load {name} --table '{table}'"));
         };
         for words in ["activate loop", "setup --loop --data 100M --metadata 4M --yes", "deactivate loop"] {
-            sh("dmsetup remove --retry loop-web; dmsetup remove --retry loop; losetup -D");
+            sh(
+                "dmsetup remove --retry loop-web; dmsetup remove --retry loop; udevadm settle; losetup -D; udevadm settle",
+            );
             dmtool("activate loop").assert().success();
             sh("dmsetup remove --retry loop-web && dmsetup remove --retry loop");
             left("loop", &table);

@@ -271,7 +271,7 @@ fn a_size_beyond_all_measure() {
             }
             assert_eq!(sh("stat -c %s /run/files/data /run/files/metadata; dmsetup table; vgs --noheadings"), before);
         }
-        sh("dmsetup remove --retry bare-pool rawpool; losetup -D; umount /run/files");
+        remove_with_files("bare-pool rawpool");
     });
 }
 
@@ -303,7 +303,7 @@ fn files_of_a_loop_pool() {
         assert_eq!(figures("bare-pool").0, 201 * 16384);
         sh("rm /run/files/data");
         dmtool("resize 300G bare-pool").assert().code(3).stderr(contains("was deleted under the pool"));
-        sh("dmsetup remove --retry bare-pool; losetup -D; umount /run/files");
+        remove_with_files("bare-pool");
     });
 }
 
@@ -406,7 +406,7 @@ fn a_writer_loses_nothing() {
             drop(device);
             sh(&format!("dmsetup remove --retry t0; dmsetup message {name} 0 'delete 0'"));
         }
-        sh("dmsetup remove --retry raw-pool; dmsetup remove --retry bare-pool; losetup -D; umount /run/files");
+        remove_with_files("raw-pool bare-pool");
     });
 }
 
@@ -448,6 +448,6 @@ fn a_table_that_does_not_take_leaves_the_old_one() {
         assert_eq!(sh("dmsetup table bare-pool"), table);
         assert!(sh("dmsetup info bare-pool").contains("ACTIVE"));
         dmtool("resize 3G bare-pool").assert().success();
-        sh("dmsetup remove --retry bare-pool; losetup -D; umount /run/files");
+        remove_with_files("bare-pool");
     });
 }

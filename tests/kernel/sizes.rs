@@ -98,6 +98,6 @@ fn of_a_pool_on_files() {
         let grown = figures("bare-pool").0 * 65536 - (512 << 20);
         assert!(grown > before / 10 * 9 && grown < before / 10 * 12, "{grown} of {before}");
         assert_eq!(json("resize max").1["changed"], false);
-        sh("dmsetup remove --retry bare-pool; losetup -D; umount /run/files");
+        remove_with_files("bare-pool");
     });
 }

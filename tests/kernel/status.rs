@@ -72,9 +72,7 @@ fn all_three_kinds_side_by_side() {
                 .success()
                 .stdout(contains("kind:  raw, a bare device-mapper table"));
         }
-        sh(
-            "dmsetup remove --retry thin0 rawpool; dmsetup remove --retry docker-253:17-1835016-pool; losetup -D; umount /run/files",
-        );
+        remove_with_files("thin0 rawpool docker-253:17-1835016-pool");
     });
 }
 
@@ -128,7 +126,7 @@ fn sick_pools_are_told_and_never_hang() {
         dmtool("status docker/thinpool").assert().success().stdout(contains("state:  suspended (rw)"));
         let (_, value) = json("status");
         assert_eq!(value["pools"][0]["suspended"], true);
-        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
         sh("dmsetup resume docker-thinpool; dmsetup remove --retry bare");
     });
 }

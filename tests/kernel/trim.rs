@@ -58,7 +58,8 @@ fn a_large_file_comes_back_and_the_figures_are_right() {
         );
         let trimmed = &value["trimmed"];
         let back = (before - used("loop")) * 65536;
-        assert_eq!(bytes(trimmed, "returned_bytes"), back, "{value:#}");
+        // The file systems may write a little between the two looks.
+        assert!(bytes(trimmed, "returned_bytes").abs_diff(back) < MIB, "{back} {value:#}");
         // A little less than was written: a file need not begin with a chunk.
         assert!(back.abs_diff(128 * MIB) < MIB, "{back}");
         assert!((file - blocks()).abs_diff(128 * MIB / 512) < MIB / 512, "the file has holes for all of it");
@@ -198,6 +199,6 @@ fn volumes_of_others_are_left_to_them() {
         let docker = "docker-253:17-1835016-pool";
         loop_pool(docker);
         dmtool(&format!("volume trim {docker}")).assert().code(3).stderr(contains("is Docker's own pool"));
-        sh(&format!("dmsetup remove --retry {docker}; losetup -D; umount /run/files"));
+        remove_with_files(docker);
     });
 }

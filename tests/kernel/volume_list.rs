@@ -24,7 +24,7 @@ fn shared() {
 }
 
 fn unshared() {
-    sh("dmsetup remove --retry t1; dmsetup remove --retry bare-pool; losetup -D; umount /run/files");
+    remove_with_files("t1 bare-pool");
 }
 
 fn held_root() -> String {
