@@ -202,7 +202,8 @@ fn docker_runs_on_it() {
                 .changed(1)
                 .says(&contains("dm.min_free_space=7%").and(contains("planned: systemctl restart docker")));
             assert_eq!(state(), before);
-            sh("systemctl stop docker.socket docker; umount /var/lib/docker");
+            sh("systemctl stop docker.socket docker");
+            unmount("/var/lib/docker");
         });
     });
 }

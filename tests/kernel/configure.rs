@@ -71,7 +71,8 @@ fn from_a_blank_disk_to_a_container_in_two_commands() {
                 .assert()
                 .code(3)
                 .stderr(contains("Docker runs").and(contains("--restart")));
-            sh("systemctl stop docker.socket docker; umount /var/lib/docker");
+            sh("systemctl stop docker.socket docker");
+            unmount("/var/lib/docker");
         });
         machine.systemd("", || {
             comes_back("activate docker/thinpool", "configure docker docker/thinpool --restart --base-size 4G --yes");
@@ -97,7 +98,8 @@ fn comes_back(activate: &str, configure: &str) {
     assert_eq!(kept(), "kept");
     assert_eq!(sh("/usr/bin/docker run --network none busy sh -c 'echo inside'"), "inside");
     assert_eq!(json(configure).1["changed"], false);
-    sh("systemctl stop docker.socket docker; umount /var/lib/docker");
+    sh("systemctl stop docker.socket docker");
+    unmount("/var/lib/docker");
 }
 
 /// The file is written, and then systemd does not do its part: the next run does.
@@ -179,7 +181,8 @@ fn on_two_volumes() {
                 .assert()
                 .code(3)
                 .stderr(contains("Docker makes itself"));
-            sh("systemctl stop docker.socket docker; umount /var/lib/docker");
+            sh("systemctl stop docker.socket docker");
+            unmount("/var/lib/docker");
         });
         machine.systemd("", || {
             unmask_units();
@@ -190,7 +193,7 @@ fn on_two_volumes() {
                 .assert()
                 .code(3)
                 .stderr(contains("base volume has 10 GiB").and(contains("--base-size 10G")));
-            sh("umount /var/lib/docker");
+            unmount("/var/lib/docker");
             comes_back("", "configure docker vg-docker/data --restart --base-size 10G --yes");
         });
     });

@@ -95,7 +95,8 @@ fn from_a_blank_disk_to_a_container_that_keeps_its_data() {
             assert!(status == 1 && text.contains("snapshotter says"), "{status} {value:#}");
             sh("mv /etc/containerd/config.toml.before-dmtool.1 /etc/containerd/config.toml && systemctl restart containerd");
             assert_eq!(json(configure).1["changed"], false);
-            sh("systemctl stop containerd; umount /var/lib/containerd");
+            sh("systemctl stop containerd");
+            unmount("/var/lib/containerd");
         });
         machine.systemd("", || {
             unmask_units();
@@ -106,7 +107,8 @@ fn from_a_blank_disk_to_a_container_that_keeps_its_data() {
             assert_eq!((status, &value["changed"]), (0, &true.into()), "{value:#}");
             assert_eq!(read_kept(), "kept");
             assert_eq!(sh(&format!("{RUN} --rm {BUSY} two sh -c 'echo inside'")), "inside");
-            sh("systemctl stop containerd; umount /var/lib/containerd");
+            sh("systemctl stop containerd");
+            unmount("/var/lib/containerd");
         });
     });
 }

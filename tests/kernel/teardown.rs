@@ -184,7 +184,7 @@ fn a_bare_table_on_volumes() {
             .stderr(contains("in no register").and(contains("--remember")));
         dmtool("activate rawpool --remember").assert().success();
         sh(
-            "dmsetup message rawpool 0 'create_thin 0' && dmsetup create t --table '0 8192 thin /dev/mapper/rawpool 0' && mkfs.ext4 -q /dev/mapper/t",
+            "dmsetup message rawpool 0 'create_thin 0' && dmsetup create t --table '0 8192 thin /dev/mapper/rawpool 0' && mkfs.ext4 -q /dev/mapper/t && udevadm settle",
         );
         dmtool("teardown rawpool --yes").assert().success();
         assert_eq!(sh("dmsetup ls | sort | cut -f1 | xargs; ls /var/lib/dmtool/pools"), "vg-d vg-m");
@@ -282,7 +282,8 @@ fn what_docker_and_containerd_ran_on() {
             assert_eq!(sh("cat /etc/containerd/config.toml"), before);
             assert_nothing_left();
             assert_blank("xvdf");
-            sh("umount /var/lib/containerd; umount /srv");
+            unmount("/var/lib/containerd");
+            unmount("/srv");
         });
     });
 }
