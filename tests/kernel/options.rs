@@ -81,8 +81,8 @@ fn metadata_on_a_disk_of_its_own() {
 #[test]
 fn a_device_that_appears_later() {
     in_kernel(|| {
-        sh("(sleep 2; ln -s /dev/xvdf /run/late) >/dev/null 2>&1 &");
         dmtool("setup /run/late --yes").assert().code(3).stderr(contains("/run/late does not exist."));
+        sh("(sleep 2; ln -s /dev/xvdf /run/late) >/dev/null 2>&1 &");
         dmtool("setup /run/late --yes --wait 20").assert().success();
         dmtool("setup /run/never --yes --wait 1").assert().code(3).stderr(contains("/run/never does not exist."));
     });
@@ -110,7 +110,7 @@ fn a_lock_that_somebody_holds() {
         sh("mkdir -p /run/lock/lvm");
         for (lock, said) in [("/run/lock/lvm/P_global", "flock (process "), ("/run/dmtool.lock", "in vain for")] {
             let before = print_of("/dev/xvdi");
-            sh(&format!("(flock {lock} tail -f /dev/null >/dev/null 2>&1 &); sleep 1"));
+            hold_lock(lock);
             dmtool("setup /dev/xvdi --yes --lock-timeout 1").assert().code(3).stderr(contains(said));
             assert_eq!(print_of("/dev/xvdi"), before);
             sh("(sleep 3; pkill -x tail) >/dev/null 2>&1 &");
@@ -151,7 +151,7 @@ fn what_the_host_lacks_is_named_with_its_package() {
 fn a_device_that_changes_while_the_question_stands() {
     in_kernel(|| {
         let (ok, said, _) = try_sh(&format!(
-            "(sleep 3; mkfs.ext4 -q /dev/xvdi; udevadm settle; printf 'y\\n') | script -qec '{} setup /dev/xvdi' /dev/null",
+            "rm -f /run/typed; ({ASKED}; mkfs.ext4 -q /dev/xvdi; udevadm settle; printf 'y\\n') | script -qefc '{} setup /dev/xvdi' /run/typed",
             env!("CARGO_BIN_EXE_dmtool")
         ));
         assert!(!ok && said.contains("something changed while the question stood"), "{said}");

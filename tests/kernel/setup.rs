@@ -209,7 +209,7 @@ fn a_terminal_is_asked_and_no_is_the_default() {
         let dmtool_path = env!("CARGO_BIN_EXE_dmtool");
         let ask = |answer: &str| {
             try_sh(&format!(
-                "(sleep 2; printf '{answer}') | script -qec 'stty cols 80; {dmtool_path} setup /dev/xvdi' /dev/null"
+                "rm -f /run/typed; ({ASKED}; printf '{answer}') | script -qefc 'stty cols 80; {dmtool_path} setup /dev/xvdi' /run/typed"
             ))
         };
         for answer in ["\\n", "n\\n"] {
