@@ -124,7 +124,9 @@ fn not_while_something_uses_it() {
                 .and(contains("layer stands on docker/thinpool and is not LVM's")),
         );
         assert!(is_up("docker/thinpool") && is_up("docker/mounted"));
-        sh("umount /mnt; pkill -x sleep; dmsetup remove --retry layer; sleep 0.5");
+        sh(
+            "umount /mnt; pkill -x sleep; while pgrep -x sleep >/dev/null; do sleep 0.1; done; dmsetup remove --retry layer",
+        );
         dmtool("deactivate docker/thinpool").assert().success();
     });
 }
@@ -136,7 +138,9 @@ fn not_while_whoever_runs_may_be_configured_for_it() {
         sh("mkdir -p /etc/docker && echo '{ \"storage-opts\": [' > /etc/docker/daemon.json");
         dmtool("deactivate").assert().success();
         dmtool("activate").assert().success();
-        sh("cp /bin/sleep /run/dockerd && (/run/dockerd 1000 >/dev/null 2>&1 &) && sleep 0.5");
+        sh(
+            "cp /bin/sleep /run/dockerd && (/run/dockerd 1000 >/dev/null 2>&1 &) && until pgrep -x dockerd >/dev/null; do sleep 0.1; done",
+        );
         dmtool("deactivate").assert().code(3).stderr(
             contains("Docker runs, and whether it is configured for docker/thinpool could not be looked at")
                 .and(contains("/etc/docker/daemon.json")),

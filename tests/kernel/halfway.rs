@@ -200,10 +200,12 @@ fn gone() {
 #[test]
 fn stopped_by_a_signal_between_two_steps() {
     in_kernel(|| {
-        // The lock holds vgcreate until the signal has come.
+        // The lock holds vgcreate until the signal has come: the file is written right before that.
+        sh("mkdir -p /run/lock/lvm");
+        hold_lock("/run/lock/lvm/V_docker");
         sh(&format!(
-            "mkdir -p /run/lock/lvm; (flock /run/lock/lvm/V_docker tail -f /dev/null >/dev/null 2>&1 &); sleep 1; \
-             ({} setup /dev/xvdf --yes >/run/said 2>&1; echo $? >/run/status) & sleep 5; \
+            "({} setup /dev/xvdf --yes >/run/said 2>&1; echo $? >/run/status) & \
+             until [ -e /var/lib/dmtool/disks-taken.json ] || [ -e /run/status ]; do sleep 0.1; done; sleep 1; \
              pkill -TERM -x dmtool; sleep 1; pkill -x tail; wait",
             env!("CARGO_BIN_EXE_dmtool")
         ));

@@ -238,12 +238,12 @@ fn names_command_no_terminal() {
                 hears_nothing(&format!("{words:?}"), &said);
             }
         }
-        let watched = sh(&format!("timeout -s INT 6 {} watch --interval 1 2>&1; true", env!("CARGO_BIN_EXE_dmtool")));
+        let watched = sh(&format!("timeout -s INT 30 {} watch --interval 1 2>&1; true", env!("CARGO_BIN_EXE_dmtool")));
         assert!(watched.contains("[31mq  ") && watched.contains("POOL"), "{watched}");
         hears_nothing("watch", watched.as_bytes());
         sh("kill $(cat /run/pid); umount -a -t ext4; true");
         sh(&format!(
-            "dmsetup remove --manglename none 'v{esc}[31m'; dmsetup remove --manglename none '{name}'; losetup -D"
+            "dmsetup remove --retry --manglename none 'v{esc}[31m'; dmsetup remove --retry --manglename none '{name}'; losetup -D"
         ));
     });
 }

@@ -27,8 +27,10 @@ fn could_not_look(path: &str, calls: &str, words: &str) {
 fn processes_that_cannot_be_seen_may_be_docker() {
     in_kernel(|| {
         Kind::Raw.make();
-        sh("cp /bin/sleep /run/dockerd; /run/dockerd 500 > /dev/null 2>&1 & \
-            echo '{\"storage-opts\": [\"dm.thinpooldev=/dev/mapper/bare\"]}' > /etc/docker/daemon.json");
+        sh(
+            "cp /bin/sleep /run/dockerd; /run/dockerd 500 > /dev/null 2>&1 & until pgrep -x dockerd >/dev/null; do sleep 0.1; done; \
+            echo '{\"storage-opts\": [\"dm.thinpooldev=/dev/mapper/bare\"]}' > /etc/docker/daemon.json",
+        );
         dmtool("deactivate bare").assert().code(3);
         could_not_look("/proc", "openat", "deactivate bare");
         let comm = format!("/proc/{}/comm", sh("pgrep -x dockerd"));

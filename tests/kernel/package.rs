@@ -2,6 +2,7 @@
 //! `dpkg -P`, with its timer, and what anybody is told by `check --last`.
 
 use super::health::small_pool;
+use super::monitoring::a_write_hangs;
 use super::register::{no_var, var};
 use crate::harness::*;
 use assert_cmd::Command as AssertCommand;
@@ -100,12 +101,13 @@ fn the_debian_package_from_its_installation_to_its_purge() {
         });
         machine.systemd("", || {
             installed();
+            // From here on nobody looks by himself.
+            sh("systemctl stop dmtool-check.timer");
+            wait_until("nobody looks", || unit("dmtool-check.service", "ActiveState") == "inactive");
             var();
             sh("/usr/sbin/dmtool setup --loop --data 256M --metadata 8M --yes");
             anybody_is_told();
             sick_and_unable();
-            // From here on nobody looks by himself.
-            sh("systemctl stop dmtool-check.timer");
             never_fine();
             the_timer_looks();
             sudo_allows_no_more();
@@ -129,14 +131,14 @@ fn the_unit_does_not_wait_for_what_hangs_in_the_kernel() {
             look();
             dmtool("check --last").assert().stdout(contains("in 1 pool;").or(contains("1 pool is healthy")));
             sh("dmsetup suspend --noflush vg-pool_tmeta");
-            sh("(dd if=/dev/zero of=/dev/vg/v bs=64k count=4 oflag=direct,sync >/dev/null 2>&1 &) ; sleep 1");
+            a_write_hangs();
             // Twice: what the first one left in the kernel keeps no second one waiting.
             for _ in 0..2 {
                 let start = Instant::now();
                 assert!(!try_sh("systemctl start dmtool-check.service").0);
-                assert!(start.elapsed().as_secs() < 50, "{:?}", start.elapsed());
+                assert!(start.elapsed().as_secs() < 100, "{:?}", start.elapsed());
                 assert_eq!(unit("dmtool-check.service", "Result"), "exit-code", "it came to its end by itself");
-                dmtool("check --last --max-age 50").assert().code(3).stdout(contains("could-not-look"));
+                dmtool("check --last --max-age 100").assert().code(3).stdout(contains("could-not-look"));
             }
             let left = "find /sys/fs/cgroup -path '*/dmtool-check.service/cgroup.procs' -exec cat {} +";
             assert_ne!(sh(left), "", "what hangs is still there");

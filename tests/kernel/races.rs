@@ -23,7 +23,7 @@ fn three_dmtools_beside_a_docker_that_makes_and_removes_containers() {
                 let said = sh(&format!(
                     "for words in 'resize +32M docker/thinpool' 'volume list docker/thinpool --exact' 'status --json' \
                      'volume orphans docker/thinpool' 'metadata check docker/thinpool' 'discards docker/thinpool'; do \
-                     (timeout 120 {DMTOOL} $words > /run/said.$$.\"${{words%% *}}\" 2>&1 < /dev/null; echo \"$? $words\") & \
+                     (timeout 300 {DMTOOL} --lock-timeout 120 $words > /run/said.$$.\"${{words%% *}}\" 2>&1 < /dev/null; echo \"$? $words\") & \
                      [ \"${{words%% *}}\" != status ] || wait; done; wait"
                 ));
                 let bad: Vec<&str> = said.lines().filter(|line| !line.starts_with("0 ") && !line.starts_with("3 ")).collect();

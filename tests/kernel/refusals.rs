@@ -52,9 +52,9 @@ fn mounted() {
 fn mounted_in_another_namespace() {
     in_kernel(|| {
         refused_until_gone(
-            "mkfs.ext4 -q /dev/xvdi; unshare -m sh -c 'mount -o ro /dev/xvdi /mnt; exec sleep 1000' >/dev/null 2>&1 & sleep 2",
+            "mkfs.ext4 -q /dev/xvdi; unshare -m sh -c 'mount -o ro /dev/xvdi /mnt; exec sleep 1000' >/dev/null 2>&1 & until pgrep -fx 'sleep 1000' >/dev/null; do sleep 0.1; done",
             "/dev/xvdi is in use: the kernel does not give it to us alone",
-            "pkill -x sleep; sleep 1",
+            "pkill -x sleep; until wipefs -qa /dev/xvdi 2>/dev/null; do sleep 0.1; done",
         );
     });
 }

@@ -194,7 +194,7 @@ fn write_until_the_crash(kind: Kind, seed: u32) -> ! {
     sh(&format!(
         "(i=0; x={seed}; while :; do x=$(( (x * 1103515245 + 12345) % 2147483648 )); at=$(( x % 3000 )); \
          printf '%016d' $i | dd of={device} bs=64K seek=$at conv=notrunc,fsync,sync oflag=direct status=none && \
-         echo \"$i $at\" >> /var/lib/dmtool/written && sync /var/lib/dmtool/written; i=$((i+1)); done) > /dev/null 2>&1 & sleep 8"
+         echo \"$i $at\" >> /var/lib/dmtool/written && sync /var/lib/dmtool/written; i=$((i+1)); done) > /dev/null 2>&1 & sleep 8; until [ \"$(wc -l < /var/lib/dmtool/written)\" -ge 10 ]; do sleep 0.1; done"
     ));
     crash();
 }
