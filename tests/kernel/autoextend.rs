@@ -32,7 +32,7 @@ fn a_pool_that_fills_up_is_extended() {
         fill(82);
         wait_until("dmeventd extends it", || size() > before);
         assert!(size() * 100 >= before * 120, "{before} {}", size());
-        assert_eq!(check("")["status"], "ok", "{:#}", check(""));
+        wait_until("all is well", || check("")["status"] == "ok");
         sh("dmsetup remove --retry t0");
     });
 }
@@ -54,8 +54,7 @@ fn dmeventd_watches_on_while_a_pool_is_resized() {
             let now = threads();
             let all = watchers.lines().all(|one| now.lines().any(|other| other == one));
             assert!(all, "{words}: taken from it and given back ({watchers} before, {now} now)");
-            let value = check("");
-            assert_eq!(value["status"], "ok", "{value:#}");
+            wait_until("all is well", || check("")["status"] == "ok");
         }
         let before = size();
         fill(82);
@@ -69,7 +68,7 @@ fn each_of_the_five_things_that_can_be_missing() {
     in_kernel(|| {
         pool_with_room();
         // 1: dmeventd. Another client holds the line to it, which is no reason to end the daemon.
-        sh("(flock /run/dmeventd-server tail -f /dev/null >/dev/null 2>&1 &); sleep 0.5");
+        hold_lock("/run/dmeventd-server");
         let value = check("");
         let held = findings(&value, "dmeventd-silent");
         assert!(held[0]["message"].as_str().is_some_and(|text| text.contains("holds the line")), "{value:#}");
@@ -125,8 +124,8 @@ fn dmeventd_is_taken_out_of_its_back_off() {
         sh("lvcreate -qq -n rest -l 100%FREE docker");
         let before = size();
         fill(86);
-        // It tries, fails, and waits for longer each time.
-        sh("sleep 25");
+        // It tries, fails, and waits for longer each time: after 40 to 50 seconds for 50 more.
+        sh("sleep 60");
         assert_eq!(size(), before);
         found("autoextend-no-room", "warning");
         sh("lvremove -qq -y docker/rest");
@@ -139,13 +138,13 @@ fn dmeventd_is_taken_out_of_its_back_off() {
     });
 }
 
-/// Over the threshold and without room, until dmeventd has failed twice and waits for longer than anybody does below.
+/// Over the threshold and without room, until dmeventd has failed three times and waits for longer than anybody does below.
 fn backed_off() {
     pool_with_room();
     sh("lvcreate -qq -n rest -l 100%FREE docker");
     let before = size();
     fill(86);
-    sh("sleep 25");
+    sh("sleep 60");
     assert_eq!(size(), before);
 }
 
@@ -154,7 +153,7 @@ fn backed_off() {
 fn extends_itself_beyond(before: u64) {
     let start = std::time::Instant::now();
     wait_until("it extends itself", || size() > before);
-    assert!(start.elapsed().as_secs() < 15, "{:?}", start.elapsed());
+    assert!(start.elapsed().as_secs() < 25, "{:?}", start.elapsed());
 }
 
 #[test]
@@ -162,9 +161,10 @@ fn a_resize_ends_the_back_off() {
     in_kernel(|| {
         backed_off();
         sh("lvremove -qq -y docker/rest");
+        // It may extend itself before anybody can look.
+        let before = size() + (4 << 20);
         let (status, value) = json("resize +4M docker/thinpool");
         assert_eq!((status, value["steps"].as_array().map(Vec::len)), (0, Some(1)), "one command: {value:#}");
-        let before = size();
         extends_itself_beyond(before);
         let before = size();
         fill(86);
@@ -310,6 +310,6 @@ fn the_verb_on_what_others_made() {
         dmtool("autoextend vg/one --threshold 65").assert().success().stderr(contains("vg/one is down"));
         super::status::loop_pool("bare-pool");
         dmtool("autoextend bare-pool --threshold 80").assert().code(3).stderr(contains("bare device-mapper table"));
-        sh("dmsetup remove --retry bare-pool; losetup -D; umount /run/files");
+        remove_with_files("bare-pool");
     });
 }
