@@ -25,6 +25,8 @@ fn on_a_disk_that_fails(words: &str, place: &Place) -> Ended {
 }
 
 fn a_disk_that_may_fail() {
+    // Each swap of its table is an event of udev's, whose rules would have LVM activate the group behind us.
+    sh("echo 'global { event_activation = 0 }' > /etc/lvm/lvmlocal.conf");
     sh("modprobe dm-flakey; dmsetup create bad --table '0 1040000 linear /dev/ubdd 8192' && udevadm settle && \
         ln -sfn /dev/mapper/bad /dev/xvdi");
 }
@@ -48,6 +50,7 @@ fn a_snapshot_whose_release_could_not_be_written_down_is_released_later() {
         assert!(ended.said.contains("could not be released"), "{}", ended.said);
         assert_ne!(held("vg-pool-tpool"), "-");
         // The kernel has marked the metadata.
+        sh("udevadm settle");
         dmtool("repair vg/pool --yes").assert().success();
         dmtool(words).assert().success();
         assert_eq!(held("vg-pool-tpool"), "-");
@@ -83,6 +86,7 @@ fn a_volume_whose_removal_could_not_be_written_down_is_not_forgotten() {
         let ended = on_a_disk_that_fails(words, down);
         assert_eq!(ended.status, Some(1), "{}", ended.said);
         assert!(ended.said.contains("bare could not write that down"), "{}", ended.said);
+        sh("udevadm settle");
         dmtool("repair bare --yes").assert().success();
         Kind::Raw.assert_whole("b");
         dmtool(words).assert().success();
