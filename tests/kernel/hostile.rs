@@ -238,7 +238,7 @@ fn names_command_no_terminal() {
                 hears_nothing(&format!("{words:?}"), &said);
             }
         }
-        let watched = sh(&format!("timeout -s INT 30 {} watch --interval 1 2>&1; true", env!("CARGO_BIN_EXE_dmtool")));
+        let watched = sh(&format!("timeout -s INT 15 {} watch --interval 1 2>&1; true", env!("CARGO_BIN_EXE_dmtool")));
         assert!(watched.contains("[31mq  ") && watched.contains("POOL"), "{watched}");
         hears_nothing("watch", watched.as_bytes());
         sh("kill $(cat /run/pid); umount -a -t ext4; true");

@@ -229,7 +229,7 @@ fn watch_ends_cleanly() {
         dmtool("setup /dev/xvdi --data 60%VG --yes").assert().success();
         let binary = env!("CARGO_BIN_EXE_dmtool");
         let (_, text, _) =
-            try_sh(&format!("timeout -s INT 30 {binary} watch --interval 1 > /run/watched 2>&1; cat /run/watched"));
+            try_sh(&format!("timeout -s INT 15 {binary} watch --interval 1 > /run/watched 2>&1; cat /run/watched"));
         assert!(text.matches("POOL ").count() >= 2 && text.contains("1 pool is healthy"), "{text}");
         assert!(!text.contains('\u{1b}'), "plain lines off a terminal: {text:?}");
         assert_eq!(try_sh(&format!("timeout --preserve-status -s INT 10 {binary} watch >/dev/null; echo $?")).1, "0");
@@ -238,10 +238,10 @@ fn watch_ends_cleanly() {
         assert!(text.ends_with("gone"), "{text}");
         // On a terminal the picture is drawn in place.
         let (_, text, _) = try_sh(&format!(
-            "timeout 60 script -qec 'timeout --preserve-status -s INT 30 {binary} watch --interval 1' /dev/null"
+            "timeout 60 script -qec 'timeout --preserve-status -s INT 15 {binary} watch --interval 1' /dev/null"
         ));
         assert!(text.contains("\u{1b}[H") && text.contains("docker/thinpool"), "{text:?}");
-        let (_, text, _) = try_sh(&format!("timeout -s INT 30 {binary} watch --interval 1 --json"));
+        let (_, text, _) = try_sh(&format!("timeout -s INT 15 {binary} watch --interval 1 --json"));
         let first: serde_json::Value = serde_json::from_str(text.lines().next().expect("a line")).expect("JSON");
         assert_eq!(first["status"], "ok");
     });
