@@ -68,11 +68,19 @@ impl Base {
         }
     }
 
+    /// So much, as such a device has it: volumes have whole extents.
+    pub fn whole(&self, size: Bytes) -> Bytes {
+        match self {
+            Base::Volume { extent, .. } => size.extents_for(*extent).bytes(*extent),
+            Base::File { .. } | Base::Device { .. } => size,
+        }
+    }
+
     /// The size it has once it holds this much: a file that is longer stays so, and volumes grow by extents.
     pub fn with(&self, size: Bytes) -> Bytes {
         match self {
             Base::File { length, offset, .. } => Bytes(size.0.saturating_add(offset.0)).max(*length),
-            Base::Volume { extent, size: now, .. } => size.extents_for(*extent).bytes(*extent).max(*now),
+            Base::Volume { size: now, .. } => self.whole(size).max(*now),
             Base::Device { size: now, .. } => *now,
         }
     }
@@ -90,10 +98,9 @@ impl Base {
     /// What it would take of the room that [`Base::room`] tells, to have this size.
     pub fn takes(&self, size: Bytes) -> Bytes {
         match self {
-            Base::Volume { extent, size: now, .. } => {
-                Bytes(size.extents_for(*extent).bytes(*extent).0.saturating_sub(now.0))
-            }
-            Base::File { device_size: now, .. } | Base::Device { size: now, .. } => Bytes(size.0.saturating_sub(now.0)),
+            Base::Volume { size: now, .. }
+            | Base::File { device_size: now, .. }
+            | Base::Device { size: now, .. } => Bytes(self.whole(size).0.saturating_sub(now.0)),
         }
     }
 

@@ -48,6 +48,7 @@ mod register;
 mod repair;
 mod repair_cut;
 mod resize;
+mod resize_raw;
 mod setup;
 mod sizes;
 mod status;

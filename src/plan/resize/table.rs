@@ -113,12 +113,14 @@ impl<'a> On<'a> {
     /// Data and metadata as they are asked for.
     fn targets(&self, request: &Request, fixed: Option<Targets>, plan: &mut Plan) -> (Bytes, Bytes) {
         let asked = match (fixed.and_then(|fixed| fixed.metadata), request.metadata) {
-            (Some(bytes), _) => Some(bytes),
+            // The kernel takes all of the device that it finds, which may be more than was asked for.
+            (Some(bytes), _) => Some(bytes.max(self.metadata_now())),
             (None, growth) => growth.map(|growth| self.metadata_by(growth)),
         };
         let along = |data: Bytes| asked.unwrap_or_else(|| self.metadata_with(data));
         let data = match (fixed.and_then(|fixed| fixed.data), request.data) {
-            (Some(bytes), _) => bytes,
+            // Somebody may have grown it further meanwhile.
+            (Some(bytes), _) => bytes.max(self.data_now()),
             (None, Some(Growth::Max)) => self.most(&along, asked.unwrap_or(self.metadata_now())),
             (None, Some(growth)) => {
                 let chunks = target_on(growth, self.now.figures.data_total.0, self.data, self.chunk().0);
@@ -159,7 +161,8 @@ impl<'a> On<'a> {
 
     fn metadata_by(&self, growth: Growth) -> Bytes {
         let blocks = target_on(growth, self.now.figures.metadata_total.0, self.metadata, METADATA_BLOCK);
-        let bytes = Bytes(blocks.saturating_mul(METADATA_BLOCK));
+        // As much as the device will have: the kernel takes all of it.
+        let bytes = self.metadata.whole(Bytes(blocks.saturating_mul(METADATA_BLOCK)));
         if growth == Growth::Max { bytes.min(LARGEST_METADATA).max(self.metadata_now()) } else { bytes }
     }
 
@@ -233,5 +236,102 @@ fn target_on(growth: Growth, present: u64, base: &Base, unit: u64) -> u64 {
             present.saturating_add(share(free, percent, *extent))
         }
         _ => target(growth, present, &Room { total: total.0 / unit.max(1), free: free.0 / unit.max(1) }, unit),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::LvmName;
+    use crate::observe::lvm::Lvm;
+    use crate::observe::pools::Pool;
+    use crate::plan::activation::Chosen;
+    use crate::plan::discards::tests::pool;
+
+    const MIB_4: Bytes = Bytes(4 * MIB);
+
+    fn volume(lv: &str, size: u64) -> Base {
+        Base::Volume {
+            name: LvmName::parse(&format!("vg/{lv}")).expect("a name"),
+            extent: MIB_4,
+            size: Bytes(size * MIB),
+            total: Bytes(4096 * MIB),
+            free: Bytes(1024 * MIB),
+        }
+    }
+
+    /// With 1 GiB of data in chunks of 64 KiB, and so many MiB of metadata.
+    fn of(metadata: u64) -> Pool {
+        let blocks = metadata * MIB / METADATA_BLOCK;
+        pool("bare", &format!("0 100/{blocks} 10/16384 - rw discard_passdown queue_if_no_space - 1024"), "0")
+    }
+
+    fn planned(
+        (size, metadata): (Option<Growth>, Option<Growth>),
+        pool: Pool,
+        ground: Ground,
+        fixed: Option<Targets>,
+    ) -> Result<(Plan, Targets), Vec<String>> {
+        let request = Request { chosen: Chosen::Only, data: size, metadata, adds: false };
+        let facts = Facts {
+            pools: Ok(vec![pool]),
+            lvm: Ok(Lvm::default()),
+            added: Vec::new(),
+            ground: Some(ground),
+            left: super::super::Left::default(),
+            known: None,
+        };
+        super::super::plan(&request, &facts, fixed).map_err(|refusal| refusal.reasons)
+    }
+
+    fn on_volumes(metadata: u64) -> Ground {
+        Ground { data: Ok(volume("data", 1024)), metadata: Ok(volume("metadata", metadata)) }
+    }
+
+    #[test]
+    fn metadata_on_a_volume_have_whole_extents() {
+        let more = (None, Some(Growth::By(Bytes(5 * MIB))));
+        let (plan, targets) = planned(more, of(64), on_volumes(64), None).expect("a plan");
+        assert_eq!(targets.metadata, Some(Bytes(72 * MIB)));
+        assert!(plan.steps.iter().any(|planned| planned.step.command() == "lvextend --extents 18 vg/metadata"));
+        let (plan, _) = planned(more, of(72), on_volumes(72), Some(targets)).expect("a plan");
+        assert!(plan.nothing_to_do(), "{plan:?}");
+        // What rounds up to what is there is there; what does not would be smaller.
+        for (size, there) in [(72, true), (69, true), (68, false)] {
+            let to = (None, Some(Growth::To(Bytes(size * MIB))));
+            match planned(to, of(72), on_volumes(72), None) {
+                Ok((plan, _)) => assert!(there && plan.nothing_to_do(), "{size}: {plan:?}"),
+                Err(reasons) => assert!(!there && reasons[0].contains("cannot shrink to 68 MiB"), "{reasons:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_took_beyond_the_target_is_no_shrinking() {
+        let ground = |length: u64| {
+            let base = |device: &str, size: u64| Base::File {
+                device: device.to_owned(),
+                path: format!("/srv/{device}"),
+                length: Bytes(size * MIB),
+                device_size: Bytes(size * MIB),
+                offset: Bytes(0),
+                limit: None,
+                free: Bytes(4096 * MIB),
+                allocated: Bytes(size * MIB),
+                read_only: false,
+                deleted: false,
+            };
+            Ground { data: Ok(base("loop0", 1024)), metadata: Ok(base("loop1", length)) }
+        };
+        // A run that was cut off left 80 MiB of file, which the device has from the next look on.
+        let fixed = Some(Targets { data: Some(Bytes(1024 * MIB)), metadata: Some(Bytes(69 * MIB)), watched: false });
+        for asked in [Growth::To(Bytes(69 * MIB)), Growth::By(Bytes(5 * MIB))] {
+            let (plan, _) = planned((None, Some(asked)), of(80), ground(80), fixed).expect("a plan");
+            assert!(plan.nothing_to_do(), "{plan:?}");
+        }
+        // A new table takes all of a metadata device, whatever it is swapped in for.
+        let data = (Some(Growth::To(Bytes(1024 * MIB))), None);
+        let (plan, _) = planned(data, of(80), ground(80), fixed).expect("a plan");
+        assert!(plan.nothing_to_do(), "{plan:?}");
     }
 }
