@@ -22,6 +22,9 @@ pub enum Kind {
     Interrupted,
 }
 
+/// What goes on where most runs stop: the same command comes to the same end.
+pub const AGAIN: &str = "run the same command again";
+
 /// One sentence with the names in it, the causes below, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
@@ -45,6 +48,15 @@ impl Problem {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Problem {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Hints at this command, if any, where it hinted at the same one again.
+    #[must_use]
+    pub fn go_on_by(mut self, command: Option<&str>) -> Problem {
+        if let (Some(hint), Some(command)) = (&mut self.hint, command) {
+            *hint = hint.replace(AGAIN, &format!("run {command}"));
+        }
         self
     }
 

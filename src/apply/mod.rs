@@ -10,7 +10,7 @@ mod swap;
 mod teardown;
 mod volume;
 
-use crate::exit::{Kind, Problem};
+use crate::exit::{AGAIN, Kind, Problem};
 use crate::names::LvmName;
 use crate::observe::{Host, device, filter, lvm, moved, profile, stilled, taken};
 use crate::plan::step::{OfVolume, Step};
@@ -326,7 +326,7 @@ fn failed(step: &Step, applied: &[Applied], error: &anyhow::Error) -> Problem {
     }
     problem.causes.extend(done);
     if error.downcast_ref::<Stalled>().is_some() {
-        return problem.hint("see what udev is at: systemctl status systemd-udevd; then run the same command again");
+        return problem.hint(format!("see what udev is at: systemctl status systemd-udevd; then {AGAIN}"));
     }
     if let Step::MakeVolume { pool, .. } = step
         && problem.causes.iter().any(|cause| cause.contains("ENODATA"))
@@ -338,11 +338,11 @@ fn failed(step: &Step, applied: &[Applied], error: &anyhow::Error) -> Problem {
     if let Step::CheckMetadata { name, .. } = step {
         return problem.hint(format!("see what is damaged, and what to do: dmtool metadata check {name}"));
     }
-    problem.hint("run the same command again: it goes on where this run stopped")
+    problem.hint(format!("{AGAIN}: it goes on where this run stopped"))
 }
 
 fn interrupted(applied: &[Applied]) -> Problem {
     let mut problem = Problem::new(Kind::Interrupted, "stopped by a signal between two steps");
     problem.causes.extend(done_before(applied));
-    problem.hint("run the same command again: it goes on where this run stopped")
+    problem.hint(format!("{AGAIN}: it goes on where this run stopped"))
 }

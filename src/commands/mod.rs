@@ -27,7 +27,7 @@ pub mod volume;
 pub mod watch;
 
 use crate::apply::{self, Applied, Status};
-use crate::exit::{Kind, Problem};
+use crate::exit::{AGAIN, Kind, Problem};
 use crate::observe::Host;
 use crate::plan::Plan;
 use crate::plan::refusal::Refusal;
@@ -71,6 +71,10 @@ pub trait Verb {
     /// Whether what the operator said yes to is still what stands there; the plans are compared besides.
     fn same_ground(&self, _before: &Self::Facts, _now: &Self::Facts) -> bool {
         true
+    }
+    /// The command that goes on where this run stops, where the same one again would do more than is left to be done.
+    fn goes_on_by(&self, _facts: &Self::Facts) -> Option<String> {
+        None
     }
     /// The heading of its plan: "This makes the thin pool docker/thinpool:".
     fn heading(&self) -> String;
@@ -190,9 +194,10 @@ fn begin<V: Verb>(verb: &V, globals: &Globals, host: &mut Host, run: &mut Run<V:
         run.facts = Some(facts);
         return unless_left::<V>(left, false);
     }
+    let other = verb.goes_on_by(&facts);
     carry_out(verb, globals, host, &stop, run, facts, plan).map_err(|mut problem| {
         problem.causes.extend(left.iter().cloned());
-        problem
+        problem.go_on_by(other.as_deref())
     })?;
     if lock.is_some() {
         apply::tidy(host);
@@ -256,7 +261,7 @@ fn carry_out<V: Verb>(
             if stop.asked() {
                 problem.kind = Kind::Interrupted;
                 problem.message = format!("{} was interrupted after its last step", V::NAME);
-                return problem.hint("run the same command again: it goes on here");
+                return problem.hint(format!("{AGAIN}: it goes on here"));
             }
             problem.kind = Kind::Failed;
             // What a refusal begins with, that nothing was changed, is not so any more.
@@ -269,7 +274,7 @@ fn carry_out<V: Verb>(
         if let Some(lost) = appeared(&fresh_plan) {
             run.facts = Some(facts);
             let problem = Problem::new(Kind::Failed, format!("{} did its steps, and by now {lost} is there", V::NAME));
-            return Err(problem.hint("somebody made it meanwhile; to remove that, too, run the same command again"));
+            return Err(problem.hint(format!("somebody made it meanwhile; to remove that, too, {AGAIN}")));
         }
         if fresh_plan.question > plan.question && !fresh_plan.nothing_to_do() {
             further(verb, &facts, &fresh_plan, globals, run, host)?;
@@ -314,7 +319,7 @@ fn further<V: Verb>(
             problem.kind = Kind::Failed;
             problem.message = format!("{} stopped before the second part of its plan", V::NAME);
         }
-        problem.hint("run the same command again: it goes on here")
+        problem.hint(format!("{AGAIN}: it goes on here"))
     })?;
     let now = verb.observe(host);
     if verb.same_ground(facts, &now) && verb.plan(&now).as_ref() == Ok(plan) {

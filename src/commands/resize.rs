@@ -137,6 +137,11 @@ impl Verb for Resize {
         before.added == now.added
     }
 
+    fn goes_on_by(&self, facts: &Facts) -> Option<String> {
+        let pool = self.request.chosen.find(&facts.pools)?;
+        self.request.with_fixed(&pool.name, self.fixed.get()?, &self.devices)
+    }
+
     fn heading(&self) -> String {
         "Resize:".to_owned()
     }

@@ -12,7 +12,7 @@ use super::devices::{Usable, Wish, blank_extents, path_for_lvm, unlabel_step, us
 use super::refusal::{Reasons, Refusal};
 use super::sizing::{EXTENT, LARGEST_METADATA};
 use super::step::Step;
-use crate::names::{LvmName, means};
+use crate::names::{LvmName, means, quoted};
 use crate::observe::Looked;
 use crate::observe::device::{Device, Named};
 use crate::observe::ground::Ground;
@@ -63,6 +63,31 @@ pub struct Targets {
     pub metadata: Option<Bytes>,
     /// dmeventd watched the pool, and so must it afterwards.
     pub watched: bool,
+}
+
+impl Growth {
+    /// Whether the same once more is more.
+    fn adds_up(self) -> bool {
+        matches!(self, Growth::By(_) | Growth::ByPercent(_) | Growth::ByPercentOfFree(_))
+    }
+}
+
+impl Request {
+    /// The command that comes to these sizes however often it is run, where the one that was typed would go beyond them.
+    pub fn with_fixed(&self, pool: &str, fixed: Targets, devices: &[String]) -> Option<String> {
+        if ![self.data, self.metadata].into_iter().flatten().any(Growth::adds_up) {
+            return None;
+        }
+        let mut words = Vec::new();
+        if self.data.is_some() {
+            words.push(fixed.data?.0.to_string());
+        }
+        if self.metadata.is_some() {
+            words.push(format!("--metadata {}", fixed.metadata?.0));
+        }
+        words.extend(devices.iter().map(|device| format!("--add-device {}", quoted(device))));
+        Some(format!("dmtool resize {} {}", words.join(" "), quoted(pool)))
+    }
 }
 
 /// What metadata a pool of this size should have: four times LVM's estimate of 64 bytes a chunk, and room for as much
@@ -243,6 +268,28 @@ mod tests {
             assert_eq!(target(growth, 50, &room, 4), extents, "{growth:?}");
         }
         assert_eq!(target(Growth::By(Bytes(u64::MAX)), u64::MAX, &room, 1), u64::MAX);
+    }
+
+    #[test]
+    fn what_adds_up_goes_on_by_the_size_that_it_came_to() {
+        let fixed = Targets { data: Some(Bytes(2 << 30)), metadata: Some(Bytes(8 << 20)), watched: true };
+        let by = Some(Growth::By(Bytes(1 << 20)));
+        for (data, metadata, devices, command) in [
+            (by, None, vec![], Some("dmtool resize 2147483648 vg/pool")),
+            (Some(Growth::ByPercent(20)), None, vec![], Some("dmtool resize 2147483648 vg/pool")),
+            (None, Some(Growth::ByPercentOfFree(5)), vec![], Some("dmtool resize --metadata 8388608 vg/pool")),
+            (
+                Some(Growth::Max),
+                by,
+                vec!["/dev/sdc".to_owned()],
+                Some("dmtool resize 2147483648 --metadata 8388608 --add-device /dev/sdc vg/pool"),
+            ),
+            (Some(Growth::Max), Some(Growth::To(Bytes(1))), vec![], None),
+            (Some(Growth::PercentOfGroup(95)), None, vec![], None),
+        ] {
+            let request = Request { chosen: Chosen::Only, data, metadata, adds: false };
+            assert_eq!(request.with_fixed("vg/pool", fixed, &devices).as_deref(), command, "{data:?} {metadata:?}");
+        }
     }
 
     #[test]

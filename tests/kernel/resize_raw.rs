@@ -3,8 +3,10 @@
 use super::resize::figures;
 use super::status::raw_pool;
 use crate::harness::*;
+use crate::matrix::trace::{Tamper, learn, tampered};
 use predicates::str::contains;
 
+const DMTOOL: &str = env!("CARGO_BIN_EXE_dmtool");
 /// Blocks of metadata in so many MiB.
 const BLOCKS: u64 = 256;
 
@@ -26,6 +28,28 @@ fn metadata_that_lvm_rounds_up_are_reached() {
         sh("lvextend -qq -L 128m vg-docker/metadata");
         dmtool("resize 2G rawpool").assert().success();
         assert_eq!(figures("rawpool"), (32768, 128 * BLOCKS));
+        sh("dmsetup remove --retry rawpool");
+    });
+}
+
+#[test]
+fn what_adds_up_is_not_hinted_at_again() {
+    in_kernel(|| {
+        raw_pool("rawpool");
+        // The swap fails when the volume has grown already.
+        let words = "resize +256M rawpool";
+        let places = learn(DMTOOL, words).expect("an undisturbed run");
+        assert_eq!(figures("rawpool").0, 1280 * 16);
+        let loads: Vec<_> = places.iter().filter(|place| place.text.contains("DM_TABLE_LOAD")).collect();
+        let of_pool = loads.last().expect("a swap");
+        let ended = tampered(DMTOOL, words, of_pool, Tamper::Error("EIO")).expect("an end");
+        let go_on = format!("dmtool resize {} rawpool", 1536_u64 << 20);
+        assert_eq!(ended.status, Some(1), "{}", ended.said);
+        assert!(ended.said.contains(&go_on) && !ended.said.contains("same command"), "{}", ended.said);
+        for _ in 0..2 {
+            dmtool(go_on.trim_start_matches("dmtool ")).assert().success();
+            assert_eq!(figures("rawpool").0, 1536 * 16);
+        }
         sh("dmsetup remove --retry rawpool");
     });
 }
