@@ -98,9 +98,9 @@ impl Base {
     /// What it would take of the room that [`Base::room`] tells, to have this size.
     pub fn takes(&self, size: Bytes) -> Bytes {
         match self {
-            Base::Volume { size: now, .. }
-            | Base::File { device_size: now, .. }
-            | Base::Device { size: now, .. } => Bytes(self.whole(size).0.saturating_sub(now.0)),
+            Base::Volume { size: now, .. } | Base::File { device_size: now, .. } | Base::Device { size: now, .. } => {
+                Bytes(self.whole(size).0.saturating_sub(now.0))
+            }
         }
     }
 

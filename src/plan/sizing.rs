@@ -11,6 +11,11 @@ const SMALLEST_METADATA: Bytes = Bytes(2 * MIB);
 /// 15.81 GiB, the largest metadata that LVM uses (lvm.conf(5), `allocation/thin_pool_crop_metadata`).
 pub const LARGEST_METADATA: Bytes = Bytes(16_580_608 * KIB);
 
+/// The same in whole extents.
+pub fn largest_metadata(extent: Bytes) -> Extents {
+    LARGEST_METADATA.whole_extents(extent)
+}
+
 /// What a pool will take of its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
@@ -93,7 +98,7 @@ pub fn lay_out_apart(
 /// A sentence that says what does not fit and the largest `--data` that does.
 pub fn lay_out(room: Room, data: Amount, metadata: Amount) -> Result<Layout, String> {
     let smallest = SMALLEST_METADATA.extents_for(room.extent);
-    let largest = LARGEST_METADATA.whole_extents(room.extent);
+    let largest = largest_metadata(room.extent);
     let asked = match metadata {
         Amount::Bytes(bytes) => bytes.extents_for(room.extent),
         _ => share(room, metadata),

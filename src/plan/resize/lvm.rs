@@ -9,7 +9,7 @@ use crate::observe::striping::Striping;
 use crate::observe::thin::PoolFigures;
 use crate::plan::Plan;
 use crate::plan::refusal::Reasons;
-use crate::plan::sizing::LARGEST_METADATA;
+use crate::plan::sizing::{LARGEST_METADATA, largest_metadata};
 use crate::plan::step::Step;
 use crate::units::{Bytes, Extents};
 
@@ -32,7 +32,13 @@ impl Sizes {
     /// The metadata that goes with so much data; it stays as it is where the data does.
     fn metadata_with(&self, data: u64) -> u64 {
         let needed = metadata_for(Extents(data).bytes(self.extent), self.chunk, self.used).extents_for(self.extent);
-        if data > self.data { self.metadata.max(needed.0) } else { self.metadata }
+        if data > self.data { self.metadata.max(needed.min(largest_metadata(self.extent)).0) } else { self.metadata }
+    }
+
+    /// The metadata that is asked for; `max` is no more than LVM can use.
+    fn metadata_by(&self, growth: Growth, room: &Room) -> u64 {
+        let asked = target(growth, self.metadata, room, self.extent.0);
+        if growth == Growth::Max { asked.min(largest_metadata(self.extent).0).max(self.metadata) } else { asked }
     }
 
     /// What both take of the group. The spare is as large as the largest metadata (lvmthin(7)), made by LVM where there was
@@ -61,7 +67,7 @@ impl Sizes {
         let asked = match (fixed.and_then(|fixed| fixed.metadata), request.metadata) {
             // Somebody may have grown it further meanwhile.
             (Some(bytes), _) => Some(extents(bytes).max(self.metadata)),
-            (None, growth) => growth.map(|growth| target(growth, self.metadata, &half, self.extent.0)),
+            (None, growth) => growth.map(|growth| self.metadata_by(growth, &half)),
         };
         // What grows along by itself must not stand in the way of what was asked for.
         let metadata = |data: u64| {
@@ -253,5 +259,34 @@ mod tests {
         assert_eq!(sizes(1000).targets(&request(Growth::Max), None), (25_170, 99), "less the room for both");
         assert_eq!(sizes(125).targets(&request(Growth::By(Bytes(400 << 20))), None), (24_420, 24));
         assert_eq!(sizes(1000).targets(&request(Growth::By(Bytes(400 << 20))), None), (24_420, 96));
+    }
+    #[test]
+    fn metadata_end_at_what_lvm_can_use() {
+        let sizes = |extent: u64, metadata: u64| Sizes {
+            extent: Bytes(extent << 20),
+            data: 1 << 20 >> extent.trailing_zeros(),
+            metadata,
+            spare: 0,
+            used: Bytes(0),
+            chunk: Bytes(64 << 10),
+            striping: Striping::NONE,
+            total: 1 << 30,
+            free: 1 << 29,
+        };
+        let request = |data, metadata| Request { chosen: Chosen::Only, data, metadata, adds: false };
+        let most = request(None, Some(Growth::Max));
+        assert_eq!(sizes(4, 24).targets(&most, None).1, 4048, "15.81 GiB");
+        assert_eq!(sizes(128, 1).targets(&most, None).1, 126, "rounded down");
+        assert_eq!(sizes(128, 200).targets(&most, None).1, 200, "what is there stays");
+        // 100 TiB of data in such chunks want more metadata than there can be.
+        let data = request(Some(Growth::To(Bytes(100 << 40))), None);
+        for (extent, metadata, along) in [(4, 24, 4048), (128, 1, 126), (128, 127, 127)] {
+            let sizes = sizes(extent, metadata);
+            let targets = sizes.targets(&data, None);
+            assert_eq!(targets.1, along, "{extent}");
+            let (mut reasons, name) = (Reasons::default(), LvmName::parse("vg/pool").expect("a name"));
+            check(&sizes, &name, targets, &mut reasons);
+            assert!(reasons.settle("").is_ok(), "{extent}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use super::remember::{announced, caught_up, grown_record, register};
 use super::{Facts, Growth, Now, Request, Room, Targets, largest, metadata_for, smaller, take_in, target};
 use crate::observe::ground::{Base, Ground};
 use crate::plan::refusal::Reasons;
-use crate::plan::sizing::LARGEST_METADATA;
+use crate::plan::sizing::{LARGEST_METADATA, largest_metadata};
 use crate::plan::step::Step;
 use crate::plan::{Plan, Planned};
 use crate::units::{Bytes, DataBlocks, Extents, LARGEST_DEVICE, METADATA_BLOCK, MIB, SECTOR, Sectors, share_of};
@@ -163,13 +163,21 @@ impl<'a> On<'a> {
         let blocks = target_on(growth, self.now.figures.metadata_total.0, self.metadata, METADATA_BLOCK);
         // As much as the device will have: the kernel takes all of it.
         let bytes = self.metadata.whole(Bytes(blocks.saturating_mul(METADATA_BLOCK)));
-        if growth == Growth::Max { bytes.min(LARGEST_METADATA).max(self.metadata_now()) } else { bytes }
+        if growth == Growth::Max { bytes.min(self.largest_metadata()).max(self.metadata_now()) } else { bytes }
+    }
+
+    /// In whole extents, where it lies on a volume.
+    fn largest_metadata(&self) -> Bytes {
+        match self.metadata {
+            Base::Volume { extent, .. } => largest_metadata(*extent).bytes(*extent),
+            Base::File { .. } | Base::Device { .. } => LARGEST_METADATA,
+        }
     }
 
     /// The metadata that goes with so much data; it stays as it is where the data does.
     fn metadata_with(&self, data: Bytes) -> Bytes {
         let needed = metadata_for(data, self.chunk(), self.now.figures.metadata_used.bytes());
-        let needed = Bytes(needed.0.next_multiple_of(MIB)).min(LARGEST_METADATA);
+        let needed = self.metadata.whole(Bytes(needed.0.next_multiple_of(MIB))).min(self.largest_metadata());
         if data > self.data_now() { needed.max(self.metadata_now()) } else { self.metadata_now() }
     }
 
