@@ -50,6 +50,7 @@ pub struct PvRow {
     pub vg_extent_size: u64,
     #[serde(default, deserialize_with = "figure")]
     pub vg_extent_count: u64,
+    /// Those that LVM gives to volumes: none of a disk that is not to be used for that (pvchange(8), `--allocatable`).
     #[serde(default, deserialize_with = "figure")]
     pub vg_free_count: u64,
 }
@@ -169,7 +170,8 @@ fn unbracketed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::
 
 const VG_FIELDS: &str =
     "vg_name,vg_uuid,vg_partial,vg_shared,vg_exported,vg_profile,vg_extent_size,vg_extent_count,vg_free_count";
-const PV_FIELDS: &str = "pv_name,pv_uuid,pv_major,pv_minor,pv_missing,pv_in_use,pe_start,pv_pe_count,pv_pe_alloc_count";
+const PV_FIELDS: &str =
+    "pv_name,pv_uuid,pv_major,pv_minor,pv_missing,pv_in_use,pv_allocatable,pe_start,pv_pe_count,pv_pe_alloc_count";
 const LV_FIELDS: &str = "lv_name,lv_uuid,lv_attr,lv_layout,lv_role,lv_size,lv_tags,origin,lv_parent,data_lv,metadata_lv,pool_lv,lv_profile,\
                          lv_active,lv_live_table,lv_when_full,lv_skip_activation";
 const SEGMENT_FIELDS: &str =
@@ -298,7 +300,11 @@ pub fn parse_full_report(text: &str) -> Looked<Lvm> {
     let report: FullReport = serde_json::from_str(text).map_err(|why| wrong(why.to_string()))?;
     let mut lvm = Lvm::default();
     for entry in report.report {
-        let group = entry.vg.into_iter().next().unwrap_or_default();
+        let mut group = entry.vg.into_iter().next().unwrap_or_default();
+        if let Some(free) = count(&group, "vg_free_count") {
+            let free = free.saturating_sub(withheld(&entry.pv));
+            group.insert("vg_free_count".to_owned(), Value::String(free.to_string()));
+        }
         for pv in entry.pv {
             let row = group.clone().into_iter().chain(pv).collect();
             lvm.pvs.push(serde_json::from_value(Value::Object(row)).map_err(|why| wrong(why.to_string()))?);
@@ -328,6 +334,17 @@ pub fn parse_full_report(text: &str) -> Looked<Lvm> {
 }
 
 type Row = serde_json::Map<String, Value>;
+
+fn count(row: &Row, field: &str) -> Option<u64> {
+    row.get(field)?.as_str()?.parse().ok()
+}
+
+/// The free extents on disks that LVM is not to take any of: LVM counts them as free all the same (seen).
+fn withheld(pvs: &[Row]) -> u64 {
+    let is_withheld = |pv: &&Row| pv.get("pv_allocatable").and_then(Value::as_str).is_some_and(str::is_empty);
+    let free = |pv: &Row| Some(count(pv, "pv_pe_count")?.saturating_sub(count(pv, "pv_pe_alloc_count")?));
+    pvs.iter().filter(is_withheld).filter_map(free).fold(0, u64::saturating_add)
+}
 
 #[derive(Deserialize)]
 struct FullReport {
@@ -402,6 +419,19 @@ mod tests {
         );
         let data = lvm.lv("docker", "thinpool_tdata").expect("its data");
         assert_eq!((data.devices.as_str(), data.vg_free_count), ("/dev/xvdf(10),/dev/xvdg(0)", 32));
+    }
+
+    #[test]
+    fn what_a_disk_withholds_is_not_free() {
+        let free = |allocatable: &str| {
+            let report = REPORT.replace(r#""pv_pe_count":"1023","#, &format!(r#""pv_pe_count":"1023",{allocatable}"#));
+            let lvm = parse_full_report(&report).expect("rows");
+            let group = lvm.group(&VgName::new("docker").expect("a name")).expect("the group").free;
+            assert_eq!(lvm.lv("docker", "thinpool").expect("the pool").vg_free_count, group.0);
+            group
+        };
+        assert_eq!(free(r#""pv_allocatable":"allocatable","#), Extents(32));
+        assert_eq!(free(r#""pv_allocatable":"","#), Extents(0));
     }
 
     #[test]

@@ -81,3 +81,32 @@ fn an_extension_of_a_mirrored_pool_takes_twice_its_size() {
         sh("vgremove -qq -ff vg");
     });
 }
+
+#[test]
+fn what_a_disk_withholds_is_no_room() {
+    in_kernel(|| {
+        sh(
+            "vgcreate -qq -s 1m vg /dev/xvdi /dev/xvdj && lvcreate -qq --type thin-pool -L 64m -c 64k -n pool vg /dev/xvdi && \
+            pvchange -qq -x n /dev/xvdj",
+        );
+        let of_disk = sh("pvs --noheadings -o pv_pe_count,pv_pe_alloc_count /dev/xvdi | awk '{print $1-$2}'");
+        let there: u64 = of_disk.parse().expect("a number");
+        assert_eq!(of_pool()["autoextend"]["free_bytes"], there << 20);
+        dmtool(&format!("resize +{}M vg/pool", there + 1))
+            .assert()
+            .code(3)
+            .stderr(contains(format!("vg has {there} MiB free")));
+        // By 20 % of it there is room on the other disk alone.
+        dmtool(&format!("resize {}M vg/pool", 64 + there - 20)).assert().success();
+        dmtool("autoextend vg/pool --threshold 80 --percent 20")
+            .assert()
+            .success()
+            .stderr(contains("no room for an extension"));
+        assert_eq!(of_pool()["autoextend"]["extensions_left"], 0);
+        dmtool("resize max vg/pool").assert().success();
+        assert_eq!((json("resize max vg/pool").1["changed"].clone(), size()), (false.into(), 64 + there));
+        sh("pvchange -qq -x y /dev/xvdj");
+        dmtool("resize +1M vg/pool").assert().success();
+        sh("vgremove -qq -ff vg");
+    });
+}
