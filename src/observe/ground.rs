@@ -39,6 +39,8 @@ pub enum Base {
         name: LvmName,
         extent: Bytes,
         size: Bytes,
+        /// In LVM's books: more than the kernel has of it, where LVM was cut off on the way.
+        in_books: Bytes,
         total: Bytes,
         free: Bytes,
     },
@@ -64,7 +66,8 @@ impl Base {
     pub fn size(&self) -> Bytes {
         match self {
             Base::File { device_size, .. } => *device_size,
-            Base::Volume { size, .. } | Base::Device { size, .. } => *size,
+            Base::Volume { size, in_books, .. } => *size.max(in_books),
+            Base::Device { size, .. } => *size,
         }
     }
 
@@ -97,11 +100,7 @@ impl Base {
 
     /// What it would take of the room that [`Base::room`] tells, to have this size.
     pub fn takes(&self, size: Bytes) -> Bytes {
-        match self {
-            Base::Volume { size: now, .. } | Base::File { device_size: now, .. } | Base::Device { size: now, .. } => {
-                Bytes(self.whole(size).0.saturating_sub(now.0))
-            }
-        }
+        Bytes(self.whole(size).0.saturating_sub(self.size().0))
     }
 
     /// Whether one grows into what is free for the other, too. Two files with the same space free are taken to lie on
@@ -177,5 +176,6 @@ fn base(below: &Below, lvm: &Looked<Lvm>) -> Looked<Base> {
     let row = lvm.lv(name.vg.as_str(), name.lv.as_str()).ok_or_else(unknown)?;
     let extent = Bytes(row.vg_extent_size);
     let group = lvm.group(&name.vg).ok_or_else(unknown)?;
-    Ok(Base::Volume { extent, size, total: group.extents.bytes(extent), free: group.free.bytes(extent), name })
+    let (total, free) = (group.extents.bytes(extent), group.free.bytes(extent));
+    Ok(Base::Volume { extent, size, in_books: Bytes(row.lv_size), total, free, name })
 }

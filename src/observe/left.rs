@@ -3,6 +3,7 @@
 use super::pools::{Live, Pool};
 use super::thin::{PoolTable, parse_pool_table};
 use super::{Looked, Unseen, looked, profile, stilled};
+use crate::names::LvmName;
 use crate::sys::dm::{Ask, Control};
 use crate::units::Sectors;
 use serde::Serialize;
@@ -18,6 +19,8 @@ pub struct Pending {
 pub struct Left {
     /// A change of this pool of LVM's was begun, and its end not written down.
     pub begun: bool,
+    /// The volumes of which a change was begun, and its end not written down: a bare pool may stand on one.
+    pub volumes: Vec<LvmName>,
     /// Of a bare pool: LVM swaps in a table that waits, where it ought to load another one (libdm-deptree.c).
     pub waiting: Option<Looked<Pending>>,
     /// Where one was, LVM has dmeventd watch what it changes.
@@ -27,10 +30,11 @@ pub struct Left {
 /// What may be left of a pool that is up.
 pub fn of(pool: &Pool) -> Left {
     let live = pool.live.as_ref();
-    let begun = pool.lvm.is_some()
-        && stilled::read().is_ok_and(|begun| begun.iter().any(|volume| volume.to_string() == pool.name));
+    let volumes = stilled::read().unwrap_or_default();
+    let begun = pool.lvm.is_some() && volumes.iter().any(|volume| volume.to_string() == pool.name);
     Left {
         begun,
+        volumes,
         waiting: live.filter(|live| pool.lvm.is_none() && live.inactive_table).map(|live| pending(&live.dm_name)),
         watches: begun && profile::watches(),
     }

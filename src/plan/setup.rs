@@ -252,7 +252,7 @@ fn convert_steps(
     plan.put(volume(&pool.lv, layout.data, data_on), halves.data.is_some());
     if halves.cut_off {
         let (to, bytes) = (layout.data, layout.data.bytes(extent));
-        plan.todo(Step::ExtendVolume { volume: pool.clone(), to, bytes });
+        plan.todo(Step::ExtendVolume { volume: pool.clone(), to, bytes, carries: false });
     }
     plan.put(volume(&metadata_lv, layout.metadata, metadata_on), halves.metadata.is_some());
     plan.todo(Step::ConvertPool {

@@ -59,8 +59,8 @@ pub enum Step {
     ExtendMetadata { pool: LvmName, to: Bytes, keeps_watch: bool },
     /// Makes a pool's data so large.
     ExtendData { pool: LvmName, to: Extents, bytes: Bytes, keeps_watch: bool },
-    /// Makes a plain volume under a bare pool so large.
-    ExtendVolume { volume: LvmName, to: Extents, bytes: Bytes },
+    /// Makes a plain volume so large; it may be one that carries a bare pool at work.
+    ExtendVolume { volume: LvmName, to: Extents, bytes: Bytes, carries: bool },
     /// Makes the file under a loop device longer; the new part is a hole.
     GrowFile { path: String, size: Bytes },
     /// Has a loop device look at the length of its file.
@@ -340,9 +340,10 @@ impl Step {
         })
     }
 
-    /// The pool that LVM has stand still while it does this.
+    /// The pool that LVM has stand still while it does this, or the volume under a bare one.
     pub fn stills(&self) -> Option<&LvmName> {
         match self {
+            Step::ExtendVolume { volume, carries: true, .. } => Some(volume),
             Step::ExtendMetadata { pool, .. }
             | Step::ExtendData { pool, .. }
             | Step::Refresh { pool }

@@ -3,7 +3,7 @@
 use super::resize::figures;
 use super::status::raw_pool;
 use crate::harness::*;
-use crate::matrix::trace::{Tamper, learn, tampered};
+use crate::matrix::trace::{Place, Tamper, learn, tampered};
 use predicates::str::contains;
 
 const DMTOOL: &str = env!("CARGO_BIN_EXE_dmtool");
@@ -42,6 +42,7 @@ fn what_adds_up_is_not_hinted_at_again() {
         assert_eq!(figures("rawpool").0, 1280 * 16);
         let loads: Vec<_> = places.iter().filter(|place| place.text.contains("DM_TABLE_LOAD")).collect();
         let of_pool = loads.last().expect("a swap");
+        let noted = places.iter().find(|place| place.first && place.text.contains("begun-")).expect("a note");
         let ended = tampered(DMTOOL, words, of_pool, Tamper::Error("EIO")).expect("an end");
         let go_on = format!("dmtool resize {} rawpool", 1536_u64 << 20);
         assert_eq!(ended.status, Some(1), "{}", ended.said);
@@ -50,6 +51,42 @@ fn what_adds_up_is_not_hinted_at_again() {
             dmtool(go_on.trim_start_matches("dmtool ")).assert().success();
             assert_eq!(figures("rawpool").0, 1536 * 16);
         }
+        let ended = tampered(DMTOOL, words, noted, Tamper::Signal("TERM")).expect("an end");
+        assert_eq!(ended.status, Some(130), "{}", ended.said);
+        assert!(ended.said.contains(&format!("run dmtool resize {} rawpool", 1792_u64 << 20)), "{}", ended.said);
         sh("dmsetup remove --retry rawpool");
+    });
+}
+
+#[test]
+fn a_volume_that_a_killed_run_left_standing_runs_on() {
+    in_kernel(|| {
+        raw_pool("rawpool");
+        sh(
+            "dmsetup message rawpool 0 'create_thin 0' && dmsetup create kept --table '0 131072 thin /dev/mapper/rawpool 0' && \
+            dd if=/dev/urandom of=/dev/mapper/kept bs=64k count=16 oflag=direct status=none && md5sum < /dev/mapper/kept > /run/sum",
+        );
+        let (mut size, mut stood, mut behind) = (1040, 0, 0);
+        let words = |size: u64| format!("resize {size}M rawpool");
+        let places = learn(DMTOOL, &words(size)).expect("an undisturbed run");
+        let of_dm = |place: &&Place| ["DM_TABLE_LOAD", "DM_DEV_SUSPEND"].iter().any(|call| place.text.contains(call));
+        for place in places.iter().filter(of_dm) {
+            size += 16;
+            tampered(DMTOOL, &words(size), place, Tamper::Signal("KILL")).expect("an end");
+            sh("rm -rf /run/lock/lvm; udevadm settle");
+            stood += u32::from(sh("dmsetup info -c --noheadings -o suspended vg--docker-data").contains("uspended"));
+            // LVM must not look at a volume of the pool: it would wait for what stands still.
+            let in_books = sh("lvs --noheadings --units s --nosuffix -o lv_size vg-docker/data \
+                               --config 'devices/filter=[\"a|^/dev/xvdg$|\",\"r|.*|\"]'");
+            behind += u32::from(sh("blockdev --getsz /dev/mapper/vg--docker-data") != in_books);
+            dmtool(&words(size)).assert().success();
+            let still = sh("dmsetup info -c --noheadings -o name,suspended | grep uspended || true");
+            assert_eq!((figures("rawpool").0, still.as_str()), (size * 16, ""), "{place:?}");
+            assert_eq!(sh("md5sum < /dev/mapper/kept"), sh("cat /run/sum"), "{place:?}");
+            assert_eq!(sh("ls /var/lib/dmtool | grep begun || true"), "", "{place:?}");
+            assert_eq!(json(&words(size)).1["changed"], false, "{place:?}");
+        }
+        assert!(stood > 0 && behind > 0, "{stood} stood still, {behind} were behind LVM's books: {places:?}");
+        sh("dmsetup remove --retry kept; dmsetup remove --retry rawpool");
     });
 }

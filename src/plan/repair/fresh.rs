@@ -307,7 +307,7 @@ pub fn grow(pool: &Pool, facts: &Facts, superblock: Option<&Superblock>, plan: &
                 ));
             }
             *size = extents.bytes(extent);
-            plan.todo(Step::ExtendVolume { volume: name, to: extents, bytes: *size });
+            plan.todo(Step::ExtendVolume { volume: name, to: extents, bytes: *size, carries: false });
         }
     }
     // What Docker finds when it starts is what counts.

@@ -4,7 +4,7 @@ use crate::observe::ground::Base;
 use crate::plan::Plan;
 use crate::plan::refusal::Reasons;
 use crate::plan::step::Step;
-use crate::units::{Bytes, Extents, METADATA_BLOCK, MIB};
+use crate::units::{Bytes, METADATA_BLOCK, MIB};
 
 /// What one bitmap block of a space map counts, of chunks or of metadata blocks: 2 bits each, in 4 KiB less a header of
 /// 16 bytes (linux/drivers/md/persistent-data/dm-space-map-common.h: ENTRIES_PER_BYTE, disk_bitmap_header).
@@ -93,16 +93,22 @@ pub fn below((pool, what): (&str, &str), base: &Base, size: Bytes, plan: &mut Pl
             plan.put(Step::GrowFile { path: path.clone(), size: Bytes(whole.0.max(length.0)) }, *length >= whole);
             plan.put(Step::SetCapacity { device: device.clone() }, *device_size >= size);
         }
-        Base::Volume { name, extent, size: now, free, .. } => {
+        Base::Volume { name, extent, size: now, in_books, free, .. } => {
             let to = size.extents_for(*extent);
-            let more = Extents(to.0.saturating_sub(now.whole_extents(*extent).0)).bytes(*extent);
+            let more = base.takes(size);
             if more > *free {
                 reasons.add_with_hint(
                     format!("That needs {more} more in {name}, and {} has {free} free.", name.vg),
                     more_room(pool),
                 );
             }
-            plan.put(Step::ExtendVolume { volume: name.clone(), to, bytes: to.bytes(*extent) }, *now >= size);
+            let (bytes, name) = (to.bytes(*extent), name.clone());
+            // LVM, killed between its books and the kernel's table, extends by nothing when it is asked again.
+            if *now < size && *in_books >= bytes {
+                plan.todo(Step::Refresh { pool: name });
+            } else {
+                plan.put(Step::ExtendVolume { volume: name, to, bytes, carries: true }, *now >= size);
+            }
         }
         Base::Device { name, size: now } if *now < size => {
             reasons.add(format!("/dev/{name} has {now}, and its pool's {what} cannot have {size} on it."));

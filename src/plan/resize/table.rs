@@ -6,7 +6,7 @@ use super::{Facts, Growth, Now, Request, Room, Targets, largest, metadata_for, s
 use crate::observe::ground::{Base, Ground};
 use crate::plan::refusal::Reasons;
 use crate::plan::sizing::{LARGEST_METADATA, largest_metadata};
-use crate::plan::step::Step;
+use crate::plan::step::{OfVolume, Step};
 use crate::plan::{Plan, Planned};
 use crate::units::{Bytes, DataBlocks, Extents, LARGEST_DEVICE, METADATA_BLOCK, MIB, SECTOR, Sectors, share_of};
 
@@ -57,6 +57,7 @@ pub fn plan(
         let after = if swapped { caught_up(record, known) } else { Some(grown_record(record, sizes, to)) };
         plan.steps.extend(after.map(|after| Planned::todo(Step::Record { record: Box::new(after), made: false })));
     }
+    on.run_on_first(facts, &mut plan);
     Some((plan, Targets { data: Some(data), metadata: Some(metadata), watched: false }))
 }
 
@@ -96,6 +97,17 @@ impl<'a> On<'a> {
             }
         }
         Some(On { now, data, metadata })
+    }
+
+    /// Ends what a change of what is underneath left that was cut off: it stands still, and the pool's writes wait for it.
+    fn run_on_first(&self, facts: &Facts, plan: &mut Plan) {
+        for base in [self.data, self.metadata] {
+            if let Base::Volume { name, .. } = base
+                && facts.left.volumes.contains(name)
+            {
+                plan.steps.insert(0, Planned::todo(Step::Volume(OfVolume::LetRun { volume: name.clone() })));
+            }
+        }
     }
 
     fn chunk(&self) -> Bytes {
@@ -160,10 +172,14 @@ impl<'a> On<'a> {
     }
 
     fn metadata_by(&self, growth: Growth) -> Bytes {
+        if growth == Growth::Max {
+            // What is under the pool may be larger than the pool already.
+            let all = self.metadata.size().0.saturating_add(self.metadata.room().1.0);
+            return Bytes(all - all % METADATA_BLOCK).min(self.largest_metadata()).max(self.metadata_now());
+        }
         let blocks = target_on(growth, self.now.figures.metadata_total.0, self.metadata, METADATA_BLOCK);
         // As much as the device will have: the kernel takes all of it.
-        let bytes = self.metadata.whole(Bytes(blocks.saturating_mul(METADATA_BLOCK)));
-        if growth == Growth::Max { bytes.min(self.largest_metadata()).max(self.metadata_now()) } else { bytes }
+        self.metadata.whole(Bytes(blocks.saturating_mul(METADATA_BLOCK)))
     }
 
     /// In whole extents, where it lies on a volume.
@@ -251,6 +267,7 @@ fn target_on(growth: Growth, present: u64, base: &Base, unit: u64) -> u64 {
 mod tests {
     use super::*;
     use crate::names::LvmName;
+    use crate::observe::left::Left;
     use crate::observe::lvm::Lvm;
     use crate::observe::pools::Pool;
     use crate::plan::activation::Chosen;
@@ -263,6 +280,7 @@ mod tests {
             name: LvmName::parse(&format!("vg/{lv}")).expect("a name"),
             extent: MIB_4,
             size: Bytes(size * MIB),
+            in_books: Bytes(size * MIB),
             total: Bytes(4096 * MIB),
             free: Bytes(1024 * MIB),
         }
@@ -275,6 +293,16 @@ mod tests {
     }
 
     fn planned(
+        sizes: (Option<Growth>, Option<Growth>),
+        pool: Pool,
+        ground: Ground,
+        fixed: Option<Targets>,
+    ) -> Result<(Plan, Targets), Vec<String>> {
+        planned_after(Left::default(), sizes, pool, ground, fixed)
+    }
+
+    fn planned_after(
+        left: Left,
         (size, metadata): (Option<Growth>, Option<Growth>),
         pool: Pool,
         ground: Ground,
@@ -286,7 +314,7 @@ mod tests {
             lvm: Ok(Lvm::default()),
             added: Vec::new(),
             ground: Some(ground),
-            left: super::super::Left::default(),
+            left,
             known: None,
         };
         super::super::plan(&request, &facts, fixed).map_err(|refusal| refusal.reasons)
@@ -312,6 +340,34 @@ mod tests {
                 Err(reasons) => assert!(!there && reasons[0].contains("cannot shrink to 68 MiB"), "{reasons:?}"),
             }
         }
+    }
+
+    #[test]
+    fn what_lvm_was_cut_off_at_is_finished() {
+        let planned = |size, in_books: u64, begun: bool| {
+            let mut data = volume("data", 1024);
+            if let Base::Volume { in_books: books, free, .. } = &mut data {
+                (*books, *free) = (Bytes(in_books * MIB), Bytes(0));
+            }
+            let ground = Ground { data: Ok(data), metadata: Ok(volume("metadata", 64)) };
+            let volumes = if begun { vec![LvmName::parse("vg/data").expect("a name")] } else { Vec::new() };
+            let left = Left { volumes, ..Left::default() };
+            let (plan, _) = planned_after(left, (Some(size), None), of(64), ground, None).expect("a plan");
+            plan.steps
+                .iter()
+                .filter(|planned| !planned.already)
+                .map(|planned| planned.step.command())
+                .collect::<Vec<_>>()
+        };
+        let to = Growth::To(Bytes(2048 * MIB));
+        let swap = "dmsetup load bare --table '0 4194304 thin-pool 7:1 7:0 128 0' && dmsetup resume bare";
+        let refresh = "lvchange --refresh vg/data";
+        assert_eq!(planned(to, 2048, false), [refresh, swap], "killed before it stood still");
+        assert_eq!(planned(to, 2048, true), [refresh, refresh, swap]);
+        // What LVM took of its group is the pool's, though nothing more is free.
+        assert_eq!(planned(Growth::Max, 2048, false), [refresh, swap]);
+        assert_eq!(planned(Growth::To(Bytes(1024 * MIB)), 1024, true), [refresh], "it may stand still");
+        assert!(planned(Growth::To(Bytes(1024 * MIB)), 1024, false).is_empty());
     }
 
     #[test]
