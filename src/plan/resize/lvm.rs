@@ -260,6 +260,7 @@ mod tests {
         assert_eq!(sizes(125).targets(&request(Growth::By(Bytes(400 << 20))), None), (24_420, 24));
         assert_eq!(sizes(1000).targets(&request(Growth::By(Bytes(400 << 20))), None), (24_420, 96));
     }
+
     #[test]
     fn metadata_end_at_what_lvm_can_use() {
         let sizes = |extent: u64, metadata: u64| Sizes {
