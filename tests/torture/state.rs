@@ -37,7 +37,8 @@ pub fn picture() -> String {
             "pool" if words.len() > 8 => format!("pool {} held {} {}", words[0], words[7], words[8..].join(" ")),
             // Whether a volume is open depends on who writes to it meanwhile (lvs(8), the sixth of lv_attr).
             "lvm" if words.len() > 2 && words[1].len() == 10 => {
-                format!("lvm {} {}{} {}", words[0], &words[1][..5], &words[1][6..], words[2..].join(" "))
+                let closed = words[1].chars().enumerate().map(|(at, letter)| if at == 5 { '-' } else { letter });
+                format!("lvm {} {} {}", words[0], closed.collect::<String>(), words[2..].join(" "))
             }
             part => format!("{part} {}", words.join(" ")),
         });
