@@ -31,7 +31,7 @@ use crate::exit::{AGAIN, Kind, Problem};
 use crate::observe::Host;
 use crate::plan::Plan;
 use crate::plan::refusal::Refusal;
-use crate::plan::step::Step;
+use crate::plan::step::{Step, Teardown};
 use crate::report::json::{self, Change};
 use crate::report::{self, Voice};
 use crate::sys::lock;
@@ -292,10 +292,11 @@ fn carry_out<V: Verb>(
     .hint("look at the pool with dmtool status POOL and at LVM's messages with journalctl -u dm-event"))
 }
 
-/// A volume that would go and that nobody was asked about: it was made while this ran.
+/// A volume or a pool that would go and that nobody was asked about: it was made while this ran.
 fn appeared(plan: &Plan) -> Option<String> {
     let todo = plan.steps.iter().filter(|planned| !planned.already);
-    todo.filter(|planned| matches!(planned.step, Step::Volume(_))).find_map(|planned| planned.step.destroys())
+    let removes = |step: &Step| matches!(step, Step::Volume(_) | Step::Teardown(Teardown::RemoveVolumes { .. }));
+    todo.filter(|planned| removes(&planned.step)).find_map(|planned| planned.step.destroys())
 }
 
 /// What was found on the way leads to a plan with more at stake.
@@ -376,5 +377,32 @@ fn lock_for<V: Verb>(globals: &Globals) -> Result<lock::Lock, Problem> {
         .hint("wait for it to end, or give more time with --lock-timeout SECONDS")),
         Err(why) => Err(Problem::from_error(Kind::Refused, "dmtool's lock cannot be taken", &why)
             .hint(format!("see what is there, and whether its file system takes writes: ls -l {}", lock::PATH))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::LvmName;
+    use crate::plan::step::OfVolume;
+
+    #[test]
+    fn what_was_made_meanwhile_is_nobody_s_to_remove() {
+        let name = LvmName::parse("docker/thinpool").expect("a name");
+        let pool = Teardown::RemoveVolumes { volumes: vec![name.clone()], holds: "docker/thinpool".to_owned() };
+        let volume = OfVolume::Remove { volume: name, holds: "the volume docker/web".to_owned() };
+        let disk = Teardown::RemoveFile { path: "/srv/data".to_owned() };
+        for (step, lost) in [
+            (Step::Teardown(pool), Some("docker/thinpool")),
+            (Step::Volume(volume), Some("the volume docker/web")),
+            // What was asked about at the beginning comes in a later round, too.
+            (Step::Teardown(disk), None),
+        ] {
+            let mut plan = Plan::default();
+            plan.put(step.clone(), true);
+            assert_eq!(appeared(&plan), None);
+            plan.todo(step);
+            assert_eq!(appeared(&plan).as_deref(), lost);
+        }
     }
 }
