@@ -71,6 +71,7 @@ pub fn remove(request: &Request, facts: &Facts, ids: Option<&Looked<BTreeSet<u64
     forget(&announced, &mut plan);
     if !plan.nothing_to_do() {
         changes(pool, &mut reasons);
+        takes_discards(request, pool, &mut reasons);
         // The last of its volumes would take the pool with it.
         if let Some(Of::Lvm(name, _)) = &of {
             layer_first(pool, name, &mut plan);
@@ -89,6 +90,17 @@ enum Meant<'a> {
 /// A volume's chunks come back to a pool at once; the file of a loop pool gets smaller only by a discard.
 fn hands_on(pool: &Pool) -> bool {
     pool.kind == Kind::Loop && pool.figures().is_some_and(|figures| figures.discard == Discard::Passdown)
+}
+
+/// The kernel fails each discard of a volume whose pool ignores them.
+fn takes_discards(request: &Request, pool: &Pool, reasons: &mut Reasons) {
+    if request.discard && pool.figures().is_some_and(|figures| figures.discard == Discard::Ignore) {
+        let name = &pool.name;
+        reasons.add_with_hint(
+            format!("{name} ignores discards, so what lies below it cannot be told of this one."),
+            format!("leave --discard out; or take it down, then: dmtool discards {name} passdown"),
+        );
+    }
 }
 
 /// One that is not there is removed already; what is there and in nobody's books is not taken for it.
@@ -193,4 +205,26 @@ fn bare(record: &Record, volume: &Volume, discard: bool, facts: &Facts, plan: &m
     }
     let holds = format!("the volume {device} ({})", volume.size);
     plan.todo(Step::Volume(OfVolume::Delete { pool, volume: volume.clone(), holds }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::discards::tests::{WELL, pool};
+
+    #[test]
+    fn a_discard_that_the_pool_would_fail() {
+        let ignores = WELL.replace("discard_passdown", "ignore_discard");
+        for (discard, status, refused) in
+            [(true, ignores.as_str(), true), (false, &ignores, false), (true, WELL, false)]
+        {
+            let mut reasons = Reasons::default();
+            let request = Request { pool: "p".to_owned(), volumes: Vec::new(), discard };
+            takes_discards(&request, &pool("p", status, "0"), &mut reasons);
+            let settled = reasons.settle("volume remove is refused".to_owned());
+            assert_eq!(settled.is_err(), refused, "{settled:?}");
+            let hint = settled.err().and_then(|refusal| refusal.hint);
+            assert!(hint.is_none_or(|hint| hint.contains("leave --discard out")));
+        }
+    }
 }
