@@ -108,6 +108,15 @@ pub struct Below {
     pub file: Option<String>,
 }
 
+impl Below {
+    /// Its name in device-mapper, where it is suspended: who asks the pool to write its metadata waits for it.
+    pub fn suspended(&self) -> Option<String> {
+        let folder = Path::new("/sys/class/block").join(self.device.replace('/', "!")).join("dm");
+        let word = |name: &str| file::read(&folder.join(name)).ok().flatten().map(|text| text.trim().to_owned());
+        word("suspended").filter(|word| word == "1").and_then(|_| word("name"))
+    }
+}
+
 impl Live {
     /// What a working pool says of itself; none where it has failed or could not be read.
     pub fn figures(&self) -> Option<&PoolFigures> {

@@ -3,10 +3,10 @@
 //! and the next run releases what a killed one left. One that is not ours is never released.
 
 use super::metadata::{self, Patience, Verdict};
-use super::pools::Live;
+use super::pools::{Below, Live};
 use super::thin::parse_pool_status;
 use super::{Looked, Unseen, looked, taken};
-use crate::names::{LvmName, layer_over};
+use crate::names::{LvmName, layer_over, quoted};
 use crate::sys::dm::{Ask, Control};
 use crate::sys::file;
 use crate::sys::lock::{self, Lock};
@@ -49,6 +49,14 @@ impl Snapshot {
         let name = &live.dm_name;
         if live.suspended {
             return Err(Unseen(format!("{name} is suspended, so that no metadata snapshot of it can be made")));
+        }
+        // It is committed with what was written before, which waits, and cannot be killed, where that stands still.
+        if let Some(still) = [&live.data, &live.metadata].into_iter().flatten().find_map(Below::suspended) {
+            let hint = quoted(&still);
+            return Err(Unseen(format!(
+                "{still}, which carries {name}, is suspended, and a metadata snapshot would wait for it (to let it run: \
+                 dmsetup resume {hint})"
+            )));
         }
         let lock = lock(name, patience)?;
         release_left(name)?;

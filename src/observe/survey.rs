@@ -375,9 +375,7 @@ fn lower(below: &Below) -> Looked<Lower> {
             autoclear: autoclear.is_some_and(|text| text.trim() == "1"),
         }
     });
-    let word = |name: &str| file::read(&folder.join("dm").join(name)).ok().flatten().map(|text| text.trim().to_owned());
-    let suspended = word("suspended").filter(|word| word == "1").and_then(|_| word("name"));
-    Ok(Lower { device: below.device.clone(), size, suspended, loop_device })
+    Ok(Lower { device: below.device.clone(), size, suspended: below.suspended(), loop_device })
 }
 
 fn sample(live: &Live) -> Option<Sample> {
