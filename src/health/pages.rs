@@ -216,7 +216,7 @@ pub fn of(code: Code) -> Page {
             "dmeventd does not answer",
             "The daemon that extends pools is not there, or is there and does not answer its clients. lvs then says \"not monitored\", after waiting for it.",
             "No pool is extended, and no warning is logged.",
-            "journalctl -u dm-event shows why. Where it is not running, lvchange --monitor y POOL starts it. Where another process holds its line, end that one. Where it hangs itself, end it and monitor every pool anew.",
+            "journalctl -u dm-event shows why. Where it is not running, lvchange --monitor y POOL starts it. Where another process holds its line, end that one. Where it hangs itself, end it (pkill --signal KILL --exact dmeventd), then vgchange --monitor y: what it watched is forgotten with it, all pools, RAID, mirrors and snapshots.",
         ),
         Code::ExtensionBackedOff => page(
             "dmeventd waits before it tries again",

@@ -16,6 +16,9 @@ fn settings<'a>(look: &Look<'a>) -> Looked<Option<(&'a LvmSide, Autoextend)>> {
     side.autoextend.as_ref().map(|settings| Some((side, *settings))).map_err(Clone::clone)
 }
 
+/// Ends a dmeventd that hangs. What it watched of all groups goes with it: pools, and RAID, mirrors and snapshots besides.
+const AGAIN: &str = "pkill --signal KILL --exact dmeventd; vgchange --monitor y";
+
 /// dmeventd is there, answers, and watches this pool.
 pub(super) fn monitoring(look: &Look<'_>) -> Outcome {
     let Some((side, _)) = settings(look)? else { return Ok(Vec::new()) };
@@ -44,10 +47,7 @@ pub(super) fn monitoring(look: &Look<'_>) -> Outcome {
                 unwatched(", since it is not running"),
             ]
         }
-        Dmeventd::Silent(why) => vec![silent(
-            format!("dmeventd does not answer ({why}): {nobody}."),
-            format!("pkill --signal KILL --exact dmeventd; {monitor}"),
-        )],
+        Dmeventd::Silent(why) => vec![silent(format!("dmeventd does not answer ({why}): {nobody}."), AGAIN.to_owned())],
         Dmeventd::Held(holder) => vec![silent(
             format!("dmeventd cannot be asked, since {holder} holds the line to it: {nobody} while it does."),
             "dmtool explain dmeventd-silent".to_owned(),

@@ -65,11 +65,12 @@ pub fn meant<'a>(
 }
 
 /// Nothing is begun that LVM would wait for dmeventd with, where that does not answer.
-pub fn answers(dmeventd: &Looked<Dmeventd>, then: &str, reasons: &mut Reasons) {
+pub fn answers(dmeventd: &Looked<Dmeventd>, reasons: &mut Reasons) {
     match dmeventd {
         Ok(Dmeventd::Silent(why)) => reasons.add_with_hint(
             format!("dmeventd does not answer ({why}), and LVM would wait for it."),
-            format!("end it, and LVM starts another: pkill --signal KILL --exact dmeventd{then}"),
+            // The next one knows nothing of what this one watched, and that is more than the pools.
+            "end it, and have LVM start another that watches all: pkill --signal KILL --exact dmeventd; vgchange --monitor y",
         ),
         Ok(Dmeventd::Held(holder)) => reasons.add_with_hint(
             format!("{holder} holds the line to dmeventd, and LVM would wait for it."),
@@ -100,7 +101,7 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
         );
     }
     if pool.live.is_some() {
-        answers(&facts.dmeventd, &format!("; lvchange --monitor y {name}"), &mut reasons);
+        answers(&facts.dmeventd, &mut reasons);
     }
     let (write, wanted) = profile_step(&name, asked(request, side), Some(pool), &slot, &mut reasons);
     reasons.settle(format!("autoextend of {name} is refused, nothing was changed"))?;

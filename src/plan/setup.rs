@@ -108,7 +108,7 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
     }
     // It is the one that watches what is made here.
     if !plan.nothing_to_do() {
-        autoextend::answers(&facts.dmeventd, "", &mut reasons);
+        autoextend::answers(&facts.dmeventd, &mut reasons);
     }
     reasons.settle(message)?;
     Ok(plan)
