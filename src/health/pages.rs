@@ -96,7 +96,7 @@ pub fn of(code: Code) -> Page {
             "The metadata needs a check",
             "An operation on the metadata failed, a write error of its disk for one, and the kernel went back to what was committed before. It set the flag needs_check and made the pool read-only.",
             "The pool stays read-only, and ignores extensions, until its metadata was checked while it was down.",
-            "Look at the disk under the metadata first (dmesg). Stop what uses the pool, take it and its volumes down and bring them up again: LVM runs thin_check on the way and clears the flag. If thin_check finds damage, the pool needs a repair. Then check the file systems.",
+            "Look at the disk under the metadata first (dmesg). Stop what uses the pool, then: dmtool deactivate POOL && dmtool activate POOL. On the way thin_check looks at the metadata and clears the flag where it finds no damage; LVM by itself does not have it cleared everywhere (not on Debian). If thin_check finds damage, the pool needs a repair. Then check the file systems.",
         ),
         Code::DataFullNeedsCheck => page(
             "Data is full and the metadata needs a check",
@@ -108,7 +108,7 @@ pub fn of(code: Code) -> Page {
             "The pool has failed",
             "The kernel could neither read nor write the pool's metadata and has given the pool up. Its status is the one word Fail.",
             "Every read and write of every volume fails.",
-            "Find out why: dmesg, and what the pool stands on. When that is well again, take the pool down and up: thin_check runs on the way. If it finds damage, the pool needs a repair; keep a copy of the metadata (thin_metadata_pack) before anything else.",
+            "Find out why: dmesg, and what the pool stands on. When that is well again, take the pool down and up (dmtool deactivate POOL && dmtool activate POOL): thin_check runs on the way. If it finds damage, the pool needs a repair; keep a copy of the metadata (thin_metadata_pack) before anything else.",
         ),
         Code::TargetError => page(
             "The pool's device is none of a thin pool",
