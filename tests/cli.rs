@@ -243,7 +243,7 @@ fn a_look_in_a_file_and_no_look_at_all() {
 fn every_code_is_explained_offline() {
     let output = dmtool(&["explain"]).assert().success().get_output().stdout.clone();
     let list = String::from_utf8(output).expect("text");
-    assert_eq!(list.lines().count(), 35);
+    assert_eq!(list.lines().count(), 38);
     for line in list.lines() {
         let code = line.split(' ').next().expect("a code");
         dmtool(&["explain", code]).assert().success().stdout(contains("What to do"));

@@ -2,9 +2,69 @@
 
 use super::code::Code;
 use super::{Look, Outcome, mend};
+use crate::names::quoted;
+use crate::observe::register::{State, Volume};
 use crate::observe::survey::Lower;
 use crate::observe::thin::Discard;
 use crate::units::{Bytes, SECTOR, Sectors};
+
+/// More volumes than this make no command that anybody would read.
+const MANY: usize = 8;
+
+/// A bare pool that is up on other devices than its register says: the next boot brings it up on those.
+pub(super) fn elsewhere(look: &Look<'_>) -> Outcome {
+    let Some(found) = &look.seen.elsewhere else { return Ok(Vec::new()) };
+    let found = found.as_ref().map_err(Clone::clone)?;
+    let (Some(live), Some(record)) = (look.live(), look.seen.pool.recorded()) else { return Ok(Vec::new()) };
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    let name = quoted(look.name());
+    let remember = format!("dmtool activate {name} --remember");
+    if found.iter().all(|one| one.anew) {
+        let files: Vec<&str> = found.iter().map(|one| one.recorded.as_str()).collect();
+        let message = format!(
+            "The pool is up on another file of the same name than the register knows ({}): it will not come back from a \
+             boot. If what is up is right, the hint has it remembered.",
+            files.join(", ")
+        );
+        return Ok(vec![look.finding(Code::RegisterMismatch, message, remember)]);
+    }
+    let on: Vec<String> = found
+        .iter()
+        .filter(|one| !one.anew)
+        .map(|one| format!("{} on {}, not on {}", one.what, one.up, one.recorded))
+        .collect();
+    let message = format!(
+        "The pool is up on other devices than the register says ({}): the next boot brings up those of the register, with \
+         what was on them when they were last used, or nothing. If what is up is right, the hint has it remembered; if not, \
+         write nothing to it, and see dmtool explain register-mismatch.",
+        on.join("; ")
+    );
+    // The volumes that the register has are taken over while they are up: one by one, so that another pool is none of them.
+    let down: Vec<&Volume> = record
+        .volumes
+        .iter()
+        .filter(|volume| {
+            volume.state == State::Ready && live.thin.iter().all(|up| up.dm_name != volume.device.as_str())
+        })
+        .collect();
+    if down.len() > MANY {
+        return Ok(vec![look.finding(Code::RegisterMismatch, message, "dmtool explain register-mismatch")]);
+    }
+    let pool = quoted(&live.dm_name);
+    let mut parts: Vec<String> = down
+        .iter()
+        .map(|volume| {
+            let (device, sectors) = (quoted(volume.device.as_str()), volume.size.whole_sectors().0);
+            format!("dmsetup create {device} --table '0 {sectors} thin /dev/mapper/{pool} {}'", volume.thin_id)
+        })
+        .collect();
+    let file = record.path().display().to_string();
+    parts.push(format!("mv --no-clobber {} {}", quoted(&file), quoted(&format!("{file}.old"))));
+    parts.push(remember);
+    Ok(vec![look.finding(Code::RegisterMismatch, message, parts.join(" && "))])
+}
 
 /// The table against the data device, and against what the metadata knows the pool to have.
 pub(super) fn too_small(look: &Look<'_>) -> Outcome {

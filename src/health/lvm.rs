@@ -9,6 +9,8 @@ use crate::observe::lvm::{LvRow, Lvm};
 use crate::observe::pools::{Kind, LvmSide, Unread};
 use crate::observe::repair::Stage;
 use crate::observe::survey::Survey;
+use crate::observe::thin::Mode;
+use crate::units::Bytes;
 
 /// What LVM said, where it was asked and the pool is its own.
 fn ours<'a>(look: &Look<'a>) -> Result<Option<(&'a Lvm, &'a LvRow)>, crate::observe::Unseen> {
@@ -211,6 +213,23 @@ pub(super) fn layered(look: &Look<'_>) -> Outcome {
             explain,
         ),
     }])
+}
+
+/// LVM's metadata has the pool larger than the kernel's table: a command was killed between the two, or the table that it
+/// had loaded was dropped. What the kernel ignores for another reason has a finding of its own.
+pub(super) fn extension(look: &Look<'_>) -> Outcome {
+    let (Some(side), Some((live, table, figures))) = (look.side(), look.figures()?) else { return Ok(Vec::new()) };
+    let works = look.seen.pool.mode().is_some_and(|mode| matches!(mode, Mode::Rw | Mode::OutOfDataSpace));
+    let in_kernel = figures.data_total.bytes(table.chunk_bytes());
+    let of_lvm = Bytes(side.row.lv_size - side.row.lv_size % table.chunk_bytes().0.max(1));
+    if live.suspended || !works || figures.needs_check || in_kernel >= of_lvm {
+        return Ok(Vec::new());
+    }
+    let message = format!(
+        "LVM has {of_lvm} of data for the pool, and the kernel works with {in_kernel} of it: an extension did not come to \
+         its end."
+    );
+    Ok(vec![look.finding(Code::ExtensionNotLive, message, format!("lvchange --refresh {}", look.name()))])
 }
 
 /// Volumes of a manual setup that stopped before its last step: `X` and `Xmeta`, plain both.

@@ -2,6 +2,7 @@
 
 pub mod below;
 pub mod code;
+mod configured;
 pub mod growth;
 pub mod lvm;
 pub mod mend;
@@ -173,6 +174,7 @@ pub const CHECKS: &[Check] = &[
     Check { codes: &[Code::MetadataNearlyFull], look: space::metadata },
     Check { codes: &[Code::DataDeviceTooSmall], look: below::too_small },
     Check { codes: &[Code::BackingFileMissing], look: below::backing_files },
+    Check { codes: &[Code::RegisterMismatch], look: below::elsewhere },
     Check { codes: &[Code::PassdownOff], look: below::passdown },
     Check { codes: &[Code::VolumeGroupIncomplete], look: lvm::group },
     Check { codes: &[Code::OldMetadataKept], look: lvm::old_metadata },
@@ -180,6 +182,7 @@ pub const CHECKS: &[Check] = &[
     Check { codes: &[Code::PoolLayered], look: lvm::layered },
     Check { codes: &[Code::DmeventdSilent, Code::NotMonitored], look: proof::monitoring },
     Check { codes: &[Code::ProfileNotLive], look: proof::profile },
+    Check { codes: &[Code::ExtensionNotLive], look: lvm::extension },
     Check { codes: &[Code::AutoextendOff, Code::AutoextendNoRoom, Code::ExtensionBackedOff], look: proof::extension },
 ];
 
@@ -216,6 +219,10 @@ pub fn findings(survey: &Survey, thresholds: Thresholds) -> Vec<Finding> {
         match lvm::half_built(survey) {
             Ok(findings) => found.extend(findings),
             Err(why) => unseen.add(None, "pools that are down, pool-half-built", &why.0),
+        }
+        match configured::consumers(survey) {
+            Ok(findings) => found.extend(findings),
+            Err(why) => unseen.add(None, "pools of Docker and containerd, pool-claimed-twice", &why.0),
         }
     }
     found.extend(unseen.findings(survey));
@@ -270,7 +277,7 @@ impl Unlooked {
 
 /// Whether a finding can be the trace of a command that is at work right now, so that a second look must confirm it.
 pub fn may_pass(finding: &Finding) -> bool {
-    const PASSING: [Code; 13] = [
+    const PASSING: [Code; 15] = [
         Code::VolumeGroupIncomplete,
         Code::BackingFileMissing,
         Code::MetadataSnapshotHeld,
@@ -284,6 +291,8 @@ pub fn may_pass(finding: &Finding) -> bool {
         Code::DataDeviceTooSmall,
         Code::TargetError,
         Code::ActivationCheckFailed,
+        Code::ExtensionNotLive,
+        Code::RegisterMismatch,
     ];
     PASSING.contains(&finding.code)
 }

@@ -22,9 +22,9 @@ pub fn of(code: Code) -> Page {
     match code {
         Code::PoolInactive => page(
             "The pool is down",
-            "LVM knows the pool, and the kernel has no device for it. After a boot this means that nobody activated it: its disks came late, the host has no automatic activation, or it was taken down by hand. Docker says \"Non existing device\" then.",
+            "LVM knows the pool, and the kernel has no device for it. After a boot this means that nobody activated it: its disks came late, the host has no automatic activation, or it was taken down by hand. Docker says \"Non existing device\" then. Or Docker or containerd is configured for a pool that neither the kernel nor LVM nor the register knows: somebody's script made it, and has not made it since the boot; or it is gone.",
             "Nothing on the pool can be used. Nothing is lost by waiting.",
-            "dmtool activate POOL brings it back; with --wait SECONDS it waits for disks that come late. Have it run at every boot, before Docker or containerd.",
+            "dmtool activate POOL brings it back; with --wait SECONDS it waits for disks that come late. Have it run at every boot, before Docker or containerd. A pool that nobody knows has to be made again by what made it, on the same devices; once it is up, dmtool activate POOL --remember has dmtool bring it up at each boot. If it is gone for good, give them another: dmtool configure docker POOL, dmtool configure containerd POOL.",
         ),
         Code::ActivationSkipped => page(
             "The pool is down because it was told to be",
@@ -48,13 +48,31 @@ pub fn of(code: Code) -> Page {
             "The pool stands still",
             "The pool's device is suspended: every read and write waits. A resize does that for milliseconds; one that failed or was killed leaves it so. A table that waits to be swapped in may be the reason why the resume failed.",
             "Everything on the pool hangs, and so does what asks for it: lvs, Docker, df. Processes that wait cannot be killed.",
-            "dmsetup resume NAME, where no table waits. Where one waits: dmsetup clear NAME first, so that the pool goes on with the table it had; grow it again afterwards.",
+            "dmsetup resume NAME, where no table waits. Where one waits: dmsetup clear NAME first, so that the pool goes on with the table it had; then, for a pool of LVM, lvchange --refresh POOL, which loads the size that LVM has.",
         ),
         Code::InactiveTablePending => page(
             "A table was loaded and never swapped in",
             "device-mapper holds two tables for the pool: the live one, and one that the next resume takes. A resize that was killed between the two steps leaves it so; lvs does not show it.",
             "The next resume, whoever does it, swaps it in, and it may not fit any more.",
             "Compare the two: dmsetup table NAME and dmsetup table --inactive NAME. dmsetup resume NAME takes the new one, dmsetup clear NAME drops it.",
+        ),
+        Code::PoolClaimedTwice => page(
+            "Docker and containerd are configured for one pool",
+            "Docker's daemon.json and containerd's config.toml name the same pool. Each numbers its volumes in it by its own books, and knows nothing of the other's.",
+            "The two come upon each other's numbers: one that takes back a volume which it had only begun deletes the other's, and neither sees what fills the pool.",
+            "Stop the one that came last, and give it a pool of its own: dmtool setup DEVICE --pool VG/LV, then dmtool configure docker VG/LV, or dmtool configure containerd VG/LV. What it has in the old pool stays there until nobody needs it: dmtool volume list POOL.",
+        ),
+        Code::RegisterMismatch => page(
+            "The pool is up on other devices than the register says",
+            "dmtool brings up bare pools by its register (/var/lib/dmtool/pools). The pool has other files or devices under it now than its record there: they were copied or moved, and the pool was made on the new ones by hand.",
+            "The next boot brings up what the register says: the old files, with what was in them before, under the same names. What is written until then is missing there. dmtool changes nothing in such a pool.",
+            "If what is up is right: bring up the volumes of the register on it (dmsetup create DEVICE --table '0 SECTORS thin /dev/mapper/POOL ID'), so that they are taken over, move the record aside (mv /var/lib/dmtool/pools/POOL.json /var/lib/dmtool/pools/POOL.json.old), then dmtool activate POOL --remember. If the register is right: stop what uses the pool, dmsetup remove its volumes and then the pool, losetup --detach its loop devices, then dmtool activate POOL.",
+        ),
+        Code::ExtensionNotLive => page(
+            "LVM has made the pool larger, and the kernel has not",
+            "LVM writes the new size into its metadata, and then loads a longer table into the kernel. A command that was killed in between leaves the pool at its old size, and so does dmsetup clear, which drops the longer table.",
+            "The pool fills up earlier than lvs says, and the next extension begins at the size that it does not have yet.",
+            "lvchange --refresh POOL loads the table of LVM's size, while the pool is in use. dmtool resize does so as well.",
         ),
         Code::DataNearlyFull => page(
             "Data is filling up",
@@ -255,6 +273,6 @@ mod tests {
             assert_eq!(Code::find(code.word()), Some(*code));
         }
         assert_eq!(Code::find("pool-inactiv"), None);
-        assert_eq!(Code::ALL.len(), 35);
+        assert_eq!(Code::ALL.len(), 38);
     }
 }

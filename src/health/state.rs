@@ -206,6 +206,9 @@ pub(super) fn tables(look: &Look<'_>) -> Outcome {
         // What it stands on first: to run on, the pool writes there.
         steps.extend(below(look).map(|device| format!("dmsetup resume {}", mend::quoted(device))));
         steps.push(format!("dmsetup resume {name}"));
+        // What waited was LVM's own extension mostly, which its metadata has already.
+        let of_lvm = look.side().filter(|_| live.inactive_table);
+        steps.extend(of_lvm.map(|_| format!("lvchange --refresh {}", look.name())));
         found.push(look.finding(Code::PoolSuspended, message, steps.join(" && ")));
     } else if let Some(pending) = &look.seen.pending {
         let (what, hint) = match pending {

@@ -7,6 +7,7 @@ use crate::observe::Unseen;
 use crate::observe::lvm::Lvm;
 use crate::observe::metadata::Checker;
 use crate::observe::pools::{Below, Broken, Kind, Pool, join};
+use crate::observe::standing::Elsewhere;
 use crate::observe::survey::{LoopDevice, Lower};
 use crate::observe::thin::{parse_pool_status, parse_pool_table};
 use crate::units::{Bytes, Sectors};
@@ -14,7 +15,7 @@ use std::collections::BTreeSet;
 
 const HEALTHY: &str = "1 100/1024 10/1024 - rw discard_passdown queue_if_no_space - 256";
 
-fn live(status: &str, features: &str) -> Live {
+pub(super) fn live(status: &str, features: &str) -> Live {
     let below = || Ok(Below { device: "loop0".to_owned(), file: None });
     Live {
         dm_name: "bare-pool".to_owned(),
@@ -54,6 +55,7 @@ fn seen(pool: Pool) -> Seen {
     Seen {
         counted: None,
         standing: None,
+        elsewhere: None,
         pool,
         data: Ok(lower(Some("/pool/data"), false)),
         metadata: Ok(lower(Some("/pool/metadata"), false)),
@@ -68,7 +70,7 @@ fn seen(pool: Pool) -> Seen {
     }
 }
 
-fn bare(live: Live) -> Seen {
+pub(super) fn bare(live: Live) -> Seen {
     seen(Pool {
         name: "bare-pool".to_owned(),
         kind: Kind::Loop,
@@ -79,7 +81,7 @@ fn bare(live: Live) -> Seen {
     })
 }
 
-fn survey(pools: Vec<Seen>) -> Survey {
+pub(super) fn survey(pools: Vec<Seen>) -> Survey {
     Survey {
         pools,
         unknown: Vec::new(),
@@ -207,8 +209,8 @@ fn names_of_files_are_quoted_in_commands() {
     assert!(hint.contains("$(losetup --find --show '/my pools/it'\\''s data')"), "{hint}");
 }
 
-#[test]
-fn a_client_that_holds_the_line_is_no_reason_to_kill_dmeventd() {
+/// A pool of LVM's that is up, with 64 MiB of data in LVM's books.
+fn of_lvm(mut up: Live) -> (Seen, Lvm) {
     let row = serde_json::json!({
         "vg_name": "vg", "lv_name": "pool", "lv_uuid": "", "lv_attr": "twi-a-t---", "lv_layout": "", "lv_role": "",
         "lv_size": "67108864", "segtype": "thin-pool", "data_lv": "", "metadata_lv": "", "pool_lv": "",
@@ -217,23 +219,89 @@ fn a_client_that_holds_the_line_is_no_reason_to_kill_dmeventd() {
         "vg_free_count": "0"
     });
     let lvm = Lvm { lvs: vec![serde_json::from_value(row).expect("a row")], ..Lvm::default() };
-    let mut up = live(HEALTHY, "");
     up.dm_name = "vg-pool".to_owned();
     let pool =
         Pool { name: "vg/pool".to_owned(), kind: Kind::Lvm, live: Some(up), lvm: None, broken: None, record: None };
+    let mut pools = join(vec![pool], &lvm);
+    if let Some(side) = &mut pools[0].lvm {
+        // The settings of this machine are nothing to these tests.
+        side.autoextend = Ok(crate::observe::profile::Autoextend { threshold: 80, percent: 20 });
+    }
+    (seen(pools.remove(0)), lvm)
+}
+
+#[test]
+fn a_client_that_holds_the_line_is_no_reason_to_kill_dmeventd() {
     for (dmeventd, kills) in
         [(Dmeventd::Held("lvs (process 7)".to_owned()), false), (Dmeventd::Silent("nothing".to_owned()), true)]
     {
-        let mut pools = join(vec![pool.clone()], &lvm);
-        if let Some(side) = &mut pools[0].lvm {
-            // The settings of this machine are nothing to this test.
-            side.autoextend = Ok(crate::observe::profile::Autoextend { threshold: 80, percent: 20 });
-        }
-        let one = Survey { lvm: Ok(Some(lvm.clone())), dmeventd: Ok(dmeventd), ..survey(vec![seen(pools.remove(0))]) };
+        let (seen, lvm) = of_lvm(live(HEALTHY, ""));
+        let one = Survey { lvm: Ok(Some(lvm)), dmeventd: Ok(dmeventd), ..survey(vec![seen]) };
         let found = findings(&one, Thresholds::default());
         let silent = found.iter().find(|found| found.code == Code::DmeventdSilent).expect("the finding");
         assert_eq!(silent.hint.as_ref().is_some_and(|hint| hint.contains("pkill")), kills, "{silent:?}");
+        // One that is started anew watches nothing of what the old one did, in no group.
+        assert!(
+            !kills || silent.hint.as_ref().is_some_and(|hint| hint.ends_with("; vgchange --monitor y")),
+            "{silent:?}"
+        );
     }
+}
+
+#[test]
+fn an_extension_that_the_kernel_has_not_got() {
+    let told = |status: &str, waits: bool| {
+        let mut up = live(status, "");
+        (up.suspended, up.inactive_table) = (waits, waits);
+        let (seen, lvm) = of_lvm(up);
+        let found = findings(&Survey { lvm: Ok(Some(lvm)), ..survey(vec![seen]) }, Thresholds::default());
+        let mine = |one: &&Finding| matches!(one.code, Code::ExtensionNotLive | Code::PoolSuspended);
+        found.iter().filter(mine).map(|one| (one.code.word(), one.hint.clone().expect("a hint"))).collect::<Vec<_>>()
+    };
+    let shorter = HEALTHY.replace("10/1024 -", "10/1008 -");
+    assert_ne!(shorter, HEALTHY);
+    assert_eq!(told(HEALTHY, false), []);
+    assert_eq!(told(&shorter, false), [("extension-not-live", "lvchange --refresh vg/pool".to_owned())]);
+    // The kernel ignores it, and that is the finding.
+    assert_eq!(told(&shorter.replace("- 256", "needs_check 256").replace(" rw ", " ro "), false), []);
+    let hint = "dmsetup clear vg-pool && dmsetup resume vg-pool && lvchange --refresh vg/pool";
+    assert_eq!(told(&shorter, true), [("pool-suspended", hint.to_owned())]);
+}
+
+#[test]
+fn a_bare_pool_on_other_files_than_its_register_says() {
+    let record = |volumes: &str| {
+        let text = format!(
+            r#"{{"dmtool": 1, "name": "bare-pool", "kind": "loop", "transaction_id": 0,
+            "table": "0 131072 thin-pool METADATA DATA 128 0 0", "metadata": {{"is": "file", "path": "/pool/metadata",
+            "size_bytes": 2097152, "inode": 7, "filesystem": null, "grows_to_bytes": null}}, "data": {{"is": "file",
+            "path": "/pool/data", "size_bytes": 67108864, "inode": 8, "filesystem": null, "grows_to_bytes": null}},
+            "volumes": [{volumes}]}}"#
+        );
+        serde_json::from_str(&text).expect("a record")
+    };
+    let web = r#"{"name": "web", "device": "bare-pool-web", "thin_id": 3, "size_bytes": 1048576, "origin": null}"#;
+    let told = |elsewhere: Vec<Elsewhere>, volumes: &str| {
+        let mut one = bare(live(HEALTHY, ""));
+        one.pool.record = Some(Ok(record(volumes)));
+        one.elsewhere = Some(Ok(elsewhere));
+        findings(&survey(vec![one]), Thresholds::default())
+    };
+    let on = |anew| Elsewhere { what: "data", recorded: "/pool/data".to_owned(), up: "/new/data".to_owned(), anew };
+    assert_eq!(told(Vec::new(), web), []);
+    let found = told(vec![on(false)], web);
+    assert_eq!((found[0].code, found[0].severity), (Code::RegisterMismatch, Severity::Warning), "{found:?}");
+    assert!(found[0].message.contains("data on /new/data, not on /pool/data"), "{found:?}");
+    let aside = "mv --no-clobber /var/lib/dmtool/pools/bare-pool.json /var/lib/dmtool/pools/bare-pool.json.old && \
+                 dmtool activate bare-pool --remember";
+    let volume = "dmsetup create bare-pool-web --table '0 2048 thin /dev/mapper/bare-pool 3'";
+    assert_eq!(found[0].hint.as_deref(), Some(format!("{volume} && {aside}").as_str()));
+    assert_eq!(told(vec![on(false)], "")[0].hint.as_deref(), Some(aside));
+    assert_eq!(told(vec![on(true)], web)[0].hint.as_deref(), Some("dmtool activate bare-pool --remember"));
+    // What could not be looked at is no pool that is as it should be.
+    let mut unseen = bare(live(HEALTHY, ""));
+    unseen.elsewhere = Some(Err(Unseen("it did not answer".to_owned())));
+    assert_eq!(codes(&survey(vec![unseen])), [("could-not-look", "unknown")]);
 }
 
 #[test]
@@ -251,11 +319,11 @@ fn a_broken_node_is_no_inactive_pool() {
 }
 
 #[test]
-fn every_code_but_two_is_some_check_s() {
-    // A pool that is half built is no pool yet; could-not-look is every check's.
+fn every_code_but_three_is_some_check_s() {
+    // A pool that is half built is no pool yet, and one that is claimed twice may be none; could-not-look is every check's.
     let asked: BTreeSet<Code> = CHECKS.iter().flat_map(|check| check.codes).copied().collect();
     let rest: Vec<Code> = Code::ALL.iter().copied().filter(|code| !asked.contains(code)).collect();
-    assert_eq!(rest, [Code::PoolHalfBuilt, Code::CouldNotLook]);
+    assert_eq!(rest, [Code::PoolClaimedTwice, Code::PoolHalfBuilt, Code::CouldNotLook]);
     assert!(Severity::Critical > Severity::Unknown && Severity::Unknown > Severity::Warning);
     assert!(join(Vec::new(), &Lvm::default()).is_empty());
 }

@@ -19,6 +19,8 @@ pub struct Consumer {
     pub file: String,
     /// As it stands there: a device-mapper name or a path.
     pub pool: String,
+    /// It is given a disk, and makes the pool itself when it starts.
+    pub makes_it: bool,
 }
 
 /// The consumers that name a pool in their configuration.
@@ -26,10 +28,15 @@ pub struct Consumer {
 /// # Errors
 /// A file is there and cannot be read or taken apart.
 pub fn consumers() -> Looked<Vec<Consumer>> {
-    let docker = docker_pool()?.map(|pool| Consumer { name: "Docker", file: DOCKER.to_owned(), pool });
+    let docker = docker::pool_or_made()?.map(|(pool, makes_it)| Consumer {
+        name: "Docker",
+        file: DOCKER.to_owned(),
+        pool,
+        makes_it,
+    });
     let Snapshotter { pool, import, .. } = snapshotter(CONTAINERD)?;
     let file = import.unwrap_or_else(|| CONTAINERD.to_owned());
-    let containerd = pool.map(|pool| Consumer { name: "containerd", file, pool });
+    let containerd = pool.map(|pool| Consumer { name: "containerd", file, pool, makes_it: false });
     Ok(docker.into_iter().chain(containerd).collect())
 }
 

@@ -1,6 +1,7 @@
 //! What stands where a record of the register says that a pool's devices are.
 
 mod fit;
+mod up;
 
 use super::metadata::{Head, head};
 use super::register::{Place, Record};
@@ -10,6 +11,8 @@ use crate::sys::{blkid, file, loopdev};
 use crate::units::{Bytes, Sectors};
 use serde::Serialize;
 use std::path::Path;
+
+pub use up::{Elsewhere, elsewhere};
 
 /// Both places of a record, as they are now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

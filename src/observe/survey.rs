@@ -12,7 +12,7 @@ use super::register;
 use super::repair::{self, Repair};
 use super::samples::{self, Sample, Samples};
 use super::snapshot::{self, Holder};
-use super::standing::{self, Standing};
+use super::standing::{self, Elsewhere, Standing};
 use super::thin::Mode;
 use super::{Dmeventd, Host, Looked, Unseen, greet_dmeventd, host, looked};
 use crate::names::{dm_escape, means};
@@ -138,6 +138,8 @@ pub struct Seen {
     pub pending: Option<Looked<Pending>>,
     /// What stands where the register says that a bare pool's devices are, while it is down.
     pub standing: Option<Standing>,
+    /// Where one that is up stands on other devices than the register says.
+    pub elsewhere: Option<Looked<Vec<Elsewhere>>>,
     /// The metadata of an LVM pool that is down and could be activated.
     pub resting: Option<Looked<Resting>>,
     /// What thin_check says of a pool that is up, or of a bare one that is down, where that was asked for.
@@ -331,6 +333,9 @@ fn around(pool: Pool, (resting, maps): Checked, avoid: &Avoid, old: &Samples) ->
         snapshot: live
             .filter(|live| live.figures().is_some_and(|figures| figures.held_root.is_some()))
             .map(|live| reachable.clone().and_then(|()| snapshot::holder(&live.dm_name))),
+        elsewhere: live
+            .zip(pool.recorded())
+            .map(|(live, record)| reachable.clone().and_then(|()| standing::elsewhere(record, live))),
         standing: if live.is_none() && reachable.is_ok() { pool.recorded().map(standing::look) } else { None },
         above,
         now: live.and_then(sample),

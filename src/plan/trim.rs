@@ -224,7 +224,8 @@ mod tests {
         }
         let full = WELL.replace(" rw ", " out_of_data_space ");
         assert!(planned(&[], &facts(pool("p", &full, "0"), Vec::new())).is_ok(), "it helps there");
-        let docker = Consumer { name: "Docker", file: "daemon.json".to_owned(), pool: "/dev/mapper/p".to_owned() };
+        let pool_of_docker = "/dev/mapper/p".to_owned();
+        let docker = Consumer { name: "Docker", file: "daemon.json".to_owned(), pool: pool_of_docker, makes_it: false };
         let refusal = planned(&[], &facts(pool("p", WELL, "0"), vec![docker])).expect_err("no");
         assert!(refusal.reasons[0].starts_with("Docker is configured for p"), "{refusal:?}");
     }

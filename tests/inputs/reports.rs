@@ -52,6 +52,7 @@ pub fn survey(pools: Vec<Pool>, lvm: Lvm, pending: Option<&Looked<Pending>>) -> 
         maps: None,
         snapshot: None,
         standing: None,
+        elsewhere: None,
         above: Vec::new(),
         repair: Ok(None),
         now: None,

@@ -19,6 +19,7 @@ mod autoextend;
 mod bare;
 mod claims;
 mod configure;
+mod configured;
 mod containerd;
 mod discards;
 mod docker;

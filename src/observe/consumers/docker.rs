@@ -13,8 +13,16 @@ pub const DOCKER: &str = "/etc/docker/daemon.json";
 /// # Errors
 /// The file is there and cannot be read or taken apart.
 pub fn docker_pool() -> Looked<Option<String>> {
+    Ok(pool_or_made()?.map(|(pool, _)| pool))
+}
+
+/// As [`docker_pool`], and whether Docker makes it by itself.
+///
+/// # Errors
+/// As its.
+pub fn pool_or_made() -> Looked<Option<(String, bool)>> {
     let text = looked(file::read(Path::new(DOCKER)))?;
-    text.map_or(Ok(None), |text| pool_by(&text)).map_err(|why| Unseen(format!("reading {DOCKER}: {why}")))
+    text.map_or(Ok(None), |text| pool_or_made_by(&text)).map_err(|why| of_file(&why))
 }
 
 /// `dm.thinpooldev` among the storage options of Docker's daemon.json.
@@ -22,10 +30,15 @@ pub fn docker_pool() -> Looked<Option<String>> {
 /// # Errors
 /// What is wrong with the text, in words.
 pub fn pool_by(text: &str) -> Result<Option<String>, String> {
+    Ok(pool_or_made_by(text)?.map(|(pool, _)| pool))
+}
+
+fn pool_or_made_by(text: &str) -> Result<Option<(String, bool)>, String> {
     let daemon = daemon_json(text)?;
     // The pool that Docker makes by LVM itself where it is given a blank disk.
-    let made = || daemon.option("dm.directlvm_device=").filter(|disk| !disk.is_empty()).map(|_| MADE.to_owned());
-    Ok(daemon.option("dm.thinpooldev=").or_else(made))
+    let given = || daemon.option("dm.directlvm_device=").filter(|disk| !disk.is_empty());
+    let named = daemon.option("dm.thinpooldev=").map(|pool| (pool, false));
+    Ok(named.or_else(|| given().map(|_| (MADE.to_owned(), true))))
 }
 
 /// Its name, by Docker's devicemapper driver.
@@ -165,6 +178,8 @@ mod tests {
         assert_eq!(pool_by(text), Ok(Some("/dev/mapper/docker-thinpool".to_owned())));
         let made = r#"{"storage-opts": ["dm.directlvm_device=/dev/xvdf"]}"#;
         assert_eq!(pool_by(made), Ok(Some("docker-thinpool".to_owned())));
+        assert_eq!(pool_or_made_by(made), Ok(Some(("docker-thinpool".to_owned(), true))));
+        assert_eq!(pool_or_made_by(text), Ok(Some(("/dev/mapper/docker-thinpool".to_owned(), false))));
         assert_eq!((pool_by("{}"), pool_by("\n")), (Ok(None), Ok(None)));
         assert!(pool_by("{").is_err());
     }
