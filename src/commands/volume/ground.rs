@@ -3,8 +3,8 @@
 use crate::commands::activation;
 use crate::names::{LvmName, means};
 use crate::observe::metadata::details::Details;
-use crate::observe::pools::{self, Kind, Pool};
-use crate::observe::{Host, consumers, stilled};
+use crate::observe::pools::{self, Below, Kind, Pool};
+use crate::observe::{Host, Unseen, consumers, stilled};
 use crate::plan::volume::Facts;
 use crate::units::Bytes;
 
@@ -18,7 +18,11 @@ pub fn look(host: &mut Host) -> Facts {
 pub fn look_before_one_is_made(host: &mut Host, pool: &str) -> Facts {
     let mut facts = look(host);
     let live = find(&facts, pool).filter(|pool| pool.lvm.is_some()).and_then(|pool| pool.live.as_ref());
-    facts.ids = live.map(|live| Details::ids_of_a_live_pool(&live.metadata_node()?));
+    facts.ids = live.map(|live| match live.metadata.as_ref().ok().and_then(Below::suspended) {
+        // It would hold whoever reads it.
+        Some(still) => Err(Unseen(format!("{still} is suspended"))),
+        None => Details::ids_of_a_live_pool(&live.metadata_node()?),
+    });
     facts
 }
 
