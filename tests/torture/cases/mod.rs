@@ -80,7 +80,7 @@ impl Case {
 
     /// The volume that was there before, where it is up from before the command until after it.
     pub fn up_all_the_time(&self) -> Option<&'static str> {
-        let kept = self.kept.as_ref().filter(|kept| kept.up == "true")?;
+        let kept = self.kept.as_ref().filter(|kept| kept.up == "true" && self.begins_down().is_none())?;
         (!self.name.starts_with("activate")).then_some(kept.device)
     }
 
