@@ -6,7 +6,7 @@ use super::consumers::{self, Consumer};
 use super::device::{self, Above};
 use super::left::{Pending, pending};
 use super::lvm::{self, LvRow, Lvm};
-use super::metadata::{self, Checker, Patience, Resting, Verdict};
+use super::metadata::{self, Checker, Head, Patience, Resting, Verdict};
 use super::pools::{self, Below, Caution, Live, Pool, Unread};
 use super::register;
 use super::repair::{self, Repair};
@@ -22,6 +22,7 @@ use crate::sys::{blkid, block, file};
 use crate::units::{Bytes, Sectors};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 /// How far a look at metadata goes.
@@ -114,7 +115,7 @@ pub struct Survey {
     pub dmeventd: Looked<Dmeventd>,
     pub checker: Looked<Checker>,
     pub consumers: Looked<Vec<Consumer>>,
-    /// Plain volumes that look like half of a pool and carry a signature: somebody's data.
+    /// Plain volumes that look like half of a pool and hold something: somebody's data.
     pub signed: BTreeSet<String>,
     /// Groups with pools that LVM cannot read.
     pub unread: Vec<Unread>,
@@ -345,14 +346,18 @@ fn around(pool: Pool, (resting, maps): Checked, avoid: &Avoid, old: &Samples) ->
     }
 }
 
-/// Volumes `X` beside an `Xmeta` that are active and carry a signature.
+/// Volumes `X` beside an `Xmeta`, one of which is active and begins with something: lvcreate has them begin with zeroes.
 fn signed(lvm: &Lvm) -> BTreeSet<String> {
-    let is_half =
-        |row: &&LvRow| row.segtype == "linear" && lvm.lv(&row.vg_name, &format!("{}meta", row.lv_name)).is_some();
-    let mut found = BTreeSet::new();
-    for row in lvm.lvs.iter().filter(is_half) {
+    let is_somebodys = |row: &LvRow| {
         let path = format!("/dev/mapper/{}", dm_escape(&row.vg_name, &row.lv_name));
-        if row.lv_active == "active" && !blkid::signatures(&path).is_ok_and(|signatures| signatures.is_empty()) {
+        let is_blank = || metadata::head(Path::new(&path)).is_ok_and(|head| head == Head::Blank);
+        let unsigned = || blkid::signatures(&path).is_ok_and(|signatures| signatures.is_empty());
+        row.lv_active == "active" && !(is_blank() && unsigned())
+    };
+    let mut found = BTreeSet::new();
+    for row in lvm.lvs.iter().filter(|row| row.segtype == "linear") {
+        let half = lvm.lv(&row.vg_name, &format!("{}meta", row.lv_name));
+        if half.is_some_and(|half| is_somebodys(row) || is_somebodys(half)) {
             found.insert(format!("{}/{}", row.vg_name, row.lv_name));
         }
     }

@@ -100,3 +100,20 @@ fn a_loop_pool_is_not_made_among_dmtools_own_files() {
         sh("umount /var/lib/dmtool");
     });
 }
+
+#[test]
+fn volumes_that_hold_something_are_no_halves_of_a_pool() {
+    in_kernel(|| {
+        sh("vgcreate -qq vg /dev/xvdi && lvcreate -qq -L 200M -n db vg && lvcreate -qq -L 8M -n dbmeta vg");
+        let half = || json("check").1["findings"].to_string().contains("pool-half-built");
+        assert!(half());
+        for lv in ["db", "dbmeta"] {
+            let write =
+                |what: &str| sh(&format!("dd if={what} of=/dev/vg/{lv} bs=4k count=1 oflag=direct status=none"));
+            write("/dev/urandom");
+            assert!(!half(), "{lv} is somebody's");
+            write("/dev/zero");
+            assert!(half());
+        }
+    });
+}

@@ -69,9 +69,7 @@ impl Case {
     /// The pool that the case begins with when it is down, and which a boot brings up, or tries to.
     pub fn begins_down(&self) -> Option<&'static str> {
         match self.name {
-            "repair, loop" | "repair of a marked one, loop" | "repair --accept, loop" | "metadata restore, loop" => {
-                Some("loop")
-            }
+            "repair, loop" | "repair --accept, loop" | "metadata restore, loop" => Some("loop"),
             "repair, bare" | "metadata restore, bare" => Some("bare"),
             "repair, lvm" | "repair --accept, lvm" | "metadata restore, lvm" | "activate, lvm" => Some("vg/pool"),
             _ => None,
@@ -80,8 +78,8 @@ impl Case {
 
     /// The volume that was there before, where it is up from before the command until after it.
     pub fn up_all_the_time(&self) -> Option<&'static str> {
-        let kept = self.kept.as_ref().filter(|kept| kept.up == "true" && self.begins_down().is_none())?;
-        (!self.name.starts_with("activate")).then_some(kept.device)
+        let kept = self.kept.as_ref().filter(|kept| kept.up == "true")?;
+        (!["activate", "repair"].iter().any(|verb| self.name.starts_with(verb))).then_some(kept.device)
     }
 
     /// # Errors
