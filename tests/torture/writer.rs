@@ -17,6 +17,7 @@ const START: u64 = 8 << 20;
 const CHUNK: u64 = 64 << 10;
 const CHUNKS: u64 = ((64 << 20) - START) / CHUNK;
 const BLOCK: usize = 4096;
+const PAUSE: Duration = Duration::from_millis(5);
 /// How long a write may wait for a device that stands still, once the command was run again.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -55,6 +56,8 @@ impl Writer {
             while !(stopped.load(Ordering::Relaxed) || marks && written == CHUNKS) {
                 file.write_all_at(&block(salt, written), place(written)).expect("the volume takes writes");
                 written += 1;
+                // It is there for what it leaves, and not to keep the processor from dmtool.
+                std::thread::sleep(PAUSE);
                 if marks {
                     sh(&format!("dmsetup message power 0 mark {}", mark(written)));
                 }
