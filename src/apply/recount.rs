@@ -2,14 +2,13 @@
 //! this one figure, and read in again, as lvmthin(7) has it for a count that does not fit ("Metadata check and repair").
 
 use crate::names::LvmName;
+use crate::observe::register::RECYCLE as FOLDER;
 use crate::observe::{Host, filter};
 use crate::sys::lvm2cmd::lock_file;
 use crate::sys::{block, file};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-
-const FOLDER: &str = "/var/lib/dmtool/recycle";
 
 /// Sets the count that LVM keeps of a pool that is down, and without volumes, to 0. Where another command holds LVM's lock
 /// all of it is begun anew: what that one changes would be undone.

@@ -268,7 +268,7 @@ impl Verb for Setup {
         let dmeventd = active.as_ref().map_err(Clone::clone).and_then(|active| greet_running_dmeventd(active));
         // One that does not answer LVM would take for one that does not watch.
         host.dmeventd.clone_from(&dmeventd);
-        let lvm = lvm::look(host);
+        let lvm = lvm::look_before_a_group_is_made(host);
         Facts {
             dmeventd,
             pool: self.find(active, &lvm),

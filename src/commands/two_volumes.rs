@@ -33,7 +33,7 @@ impl Verb for TwoVolumes {
         // For what stands on pools, which LVM must not be let see.
         let _ = host.active_pools();
         let devices = self.devices.iter().map(|given| device::look(given)).collect();
-        let lvm = lvm::look(host);
+        let lvm = lvm::look_before_a_group_is_made(host);
         let on = |lv: &LvName| content::of(lvm.as_ref().ok()?, self.request.vg.as_str(), lv.as_str());
         let (data, metadata) = (on(&self.request.data_lv), on(&self.request.metadata_lv));
         Facts { devices, lvm, data, metadata }

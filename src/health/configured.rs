@@ -86,13 +86,11 @@ fn twice(pool: &str, consumers: &[&Consumer]) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{bare as bare_pool, live, survey};
+    use super::super::tests::{HEALTHY, bare as bare_pool, live, survey};
     use super::super::{Severity, Thresholds, findings};
     use super::*;
     use crate::observe::Unseen;
     use crate::observe::lvm::Lvm;
-
-    const HEALTHY: &str = "1 100/1024 10/1024 - rw discard_passdown queue_if_no_space - 256";
 
     fn consumer(name: &'static str, pool: &str) -> Consumer {
         Consumer { name, file: format!("/etc/{name}"), pool: pool.to_owned(), makes_it: false }

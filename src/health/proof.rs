@@ -3,11 +3,11 @@
 use super::code::{Code, Severity};
 use super::growth::{metadata_extensions, metadata_room};
 use super::{Finding, Look, Outcome, mend};
-use crate::observe::Dmeventd;
 use crate::observe::Looked;
 use crate::observe::pools::{LvmSide, is_overdue};
 use crate::observe::profile::{Autoextend, NEVER, low_water_for, near};
 use crate::observe::thin::{Mode, PoolFigures};
+use crate::observe::{Dmeventd, WATCH_ANEW};
 use crate::units::{Bytes, is_above, reaches, share_and_rest};
 
 /// The settings of a pool that extends itself: LVM's, and it is meant to.
@@ -15,9 +15,6 @@ fn settings<'a>(look: &Look<'a>) -> Looked<Option<(&'a LvmSide, Autoextend)>> {
     let Some(side) = look.side().filter(|_| look.live().is_some()) else { return Ok(None) };
     side.autoextend.as_ref().map(|settings| Some((side, *settings))).map_err(Clone::clone)
 }
-
-/// Ends a dmeventd that hangs. What it watched of all groups goes with it: pools, and RAID, mirrors and snapshots besides.
-const AGAIN: &str = "pkill --signal KILL --exact dmeventd; vgchange --monitor y";
 
 /// dmeventd is there, answers, and watches this pool.
 pub(super) fn monitoring(look: &Look<'_>) -> Outcome {
@@ -47,7 +44,9 @@ pub(super) fn monitoring(look: &Look<'_>) -> Outcome {
                 unwatched(", since it is not running"),
             ]
         }
-        Dmeventd::Silent(why) => vec![silent(format!("dmeventd does not answer ({why}): {nobody}."), AGAIN.to_owned())],
+        Dmeventd::Silent(why) => {
+            vec![silent(format!("dmeventd does not answer ({why}): {nobody}."), WATCH_ANEW.to_owned())]
+        }
         Dmeventd::Held(holder) => vec![silent(
             format!("dmeventd cannot be asked, since {holder} holds the line to it: {nobody} while it does."),
             "dmtool explain dmeventd-silent".to_owned(),

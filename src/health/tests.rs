@@ -13,7 +13,7 @@ use crate::observe::thin::{parse_pool_status, parse_pool_table};
 use crate::units::{Bytes, Sectors};
 use std::collections::BTreeSet;
 
-const HEALTHY: &str = "1 100/1024 10/1024 - rw discard_passdown queue_if_no_space - 256";
+pub(super) const HEALTHY: &str = "1 100/1024 10/1024 - rw discard_passdown queue_if_no_space - 256";
 
 pub(super) fn live(status: &str, features: &str) -> Live {
     let below = || Ok(Below { device: "loop0".to_owned(), file: None });

@@ -141,7 +141,7 @@ pub struct Lvm {
     /// What LVM warned of while it looked.
     pub warnings: Vec<String>,
     /// New groups get other extents than those of 4 MiB, where nobody says otherwise (lvm.conf(5),
-    /// `allocation/physical_extent_size`).
+    /// `allocation/physical_extent_size`): see [`look_before_a_group_is_made`].
     pub other_extents: bool,
 }
 
@@ -264,10 +264,18 @@ pub fn look(host: &mut Host) -> Looked<Lvm> {
             lvm.warnings.push(line.to_owned());
         }
     }
+    Ok(lvm)
+}
+
+/// As [`look`], for a group that is to be made.
+///
+/// # Errors
+/// As [`look`]'s, or lvm.conf cannot be read.
+pub fn look_before_a_group_is_made(host: &mut Host) -> Looked<Lvm> {
+    let lvm = look(host)?;
     // In KiB.
     let size = profile::global_setting("allocation/physical_extent_size")?;
-    lvm.other_extents = size.is_some_and(|size| size != Setting::Number(4096));
-    Ok(lvm)
+    Ok(Lvm { other_extents: size.is_some_and(|size| size != Setting::Number(4096)), ..lvm })
 }
 
 /// What LVM warns of, which is told as a warning anyway.

@@ -84,6 +84,10 @@ pub fn links_of(entry: &str) -> Vec<String> {
     entry.lines().filter_map(|line| line.strip_prefix("S:")).map(|link| format!("/dev/{link}")).collect()
 }
 
+/// Ends a dmeventd that hangs, and has LVM start another. What the old one watched is forgotten with it, in all groups: pools,
+/// and RAID, mirrors and snapshots besides.
+pub const WATCH_ANEW: &str = "pkill --signal KILL --exact dmeventd; vgchange --monitor y";
+
 /// How the daemon is that watches pools.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Dmeventd {

@@ -3,7 +3,7 @@
 
 use super::pools::Kind;
 use super::thin::{PoolTable, parse_pool_table};
-use super::{Looked, Unseen, looked};
+use super::{Looked, Unseen, looked, repair, snapshot, teardown};
 use crate::names::DmName;
 use crate::sys::{block, file};
 use crate::units::{Bytes, DataBlocks, Sectors};
@@ -13,13 +13,9 @@ use std::path::{Path, PathBuf};
 
 pub const FOLDER: &str = "/var/lib/dmtool/pools";
 /// The folders in which dmtool keeps what it knows, has begun or copied: no place for the files of a pool.
-pub const OWN_FOLDERS: [&str; 5] = [
-    FOLDER,
-    "/var/lib/dmtool/recycle",
-    "/var/lib/dmtool/repair",
-    "/var/lib/dmtool/snapshots",
-    "/var/lib/dmtool/teardown",
-];
+pub const OWN_FOLDERS: [&str; 5] = [FOLDER, RECYCLE, repair::FOLDER, snapshot::FOLDER, teardown::FOLDER];
+/// For what `volume recycle` has LVM write out.
+pub const RECYCLE: &str = "/var/lib/dmtool/recycle";
 /// Thin ids have 24 bits (`MAX_DEV_ID` of the kernel's dm-thin.c).
 pub const LARGEST_ID: u64 = (1 << 24) - 1;
 /// What stands in a table for the devices, whose numbers are others after each boot.

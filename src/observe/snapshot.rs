@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-const FOLDER: &str = "/var/lib/dmtool/snapshots";
+pub const FOLDER: &str = "/var/lib/dmtool/snapshots";
 const FORMAT: u64 = 1;
 
 /// What is written before one is reserved, and again when its block is known.

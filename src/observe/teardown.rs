@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 pub const FORMAT: u64 = 1;
-const FOLDER: &str = "/var/lib/dmtool/teardown";
+pub const FOLDER: &str = "/var/lib/dmtool/teardown";
 /// LVM's label and the text of its metadata lie in there (pvcreate(8): the first extent begins at 1 MiB).
 pub const EDGE: usize = 1 << 20;
 

@@ -372,9 +372,13 @@ pub fn layer_back(pool: &Pool, name: &LvmName, plan: &mut Plan) {
 /// Ends what a change of a pool left that was cut off: it stands still.
 pub fn run_on_first(name: &LvmName, left: &Left, plan: &mut Plan) {
     if left.begun {
-        let resume = Step::Volume(OfVolume::LetRun { volume: name.clone() });
-        plan.steps.insert(0, Planned::todo(resume));
+        let_run_first(name, plan);
     }
+}
+
+/// Has a pool, or a volume under one, run on before anything else is done with it.
+pub fn let_run_first(name: &LvmName, plan: &mut Plan) {
+    plan.steps.insert(0, Planned::todo(Step::Volume(OfVolume::LetRun { volume: name.clone() })));
 }
 
 /// As [`run_on_first`]: dmeventd was not told of the pool again.

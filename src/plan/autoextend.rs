@@ -6,12 +6,12 @@ use super::profile::{Asked, profile_step};
 use super::refusal::{Reasons, Refusal};
 use super::step::Step;
 use crate::names::LvmName;
-use crate::observe::Dmeventd;
 use crate::observe::Looked;
 use crate::observe::left::Left;
 use crate::observe::lvm::Lvm;
 use crate::observe::pools::{LvmSide, Pool, is_overdue};
 use crate::observe::profile::{Autoextend, NEVER, Profile, Slot, low_water_for, near};
+use crate::observe::{Dmeventd, WATCH_ANEW};
 use crate::units::Bytes;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,8 +69,7 @@ pub fn answers(dmeventd: &Looked<Dmeventd>, reasons: &mut Reasons) {
     match dmeventd {
         Ok(Dmeventd::Silent(why)) => reasons.add_with_hint(
             format!("dmeventd does not answer ({why}), and LVM would wait for it."),
-            // The next one knows nothing of what this one watched, and that is more than the pools.
-            "end it, and have LVM start another that watches all: pkill --signal KILL --exact dmeventd; vgchange --monitor y",
+            format!("end it, and have LVM start another that watches all: {WATCH_ANEW}"),
         ),
         Ok(Dmeventd::Held(holder)) => reasons.add_with_hint(
             format!("{holder} holds the line to dmeventd, and LVM would wait for it."),

@@ -236,9 +236,9 @@ pub fn path_for_lvm((given, device): &Usable<'_>) -> String {
     if plain && device.links.iter().any(|link| link == given) { (*given).to_owned() } else { device.path.clone() }
 }
 
-/// The step that makes the group.
-pub fn group_step(vg: &VgName, devices: &[Usable<'_>], lvm: &Lvm) -> Step {
-    let extent = lvm.other_extents.then_some(sizing::EXTENT);
+/// The step that makes the group. Where it would get other extents than those that sizes are reckoned in, it says which.
+pub fn group_step(vg: &VgName, devices: &[Usable<'_>], other_extents: bool) -> Step {
+    let extent = other_extents.then_some(sizing::EXTENT);
     Step::CreateGroup { vg: vg.clone(), devices: devices.iter().map(path_for_lvm).collect(), extent }
 }
 

@@ -176,7 +176,7 @@ fn new(
         unlabel_step(device, ground.lvm, plan);
     }
     if !request.adopt {
-        plan.put(group_step(&request.pool.vg, ground.devices, ground.lvm), ground.group.is_some());
+        plan.put(group_step(&request.pool.vg, ground.devices, ground.lvm.other_extents), ground.group.is_some());
     }
     plan.steps.push(profile);
     if halves.none() && !ground.apart {
@@ -302,7 +302,7 @@ fn existing(
     let name = request.pool.dm_name();
     let carried = lvm.row.lv_profile == name;
     if !request.adopt {
-        plan.already(group_step(&request.pool.vg, devices, &Lvm::default()));
+        plan.already(group_step(&request.pool.vg, devices, false));
     }
     plan.steps.push(profile);
     plan.already(Step::CreatePool {

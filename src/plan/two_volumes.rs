@@ -80,7 +80,7 @@ pub fn plan(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
         wipe_step(wish, device, lvm, &mut plan);
         unlabel_step(device, lvm, &mut plan);
     }
-    plan.put(group_step(&request.vg, &devices, lvm), group.is_some());
+    plan.put(group_step(&request.vg, &devices, lvm.other_extents), group.is_some());
     let mut left = room.free;
     for (lv, amount) in [(&request.data_lv, request.data), (&request.metadata_lv, request.metadata)] {
         let volume =

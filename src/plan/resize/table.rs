@@ -4,9 +4,10 @@ use super::below::{below, room_for_space_maps, still_there, together};
 use super::remember::{announced, caught_up, grown_record, register};
 use super::{Facts, Growth, Now, Request, Room, Targets, largest, metadata_for, smaller, take_in, target};
 use crate::observe::ground::{Base, Ground};
+use crate::plan::activation::let_run_first;
 use crate::plan::refusal::Reasons;
 use crate::plan::sizing::{LARGEST_METADATA, largest_metadata};
-use crate::plan::step::{OfVolume, Step};
+use crate::plan::step::Step;
 use crate::plan::{Plan, Planned};
 use crate::units::{Bytes, DataBlocks, Extents, LARGEST_DEVICE, METADATA_BLOCK, MIB, SECTOR, Sectors, share_of};
 
@@ -105,7 +106,7 @@ impl<'a> On<'a> {
             if let Base::Volume { name, .. } = base
                 && facts.left.volumes.contains(name)
             {
-                plan.steps.insert(0, Planned::todo(Step::Volume(OfVolume::LetRun { volume: name.clone() })));
+                let_run_first(name, plan);
             }
         }
     }
